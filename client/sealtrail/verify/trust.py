@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the reader of a packet already believes, from another source than the packet.
+
+    {"v": 1,
+     "logs": [{"origin": "ledger.example/acme", "vkeys": ["ledger.example/acme+0a1b2c3d+AQ..."]}],
+     "tsa_roots": ["-----BEGIN CERTIFICATE-----..."]}
+
+A log may have several keys (rotation). `tsa_roots` are the certificates of time-stamping
+authorities at which every chain must end. Any layout of the JSON is read; unknown members are
+refused, because a reader who believes to have pinned something must not be mistaken.
+"""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from sealtrail.verify import base64text, canonical
+from sealtrail.verify.errors import Unreadable
+from sealtrail.verify.note import VerifierKey
+from sealtrail.verify.timestamp import certificates_from_pem
+
+MAX_TRUST: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Origins with the keys that may speak for them, and roots of time-stamping authorities.
+
+    tsa_roots: certificates as DER.
+    """
+
+    origins: Mapping[str, tuple[VerifierKey, ...]]
+    tsa_roots: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read a trust file of at most 4 MiB.
+
+        Raises Unreadable, or ed25519.KeyRefused if a key could not bind a signature to one text.
+        """
+        if len(data) > MAX_TRUST:
+            raise Unreadable(f"A trust file has more than {MAX_TRUST} bytes.")
+        whole = _members(canonical.parse(data), {"v", "logs", "tsa_roots"}, "The trust file")
+        version = whole["v"]
+        if isinstance(version, bool) or version != 1:
+            raise Unreadable("The trust file is not of version 1.")
+        origins: dict[str, tuple[VerifierKey, ...]] = {}
+        for log in _list(whole["logs"], "logs"):
+            members = _members(log, {"origin", "vkeys"}, "A log in the trust file")
+            origin = _text(members["origin"], "origin")
+            if not origin or origin in origins:
+                raise Unreadable("The trust file names an origin twice, or an empty one.")
+            vkeys = [_text(vkey, "vkeys") for vkey in _list(members["vkeys"], "vkeys")]
+            if not vkeys or len(set(vkeys)) != len(vkeys):
+                raise Unreadable("A log in the trust file has no key, or one key twice.")
+            origins[origin] = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
+        roots = [
+            certificate
+            for pem in _list(whole["tsa_roots"], "tsa_roots")
+            for certificate in _certificates(_text(pem, "tsa_roots"))
+        ]
+        return cls(origins=origins, tsa_roots=tuple(roots))
+
+    def print(self) -> bytes:
+        """The file, laid out for people."""
+        whole = {
+            "v": 1,
+            "logs": [
+                {"origin": origin, "vkeys": [key.vkey() for key in keys]}
+                for origin, keys in self.origins.items()
+            ],
+            "tsa_roots": [_pem(root) for root in self.tsa_roots],
+        }
+        return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _certificates(pem: str) -> list[bytes]:
+    certificates = certificates_from_pem(pem)
+    if not certificates:
+        raise Unreadable("An entry of tsa_roots in the trust file holds no certificate.")
+    return certificates
+
+
+def _pem(certificate: bytes) -> str:
+    body = "\n".join(textwrap.wrap(base64text.encode(certificate), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+
+
+def _members(value: canonical.JSON, names: set[str], what: str) -> dict[str, canonical.JSON]:
+    if not isinstance(value, dict) or set(value) != names:
+        raise Unreadable(f"{what} must have exactly the members {', '.join(sorted(names))}.")
+    return value
+
+
+def _list(value: canonical.JSON, name: str) -> list[canonical.JSON]:
+    if not isinstance(value, list):
+        raise Unreadable(f"The member {name} of the trust file must be an array.")
+    return value
+
+
+def _text(value: canonical.JSON, name: str) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"The member {name} of the trust file must hold text.")
+    return value
