@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last word of each log, kept where the database is not.
+
+Whoever rewinds or replaces the database must also rewind this store, on other storage. Before a
+receipt leaves, its checkpoint is put here; a checkpoint is accepted only if it extends the stored
+one, or is proved to be a prefix of it.
+
+    <directory>/<origin>.checkpoint    the signed note, byte for byte
+    <directory>/<origin>.lock          held exclusively during one `put`; never removed
+
+    put:  lock, read, verify the stored note, prove the shorter log a prefix of the longer,
+          write beside it, fsync, rename, fsync the directory, unlock
+
+KNOWN GAP: the store protects only against what did not restore it, too. Who rewinds database and
+store together is found by clients' receipts and by witnesses. Within one process even that is seen:
+a stored checkpoint older than one seen before stops the process.
+
+KNOWN GAP: a network file system mounted with locks that hold on one host only (NFS `nolock`) passes
+the check made here. Considered: lease files, which need a clock that all hosts share.
+
+Source: C2SP tlog-checkpoint and signed-note; RFC 9162 §2.1.4.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+from ledger import durable
+from ledger.errors import Conflict, HistoryRewritten, IntegrityViolation, Refused, Unavailable
+from sealtrail.verify import merkle
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.note import Checkpoint, VerifierKey, open_checkpoint
+
+#: Makes the RFC 9162 consistency path from the first size to the second.
+Prove: TypeAlias = Callable[[int, int], Sequence[bytes]]
+
+#: Returns the keys that may sign for an origin, old ones included.
+KeysOf: TypeAlias = Callable[[str], Sequence[VerifierKey]]
+
+_NOTE_MAX: Final = 64 * 1024
+
+
+class StoreUnavailable(Unavailable):
+    """The checkpoint store cannot be read or written, so no receipt may leave."""
+
+    problem = "checkpoint-store-unavailable"
+
+
+class LocksRefused(Unavailable):
+    """The checkpoint store's file system does not keep two writers apart; use another one."""
+
+    problem = "checkpoint-store-locks"
+
+
+class CheckpointExists(Conflict):
+    """The checkpoint store already holds another checkpoint of this log."""
+
+    problem = "checkpoint-exists"
+
+
+class CheckpointMissing(IntegrityViolation):
+    """The checkpoint store holds nothing for this log: wrong or unmounted directory, or a loss."""
+
+    problem = "checkpoint-missing"
+
+
+class CheckpointDamaged(IntegrityViolation):
+    """A checkpoint is unreadable, speaks for another log, or lacks a valid signature of ours."""
+
+    problem = "checkpoint-damaged"
+
+
+class _Seen(NamedTuple):
+    """The newest checkpoint of one log that this process found valid."""
+
+    note: bytes
+    checkpoint: Checkpoint
+    durable: bool  #: Whether this process knows that the file's name survives a power failure.
+
+
+class FileCheckpointStore:
+    """One signed checkpoint for each origin in one directory, replaced by compare-and-swap."""
+
+    def __init__(self, directory: Path, keys: KeysOf) -> None:
+        """Open the store; make its directory if it is missing, which `read` then complains about.
+
+        Raises LocksRefused if its locks do not exclude, StoreUnavailable if it cannot be written.
+        """
+        self._directory = directory
+        self._keys = keys
+        self._seen: dict[str, _Seen] = {}  # each origin's is touched under that origin's lock only
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _check_locks(directory / ".locks")
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def initialise(self, origin: str, note: bytes) -> Checkpoint:
+        """Store the first checkpoint of a new log; durable on return, safe to repeat.
+
+        Raises CheckpointExists if another one is stored.
+        """
+        checkpoint = self._verified(origin, note)
+        try:
+            with durable.locked(self._path(origin, "lock")):
+                stored = self._stored(origin)
+                if stored not in (b"", note):
+                    raise CheckpointExists(origin=origin)
+                self._replace(origin, note, checkpoint)
+        except OSError as error:
+            raise _unavailable(error) from error
+        return checkpoint
+
+    def read(self, origin: str) -> tuple[bytes, Checkpoint]:
+        """Return the stored note and what it says, verified.
+
+        Raises CheckpointMissing if nothing is stored, CheckpointDamaged if it does not verify,
+        HistoryRewritten if it is older than one this process has seen.
+        """
+        try:
+            with durable.locked(self._path(origin, "lock")):
+                seen = self._current(origin)
+        except OSError as error:
+            raise _unavailable(error) from error
+        return seen.note, seen.checkpoint
+
+    def put(self, origin: str, new_note: bytes, prove: Prove) -> Checkpoint:
+        """Store `new_note` unless the stored one is at least as large; return what is then stored.
+
+        prove(old size, new size) is asked once, under the lock, for the path from the smaller of
+        the two logs to the larger; never for size 0 or equal sizes. Costs two fsyncs. After
+        StoreUnavailable nobody knows which of the two is stored: put again.
+
+        Raises HistoryRewritten if neither extends the other: stop writing and signing.
+        """
+        new = self._verified(origin, new_note)
+        try:
+            with durable.locked(self._path(origin, "lock")):
+                stored = self._current(origin)
+                _check_extends(stored.checkpoint, new, prove)
+                if stored.checkpoint.size < new.size:
+                    self._replace(origin, new_note, new)
+                    return new
+                if not stored.durable:
+                    # Whoever renamed it may have died before its name was safe.
+                    durable.sync_directory(self._directory)
+                    self._seen[origin] = stored._replace(durable=True)
+                return stored.checkpoint
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def _current(self, origin: str) -> _Seen:
+        """Return what is stored, verified unless it is byte for byte what we verified before."""
+        note, seen = self._stored(origin), self._seen.get(origin)
+        if not note:
+            raise CheckpointMissing(origin=origin)
+        if seen is None or seen.note != note:
+            seen = _Seen(note, self._verified(origin, note), durable=False)
+            self._refuse_older(origin, seen.checkpoint)
+            self._seen[origin] = seen
+        return seen
+
+    def _verified(self, origin: str, note: bytes) -> Checkpoint:
+        try:
+            _, checkpoint = open_checkpoint(note, origin=origin, keys=self._keys(origin))
+        except VerifyError as error:
+            raise CheckpointDamaged(f"{CheckpointDamaged.__doc__} {error}", origin=origin) from None
+        if checkpoint.extensions:
+            raise CheckpointDamaged("A checkpoint of ours has exactly three lines.", origin=origin)
+        return checkpoint
+
+    def _stored(self, origin: str) -> bytes:
+        try:
+            descriptor = os.open(self._path(origin, "checkpoint"), os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.read(descriptor, _NOTE_MAX)
+        finally:
+            os.close(descriptor)
+
+    def _replace(self, origin: str, note: bytes, checkpoint: Checkpoint) -> None:
+        self._refuse_older(origin, checkpoint)
+        # A failure between rename and the last fsync leaves a file that nobody calls durable:
+        # we still remember the one before, and so verify and sync the new one before we trust it.
+        durable.write_durably(self._path(origin, "checkpoint"), note, mode=0o644)
+        self._seen[origin] = _Seen(note, checkpoint, durable=True)
+
+    def _refuse_older(self, origin: str, found: Checkpoint) -> None:
+        """Raise HistoryRewritten if the store went back behind what this process has seen."""
+        last = self._seen.get(origin)
+        if last is None or found.size > last.checkpoint.size:
+            return
+        if found.size < last.checkpoint.size or found.root != last.checkpoint.root:
+            raise HistoryRewritten(
+                "The checkpoint store went back behind a checkpoint that it held before.",
+                origin=origin,
+                seen_size=last.checkpoint.size,
+                stored_size=found.size,
+            )
+
+    def _path(self, origin: str, suffix: str) -> Path:
+        try:
+            return self._directory / f"{durable.safe_name(origin)}.{suffix}"
+        except ValueError:
+            raise Refused("This origin is too long for a file name.", origin=origin) from None
+
+
+def _check_extends(stored: Checkpoint, new: Checkpoint, prove: Prove) -> None:
+    """Return if one of the two logs is a prefix of the other, or raise HistoryRewritten."""
+    old, larger = (stored, new) if stored.size <= new.size else (new, stored)
+    try:
+        if old.size == larger.size:
+            path: Sequence[bytes] = ()
+        elif old.size == 0:
+            # Every log extends the empty one; only its root is left to check.
+            _check_empty(old)
+            return
+        else:
+            path = prove(old.size, larger.size)
+        merkle.check_consistency(
+            old_size=old.size,
+            old_root=old.root,
+            new_size=larger.size,
+            new_root=larger.root,
+            path=path,
+        )
+    except VerifyError as error:
+        raise HistoryRewritten(
+            f"{HistoryRewritten.__doc__} {error}",
+            origin=stored.origin,
+            stored_size=stored.size,
+            new_size=new.size,
+        ) from error
+
+
+def _check_empty(checkpoint: Checkpoint) -> None:
+    if checkpoint.root != merkle.EMPTY_ROOT:
+        raise merkle.ProofInvalid("A log without entries has another root than the empty one.")
+
+
+def _check_locks(path: Path) -> None:
+    """Return if an exclusive lock on `path` keeps a second one out, or raise LocksRefused."""
+    first = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        second = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(first, fcntl.LOCK_EX)
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        finally:
+            os.close(second)
+    finally:
+        os.close(first)
+    raise LocksRefused
+
+
+def _unavailable(error: OSError) -> StoreUnavailable:
+    """Wrap an OSError; the reason is kept, the path is not shown."""
+    return StoreUnavailable(reason=error.strerror or type(error).__name__)
