@@ -68,7 +68,7 @@ class Frontier:
 
     def append(self, leaves: Sequence[bytes]) -> "Frontier":
         """The frontier after these leaf hashes were appended; about one hash per leaf."""
-        return _frontier(_grow(self, leaves))
+        return _frontier(_grow(self, leaves)) if leaves else self
 
     def consistency(self, leaves: Sequence[bytes]) -> list[bytes]:
         """The path that proves the log grown by `leaves` to extend this one (RFC 9162 §2.1.4.1).
@@ -80,15 +80,17 @@ class Frontier:
         grown = _grow(self, leaves)
         # The smallest perfect subtree is the old log's right edge. The path is that node's own
         # inclusion path; the node itself comes first, unless it is the old root.
-        level = (self.size & -self.size).bit_length() - 1
-        index = (self.size >> level) - 1
         path = [] if len(self.nodes) == 1 else [self.nodes[-1]]
+        level = (self.size & -self.size).bit_length() - 1
+        if level >= len(grown.rows):
+            return [*path, grown.top, *grown.above[1:]]
+        index = (self.size >> level) - 1
         for row in grown.rows[level:]:
             sibling = row.sibling(index)
             if sibling is not None:
                 path.append(sibling)
             index >>= 1
-        return path
+        return path + grown.above
 
 
 def inclusion_paths(frontier: Frontier, leaves: Sequence[bytes]) -> list[list[bytes]]:
@@ -97,11 +99,13 @@ def inclusion_paths(frontier: Frontier, leaves: Sequence[bytes]) -> list[list[by
     Sibling hashes from the leaf upward, as `merkle.check_inclusion` takes them, for size
     frontier.size + len(leaves). O(k + log n) hashes and O(k log n) copied references.
     """
-    return _paths(_grow(frontier, leaves))
+    return _paths(_grow(frontier, leaves)) if leaves else []
 
 
 def grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[list[bytes]]]:
     """`frontier.append(leaves)` and `inclusion_paths(frontier, leaves)` for the price of one."""
+    if not leaves:
+        return frontier, []
     grown = _grow(frontier, leaves)
     return _frontier(grown), _paths(grown)
 
@@ -122,9 +126,17 @@ class _Row(NamedTuple):
 
 
 class _Grown(NamedTuple):
+    """The nodes that a batch changes: rows up to the first one where a single node holds it all.
+
+    Above that node nothing but old subtrees of the frontier can be a left sibling of it, and
+    nothing is right of it, so what is left of the work is a list of old hashes.
+    """
+
     old_size: int
     new_size: int
-    rows: list[_Row]  #: From the leaves up to the level below the root.
+    rows: list[_Row]  #: Levels below `top`, leaves first.
+    top: bytes  #: The lowest node that covers all new leaves, complete or ragged.
+    above: list[bytes]  #: Left siblings from `top` to the root, lowest first.
     frontier: list[bytes]  #: Of the grown log, smallest subtree first.
 
 
@@ -133,16 +145,17 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def _grow(frontier: Frontier, leaves: Sequence[bytes]) -> _Grown:
-    """All nodes of the grown tree that cover a new leaf, and their left siblings."""
+    """All nodes of the grown tree that follow from the frontier and at least one new leaf."""
+    if not {HASH_BYTES}.issuperset(map(len, leaves)):
+        raise ValueError("a leaf hash is 32 bytes long")
     old, new = frontier.size, frontier.size + len(leaves)
-    if new >= SIZE_LIMIT:
-        raise ValueError("a log ends at 2^63 - 1 entries")
+    height = (old ^ (new - 1)).bit_length()  # Level of `top`: there both ends have one ancestor.
     kept = list(frontier.nodes)
     rows: list[_Row] = []
     edge: list[bytes] = []
     nodes = list(leaves)
     ragged: bytes | None = None
-    for level in range(new.bit_length()):
+    for level in range(height):
         begin, end = old >> level, new >> level
         if begin & 1:
             nodes.insert(0, kept.pop())
@@ -151,11 +164,20 @@ def _grow(frontier: Frontier, leaves: Sequence[bytes]) -> _Grown:
             last = nodes[-1]
             edge.append(last)
             ragged = last if ragged is None else _node(last, ragged)
+        # _node() written out: a call for each of a million nodes costs as much as the hash.
         nodes = [
             sha256(b"\x01" + left + right).digest()
             for left, right in zip(nodes[::2], nodes[1::2], strict=False)
         ]
-    return _Grown(old, new, rows, edge)
+    above = kept[::-1]
+    if ragged is not None:
+        return _Grown(old, new, rows, ragged, above, edge + above)
+    # The batch ends where `top` ends, so `top` joins old subtrees as a carry joins 1 bits.
+    carry, joined = nodes[0], 0
+    while old >> (height + joined) & 1:
+        carry = _node(above[joined], carry)
+        joined += 1
+    return _Grown(old, new, rows, nodes[0], above, [carry, *above[joined:]])
 
 
 def _frontier(grown: _Grown) -> Frontier:
@@ -163,12 +185,10 @@ def _frontier(grown: _Grown) -> Frontier:
 
 
 def _paths(grown: _Grown) -> list[list[bytes]]:
-    """Paths from the root downward: a node's path is its sibling and then its parent's path."""
-    paths: list[list[bytes]] = [[]]
-    first_parent = 0
+    """Paths from `top` downward: a node's path is its sibling and then its parent's path."""
+    paths = [grown.above]
+    first_parent = grown.old_size >> len(grown.rows)
     last = grown.new_size - 1
-    if last < grown.old_size:
-        return []
     for level in range(len(grown.rows) - 1, -1, -1):
         row = grown.rows[level]
         first = grown.old_size >> level
