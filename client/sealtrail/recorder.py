@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record an event and get it proved, or get an error; there is nothing in between.
+
+    with Recorder(url, token, trust=trust) as recorder:
+        attempt = recorder.post("GEN_ATTEMPT", aggregate_id=id, on_behalf_of=person, body=...)
+        picture = model(...)                  # only now: the attempt is on record
+        recorder.post("GEN", aggregate_id=id, on_behalf_of=person, body=..., links=[...])
+        hand_on(picture)                      # only now: so is what came of it
+
+Nothing is queued and nothing fails quietly. A request is repeated as long as repeating it is
+safe; a receipt is checked, byte by byte, before it is returned.
+
+KNOWN GAP: two receipts are not compared with each other. A ledger that shows this client one
+history and somebody else another is found out by a witness or by the anchored checkpoint, both
+of which are looked at elsewhere.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from sealtrail.errors import (
+    AuditUnavailable,
+    OutcomeLate,
+    ReceiptInvalid,
+    RecorderError,
+    Refused,
+)
+from sealtrail.receipt import RECEIPT_MAX, Receipt, check_receipt
+from sealtrail.request import Sent, prepare
+from sealtrail.verify import canonical
+from sealtrail.verify.entry import OUTCOME_LATE
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.tlog_proof import TlogProof
+from sealtrail.verify.trust import Trust
+from sealtrail.wire import Answer, AnswerTooLarge, Wire
+
+#: No packet and no proof is longer, in bytes.
+PACKET_MAX: Final = 256 * 1024 * 1024
+PROOF_MAX: Final = 2 * 1024 * 1024
+
+
+class Recorder:
+    """A connection to one ledger. Safe for use by several threads; close it, or use `with`.
+
+    trust: the keys to believe, as parsed from a trust file that did not come from the ledger's
+    answers. Without it, receipts are checked but for their signature.
+    timeout_s bounds one attempt, attempts how often one request is sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        trust: Trust | None = None,
+        timeout_s: float = 10,
+        attempts: int = 5,
+    ) -> None:
+        self._trust = trust
+        self._wire = Wire(url, token, timeout_s=timeout_s, attempts=attempts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Receipts stay valid; they need none."""
+        self._wire.close()
+
+    def post(
+        self,
+        type: str,  # noqa: A002 - the word of the wire format
+        *,
+        aggregate_id: str,
+        body: Mapping[str, Any],
+        schema: int = 1,
+        on_behalf_of: str | None = None,
+        sealed: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
+        time: Mapping[str, str] | None = None,
+        trace: Mapping[str, Any] | None = None,
+        links: Sequence[Mapping[str, str]] | None = None,
+        event_id: str | None = None,
+        record_key: bytes | None = None,
+        **groups: Any,
+    ) -> Receipt:
+        """Record one event; its receipt, checked.
+
+        on_behalf_of is the natural person behind the event and is required of a pipeline's
+        token; it and the values in `sealed` reach the log as salted commitments only. groups
+        are the further clear members of an entry (actor, net, clock, retention, ...).
+        event_id and record_key are made here unless given: give those of an AuditUnavailable
+        to find out, safely, whether that event was recorded.
+
+        Raises Refused (change the request), AuditUnavailable (nobody knows: repeat it),
+        ReceiptInvalid (stop) or OutcomeLate (withhold the output); before anything is sent,
+        ValueError or sealtrail.verify's Unreadable for what can not be sent.
+        """
+        sent = prepare(
+            type,
+            schema,
+            {
+                "aggregate_id": aggregate_id,
+                "body": _plain(body),
+                "on_behalf_of": on_behalf_of,
+                "sealed": _plain(sealed),
+                "source": _plain(source),
+                "time": _plain(time),
+                "trace": _plain(trace),
+                "links": _plain(links),
+                **{name: _plain(value) for name, value in groups.items()},
+            },
+            event_id=event_id,
+            record_key=record_key,
+        )
+        try:
+            receipt = self._record(sent)
+        except RecorderError as problem:
+            problem.event_id, problem.record_key = sent.event_id, sent.record_key
+            raise
+        if receipt.type == OUTCOME_LATE:
+            raise OutcomeLate(receipt, record_key=sent.record_key)
+        return receipt
+
+    def proof(self, event_id: str) -> bytes:
+        """A fresh `.tlog-proof` of an event, as bytes; needs an auditor's token.
+
+        It is well-formed; what it proves depends on the entry, which the caller has: see
+        `sealtrail.verify.tlog_proof.check_tlog_proof`. Raises Refused or AuditUnavailable.
+        """
+        answer = self._ask(
+            "GET",
+            f"/v1/events/{_segment(event_id)}/proof",
+            answer_max=PROOF_MAX,
+            headers={"accept": "text/plain"},
+        )
+        try:
+            TlogProof.parse(answer.body)
+        except VerifyError as problem:
+            raise ReceiptInvalid(str(problem), check="proof") from None
+        return answer.body
+
+    def packet(
+        self,
+        event_ids: Iterable[str],
+        disclosures: Mapping[str, Mapping[str, str]],
+        purpose: str,
+    ) -> bytes:
+        """A packet (zip) that proves these events to a stranger; needs an auditor's token.
+
+        disclosures: what the packet may show in the clear, {event_id: {name: disclosure}}.
+        purpose is recorded in the access Book. Raises Refused or AuditUnavailable.
+        """
+        request = {
+            "event_ids": list(event_ids),
+            "disclosures": {key: dict(value) for key, value in disclosures.items()},
+            "purpose": purpose,
+        }
+        answer = self._ask(
+            "POST",
+            "/v1/packets",
+            answer_max=PROOF_MAX,
+            content=canonical.encode(request),
+            headers={"content-type": "application/json", "sealtrail-purpose": purpose},
+        )
+        made = _members(answer)
+        packet_id = made.get("packet_id")
+        if not isinstance(packet_id, str):
+            raise ReceiptInvalid("The ledger did not name the packet it made.", check="packet")
+        return self._ask(
+            "GET",
+            f"/v1/packets/{_segment(packet_id)}",
+            answer_max=PACKET_MAX,
+            headers={"sealtrail-purpose": purpose},
+        ).body
+
+    def _record(self, sent: Sent) -> Receipt:
+        answer = self._ask(
+            "POST",
+            "/v1/events",
+            answer_max=RECEIPT_MAX,
+            content=sent.content,
+            headers={"content-type": "application/json"},
+        )
+        repeat = answer.headers.get("sealtrail-repeat") == "true"
+        if answer.status != (200 if repeat else 201):
+            raise ReceiptInvalid(
+                f"The ledger answered {answer.status}, which is no answer to an event.",
+                check="status",
+            )
+        return check_receipt(answer.body, sent, trust=self._trust, repeat=repeat)
+
+    def _ask(self, method: str, path: str, *, answer_max: int, **options: Any) -> Answer:
+        """An answer below 300. Raises Refused for 4xx and AuditUnavailable for all the rest."""
+        try:
+            answer = self._wire.send(method, path, answer_max=answer_max, **options)
+        except AnswerTooLarge:
+            raise ReceiptInvalid(
+                "The answer is longer than any true one can be.", check="size"
+            ) from None
+        if 400 <= answer.status < 500:
+            raise Refused(answer.status, _members(answer))
+        if not 200 <= answer.status < 300:
+            # 500 says that the ledger contradicts itself: more attempts would not help. What
+            # stands behind a redirect is not the ledger this recorder was pointed at.
+            raise AuditUnavailable(
+                f"The ledger answered {answer.status}. Nobody knows whether it recorded the "
+                "request; sending the same request again is safe.",
+                attempts=1,
+                status=answer.status,
+            )
+        return answer
+
+
+def _members(answer: Answer) -> dict[str, Any]:
+    """The answer's JSON members; none if it is something else, such as a proxy's page."""
+    try:
+        members = canonical.parse(answer.body)
+    except VerifyError:
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as the dict and list that canonical JSON is made of."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _segment(text: str) -> str:
+    """An id as part of a URL's path; anything but an id's characters is refused."""
+    if not text or not all(c.isascii() and (c.isalnum() or c in "-_") for c in text):
+        raise ValueError("an id holds letters, digits, - and _ only")
+    return text

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One event as it is sent, and what the ledger's entry must therefore contain.
+
+The client makes the event's id and its record key, so that a repeated request is the same
+request and so that the salts of everything personal come from here. The bytes are made once;
+every attempt sends the same ones.
+
+Source: RFC 9562 §5.7 (UUIDv7); RFC 9901 (disclosures), see `sealtrail.verify.disclosure`.
+"""
+
+import copy
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sealtrail.verify import canonical
+from sealtrail.verify.disclosure import PERSON, RECORD_KEY_BYTES, commit, encode_base64url
+
+#: What a caller may add to an event in the clear, beside the named arguments of `post`.
+GROUPS = frozenset(
+    {
+        "actor",
+        "net",
+        "clock",
+        "retention",
+        "classification",
+        "policy_bundle",
+        "red_team_suite",
+        "origin_software",
+        "producer",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An event as it goes over the wire: `content`, and what to hold the receipt against.
+
+    part: the client's part of the entry, with commitments in place of what is personal.
+    disclosures: ours, by name. names_person: whether we said who is behind the event; if not,
+    the ledger adds a commitment to the person of the token.
+    """
+
+    event_id: str
+    record_key: bytes
+    content: bytes
+    part: dict[str, Any]
+    disclosures: dict[str, str]
+    names_person: bool
+
+    def __repr__(self) -> str:
+        """Only the id: the rest is personal, or opens what is."""
+        return f"Sent(event_id={self.event_id!r})"
+
+
+def new_event_id() -> str:
+    """A UUID of version 7: milliseconds since 1970, then 74 random bits; lower case."""
+    now_ms = time.time_ns() // 1_000_000
+    number = now_ms << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=number))
+
+
+def new_record_key() -> bytes:
+    """32 random bytes, made anew for each event."""
+    return os.urandom(RECORD_KEY_BYTES)
+
+
+def prepare(
+    type_: str,
+    schema: int,
+    members: Mapping[str, Any],
+    *,
+    event_id: str | None,
+    record_key: bytes | None,
+) -> Sent:
+    """The event as bytes. `members` are the request's, those that are None are left out.
+
+    Raises ValueError for members the ledger does not know, and sealtrail.verify's NotCanonical
+    or BadDisclosure for values that JSON without floats cannot hold.
+    """
+    members = {name: value for name, value in members.items() if value is not None}
+    sealed = dict(members.pop("sealed", {}))
+    person = members.pop("on_behalf_of", None)
+    aggregate_id = members.pop("aggregate_id")
+    known = {"source", "time", "trace", "links", "body"} | GROUPS
+    if not known.issuperset(members):
+        raise ValueError("an event has no such member; see the names in GROUPS")
+    if PERSON in sealed:
+        raise ValueError(f"the person is given as on_behalf_of, not as sealed {PERSON}")
+    event_id = event_id or new_event_id()
+    record_key = record_key or new_record_key()
+
+    request = {"event_id": event_id, "type": type_, "schema": schema, **members}
+    request |= {"aggregate_id": aggregate_id, "record_key": encode_base64url(record_key)}
+    committed = dict(sealed)
+    if sealed:
+        request["sealed"] = sealed
+    if person is not None:
+        request["on_behalf_of"] = committed[PERSON] = person
+    content = canonical.encode(request)
+
+    digests, disclosures = commit(record_key, committed)
+    part = {"v": 1, "type": type_, "schema": schema, "event_id": event_id, **members}
+    part["aggregate"] = {"id": aggregate_id}
+    if digests:
+        part |= {"_sd": digests, "_sd_alg": "sha-256"}
+    return Sent(
+        event_id=event_id,
+        record_key=record_key,
+        content=content,
+        # A copy: the caller may change its dictionaries while the request is on its way.
+        part=copy.deepcopy(part),
+        disclosures=disclosures,
+        names_person=person is not None,
+    )
