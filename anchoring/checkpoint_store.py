@@ -90,6 +90,7 @@ class FileCheckpointStore:
         """
         self._directory = directory
         self._keys = keys
+        self._paths: dict[tuple[str, str], Path] = {}
         self._seen: dict[str, _Seen] = {}  # each origin's is touched under that origin's lock only
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -202,10 +203,14 @@ class FileCheckpointStore:
             )
 
     def _path(self, origin: str, suffix: str) -> Path:
-        try:
-            return self._directory / f"{durable.safe_name(origin)}.{suffix}"
-        except ValueError:
-            raise Refused("This origin is too long for a file name.", origin=origin) from None
+        path = self._paths.get((origin, suffix))
+        if path is None:
+            try:
+                name = durable.safe_name(origin)
+            except ValueError:
+                raise Refused("This origin is too long for a file name.", origin=origin) from None
+            path = self._paths[origin, suffix] = self._directory / f"{name}.{suffix}"
+        return path
 
 
 def _check_extends(stored: Checkpoint, new: Checkpoint, prove: Prove) -> None:
@@ -213,20 +218,18 @@ def _check_extends(stored: Checkpoint, new: Checkpoint, prove: Prove) -> None:
     old, larger = (stored, new) if stored.size <= new.size else (new, stored)
     try:
         if old.size == larger.size:
-            path: Sequence[bytes] = ()
+            _require(old.root == larger.root, "Two logs of one size have two roots.")
         elif old.size == 0:
             # Every log extends the empty one; only its root is left to check.
-            _check_empty(old)
-            return
+            _require(old.root == merkle.EMPTY_ROOT, "A log without entries has a root of entries.")
         else:
-            path = prove(old.size, larger.size)
-        merkle.check_consistency(
-            old_size=old.size,
-            old_root=old.root,
-            new_size=larger.size,
-            new_root=larger.root,
-            path=path,
-        )
+            merkle.check_consistency(
+                old_size=old.size,
+                old_root=old.root,
+                new_size=larger.size,
+                new_root=larger.root,
+                path=prove(old.size, larger.size),
+            )
     except VerifyError as error:
         raise HistoryRewritten(
             f"{HistoryRewritten.__doc__} {error}",
@@ -236,9 +239,9 @@ def _check_extends(stored: Checkpoint, new: Checkpoint, prove: Prove) -> None:
         ) from error
 
 
-def _check_empty(checkpoint: Checkpoint) -> None:
-    if checkpoint.root != merkle.EMPTY_ROOT:
-        raise merkle.ProofInvalid("A log without entries has another root than the empty one.")
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise merkle.ProofInvalid(otherwise)
 
 
 def _check_locks(path: Path) -> None:

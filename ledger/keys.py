@@ -13,6 +13,7 @@ service or a hardware module can stand behind this protocol; the first is `ledge
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
+from ledger import durable
 from ledger.errors import Conflict, IntegrityViolation, Refused, Unavailable
 
 Kind: TypeAlias = Literal["ed25519", "hmac", "wrap"]
@@ -21,7 +22,7 @@ KINDS: Final[tuple[str, ...]] = ("ed25519", "hmac", "wrap")
 
 
 class KeyNameRefused(Refused):
-    """A key's name is 1 to 200 printable characters without spaces."""
+    """A key's name is printable, without spaces, and fits into a file name of 200 bytes."""
 
     problem = "key-name-refused"
 
@@ -161,8 +162,12 @@ class Keys(Protocol):
 
 def check_name(name: str) -> None:
     """Return if `name` can name a key, or raise KeyNameRefused."""
-    if not 0 < len(name) <= 200 or not name.isprintable() or " " in name:
+    if not name.isprintable() or " " in name:
         raise KeyNameRefused
+    try:
+        durable.safe_name(name)
+    except ValueError:
+        raise KeyNameRefused from None
 
 
 def chain_key(origin: str, epoch: int) -> str:

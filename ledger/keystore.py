@@ -36,7 +36,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger import clock, durable, escrow, keyfile
-from ledger.errors import Refused
 from ledger.keys import (
     KINDS,
     Attestation,
@@ -323,7 +322,7 @@ class FileKeystore:
         durable.write_durably(path, canonical.encode(content), mode=0o600)
 
     def _path(self, name: str, suffix: str) -> Path:
-        return self._directory / f"{_spelled(name)}.{suffix}"
+        return self._directory / f"{durable.safe_name(name)}.{suffix}"
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -342,10 +341,3 @@ def _ready(kind: Kind, created: str, secret: bytes) -> _Key:
 
 def _wrap_aad(name: str, aad: bytes) -> bytes:
     return _WRAPPED + name.encode() + b"\0" + aad
-
-
-def _spelled(name: str) -> str:
-    try:
-        return durable.safe_name(name)
-    except ValueError:
-        raise Refused("This key name is too long for a file name.") from None
