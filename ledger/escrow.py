@@ -66,18 +66,23 @@ class EscrowFile:
             content = canonical.decode(data.removesuffix(b"\n"))
         except VerifyError as error:
             raise EscrowRefused("This is not an escrow file.") from error
-        if not isinstance(content, dict) or content.get("kind") not in _MEMBERS:
+        if not isinstance(content, dict):
             raise EscrowRefused("This is not an escrow file.")
-        kind = cast("EscrowKind", content["kind"])
-        origin, sealed = content.get("origin"), _unhex(content.pop("sealed", None))
-        fits = content.keys() | {"sealed"} == _MEMBERS[kind] and content["v"] == 1
-        # `True == 1` and `False == 0` in Python: the types are part of the rule.
-        ints = (content.get("v"), content.get("epoch"))
-        if not fits or content["epoch"] != 0 or any(type(value) is not int for value in ints):
-            raise EscrowRefused("This escrow file has another version than this program reads.")
+        kind, origin, sealed = content.get("kind"), content.get("origin"), content.get("sealed")
+        members = _MEMBERS.get(kind) if isinstance(kind, str) else None
+        # `True == 1` and `False == 0` in Python: the type is part of the rule.
+        version = [(type(content.get(member)), content.get(member)) for member in ("v", "epoch")]
+        if content.keys() != members or version != [(int, 1), (int, 0)]:
+            raise EscrowRefused("This escrow file has another form than this program reads.")
         if not isinstance(origin, str) or not origin:
             raise EscrowRefused("This escrow file names no Book.")
-        return cls(origin=origin, kind=kind, header=content, sealed=sealed)
+        del content["sealed"]
+        file = cls(
+            origin=origin, kind=cast("EscrowKind", kind), header=content, sealed=_unhex(sealed)
+        )
+        if file.print() != data:
+            raise EscrowRefused("This escrow file is not written in its one spelling.")
+        return file
 
     def print(self) -> bytes:
         return canonical.encode({**self.header, "sealed": self.sealed.hex()}) + b"\n"

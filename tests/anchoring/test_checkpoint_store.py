@@ -297,11 +297,7 @@ def test_a_store_that_is_unmounted_while_in_use_is_unavailable(directory, store,
 def test_a_disk_error_leaves_the_old_or_the_new_and_a_retry_makes_it_sure(
     directory, store, monkeypatch, failing
 ):
-    """Before the rename the old one is there, after it the new one, and never half of one.
-
-    After the rename the retry finds its own checkpoint stored and still syncs the directory: else
-    a receipt would leave for a file whose name a power failure could take back.
-    """
+    """Else a receipt could leave for a file whose name a power failure takes back."""
     store.put(ORIGIN, TRUE.note(4), never)
     real = durable.sync_directory
 
