@@ -80,3 +80,7 @@ def new_id(at_ms: int | None = None) -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76  # version
     value = value & ~(0x3 << 62) | 0x2 << 62  # variant
     return UUID(int=value)
+
+
+def pause(seconds: float) -> None:
+    time.sleep(seconds)

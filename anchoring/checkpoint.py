@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signed checkpoints, and never two histories.
+
+A notary signs the heads of one log in one process. It remembers the largest size and root that it
+has signed or read from the checkpoint store. A head that is smaller, or does not extend it
+(a standby that lagged, a restore, a rewound database), gets no signature and stops the writer.
+No receipt leaves before the checkpoint store has accepted its checkpoint, or a larger one that was
+proved consistent with it. Source: C2SP tlog-checkpoint; docs/formats.md §5.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from ledger.errors import HistoryRewritten
+from ledger.head import Head
+from ledger.keys import Keys, log_key
+from sealtrail.verify import merkle
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.note import Checkpoint, Note, SignatureLine, VerifierKey
+
+from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.tree import Tree
+
+
+def verifier_key(keys: Keys, origin: str) -> VerifierKey:
+    """Return the public key of a log, in the form that strangers are given."""
+    return VerifierKey.ed25519(origin, keys.public_key(log_key(origin)))
+
+
+def sign_checkpoint(keys: Keys, checkpoint: Checkpoint) -> bytes:
+    """Return the signed note. Ed25519 is deterministic: the same head gives the same bytes."""
+    text = checkpoint.print()
+    key = verifier_key(keys, checkpoint.origin)
+    line = SignatureLine(
+        name=key.name,
+        key_id=key.key_id,
+        signature=keys.sign(log_key(checkpoint.origin), text.encode()),
+    )
+    return Note(text=text, signatures=(line,)).print()
+
+
+class CheckpointNotary:
+    """Signs the heads of the log `origin`; implements ledger.writer.Notary."""
+
+    def __init__(self, *, origin: str, keys: Keys, store: FileCheckpointStore, tree: Tree) -> None:
+        """Read the store. Raises CheckpointMissing when it holds nothing for this log."""
+        self.origin = origin
+        self._keys, self._store, self._tree = keys, store, tree
+        self._lock = threading.Lock()
+        self._note, self._largest = store.read(origin)
+
+    @property
+    def size(self) -> int:
+        return self._largest.size
+
+    def latest(self) -> tuple[bytes, Checkpoint]:
+        """Return the largest checkpoint that this process signed or read: note and meaning."""
+        with self._lock:
+            return self._note, self._largest
+
+    def refresh(self) -> tuple[bytes, Checkpoint]:
+        """Like `latest`, after a look at what other processes have put into the store."""
+        note, stored = self._store.read(self.origin)
+        self._remember(note, stored)
+        return self.latest()
+
+    def check(self, head: Head) -> None:
+        """Return if `head` extends everything signed or read; else raise HistoryRewritten."""
+        _, stored = self._store.read(self.origin)
+        for known in (self._largest, stored):
+            self._check_extends(known, head)
+
+    def seal(self, head: Head, *, base: int, extension: Sequence[bytes]) -> bytes:
+        """Sign `head`; return its note once the store has accepted it or a larger one."""
+        checkpoint = Checkpoint(origin=self.origin, size=head.size, root=head.root)
+        note = sign_checkpoint(self._keys, checkpoint)
+
+        def prove(old: int, new: int) -> Sequence[bytes]:
+            if (old, new) == (base, head.size):
+                return extension
+            return self._tree.consistency(old, new)
+
+        stored = self._store.put(self.origin, note, prove)
+        self._remember(note, checkpoint)
+        if stored.size > checkpoint.size:
+            self.refresh()
+        return note
+
+    def _remember(self, note: bytes, checkpoint: Checkpoint) -> None:
+        with self._lock:
+            if checkpoint.size >= self._largest.size:
+                self._note, self._largest = note, checkpoint
+
+    def _check_extends(self, known: Checkpoint, head: Head) -> None:
+        if head.size < known.size:
+            raise HistoryRewritten(
+                f"the database ends at {head.size} entries; {known.size} were signed before"
+            )
+        if known.size in (0, head.size):
+            if known.size == head.size and known.root != head.root:
+                raise HistoryRewritten("the database has another root than the one signed before")
+            return
+        try:
+            merkle.check_consistency(
+                old_size=known.size,
+                old_root=known.root,
+                new_size=head.size,
+                new_root=head.root,
+                path=self._tree.consistency(known.size, head.size),
+            )
+        except VerifyError as error:
+            raise HistoryRewritten from error

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receipts: what a caller holds after a POST, and what proves any entry later.
+
+A receipt is a C2SP tlog-proof (index, inclusion path, signed checkpoint) plus the entry itself. It
+is never stored: a repeated request gets an equivalent one, same origin, position and leaf, with a
+path to whatever signed checkpoint covers it by then.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger.errors import Conflict
+from ledger.reader import Stored
+from ledger.writer import Recorded, Repeated
+from sealtrail.verify.note import Checkpoint, Note
+from sealtrail.verify.tlog_proof import TlogProof
+
+from anchoring.shelf import Book
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One entry's inclusion under one signed checkpoint."""
+
+    position: int
+    leaf: bytes
+    path: Sequence[bytes]
+    size: int  #: Of the checkpoint.
+    checkpoint: bytes  #: The signed note.
+
+    def tlog_proof(self) -> bytes:
+        """Print the C2SP tlog-proof file."""
+        return TlogProof(
+            index=self.position, path=tuple(self.path), checkpoint=self.checkpoint, extra=None
+        ).print()
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "position": self.position,
+            "leaf": digest_text(self.leaf),
+            "size": self.size,
+            "path": [digest_text(node) for node in self.path],
+            "checkpoint": self.checkpoint.decode(),
+            "proof": self.tlog_proof().decode(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The answer to a POST: the recorded entry and its proof."""
+
+    origin: str
+    event_id: str
+    entry: bytes
+    recorded_at: str
+    proof: Proof
+    disclosures: Mapping[str, str] = field(repr=False)
+    repeat: bool
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "event_id": self.event_id,
+            "origin": self.origin,
+            "recorded_at": self.recorded_at,
+            "entry": base64.b64encode(self.entry).decode(),
+            **self.proof.json(),
+            "disclosures": dict(self.disclosures),
+        }
+
+
+def digest_text(digest: bytes) -> str:
+    """Print a hash as it stands in every JSON of this product."""
+    return f"sha256:{digest.hex()}"
+
+
+def receipt_of(book: Book, outcome: Recorded | Repeated, disclosures: Mapping[str, str]) -> Receipt:
+    """Return the receipt of an outcome: at hand for a new entry, read back for a repeated one."""
+    if isinstance(outcome, Repeated):
+        return stored_receipt(book, book.reader.at(outcome.position), disclosures)
+    entry = outcome.row.entry
+    proof = Proof(
+        position=outcome.row.link.position,
+        leaf=outcome.row.link.leaf,
+        path=outcome.path,
+        size=outcome.size,
+        checkpoint=outcome.checkpoint,
+    )
+    return Receipt(
+        origin=book.origin,
+        event_id=entry.event_id,
+        entry=entry.data,
+        recorded_at=entry.value["time"]["recorded"],
+        proof=proof,
+        disclosures=disclosures,
+        repeat=False,
+    )
+
+
+def stored_receipt(book: Book, stored: Stored, disclosures: Mapping[str, str]) -> Receipt:
+    """Return the receipt of an entry that is in the log already."""
+    return Receipt(
+        origin=book.origin,
+        event_id=stored.entry.event_id,
+        entry=stored.entry.data,
+        recorded_at=stored.entry.value["time"]["recorded"],
+        proof=prove(book, stored.position, stored.leaf),
+        disclosures=disclosures,
+        repeat=True,
+    )
+
+
+def prove(book: Book, position: int, leaf: bytes, at: bytes | None = None) -> Proof:
+    """Prove an entry under a signed checkpoint: the note `at`, else the newest that covers it.
+
+    Raises Conflict when no signed checkpoint covers the position yet.
+    """
+    if at is None:
+        note, checkpoint = book.notary.latest()
+        if checkpoint.size <= position:
+            note, checkpoint = book.notary.refresh()
+    else:
+        note, checkpoint = at, Checkpoint.parse(Note.parse(at).text)
+    if checkpoint.size <= position:
+        raise Conflict("no signed checkpoint covers this entry yet")
+    return Proof(
+        position=position,
+        leaf=leaf,
+        path=book.tree.inclusion(position, checkpoint.size),
+        size=checkpoint.size,
+        checkpoint=note,
+    )

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Books of one process: opened when first needed, closed when long unused.
+
+Opening a Book checks it: the head's tag, the checkpoint store, and that the one extends the other.
+All Books share one pool of connections; none shares a lock with another.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import clock
+from ledger.clock import Clock
+from ledger.database import Database
+from ledger.errors import LedgerError, NotFound
+from ledger.head import Chain
+from ledger.keys import Keys
+from ledger.migrate import BookRow, books
+from ledger.reader import Reader
+from ledger.request import Prepared
+from ledger.writer import Limits, Outcome, Recorded, Repeated, Writer
+
+from anchoring.checkpoint import CheckpointNotary
+from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.tree import Tree
+
+_ANSWER_S: Final = 60.0
+_REGISTRY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """One open log: whoever records, proves or reads goes through here."""
+
+    row: BookRow
+    database: Database
+    keys: Keys
+    chain: Chain
+    tree: Tree
+    reader: Reader
+    notary: CheckpointNotary
+    writer: Writer
+
+    @property
+    def origin(self) -> str:
+        return self.row.origin
+
+    def record(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
+        """Queue requests; each gets its own outcome, in order."""
+        return self.writer.submit(batch)
+
+    def record_own(self, prepared: Prepared) -> Recorded | Repeated:
+        """Record one entry of the ledger's own and wait for it; raises what refused it."""
+        (outcome,) = self.record([prepared]).result(timeout=_ANSWER_S)
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        return outcome
+
+
+class Shelf:
+    """Opens, keeps and closes the Books of one database."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keys: Keys,
+        store: FileCheckpointStore,
+        limits: Limits | None = None,
+        open_max: int = 64,
+        now_ms: Clock = clock.now_ms,
+    ) -> None:
+        self.database, self.keys, self.store = database, keys, store
+        self._limits, self._open_max, self._now_ms = limits, open_max, now_ms
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Book] = OrderedDict()
+        self._registry: tuple[float, dict[str, BookRow]] = (0.0, {})
+
+    def rows(self) -> dict[str, BookRow]:
+        """Return every Book of the registry by name, at most a few seconds old."""
+        if self._registry[0] < clock.monotonic():
+            with self.database.connection() as connection:
+                found = {row.name: row for row in books(connection)}
+            self._registry = (clock.monotonic() + _REGISTRY_S, found)
+        return self._registry[1]
+
+    def opened(self, name: str) -> Book | None:
+        """Return the Book if it is open already; never waits."""
+        return self._open.get(name)
+
+    def book(self, name: str) -> Book:
+        """Return the Book of that name, opened and checked; raises NotFound."""
+        with self._lock:
+            found = self._open.get(name)
+            if found is not None:
+                self._open.move_to_end(name)
+                return found
+            row = self.rows().get(name)
+            if row is None:
+                raise NotFound("there is no Book of that name")
+            book = self._open_book(row)
+            self._open[name] = book
+            closing = self._evict()
+        for old in closing:
+            old.writer.close()
+        return book
+
+    def access_book(self, tenant: str) -> Book:
+        """Return the Book that records who looked at what of this tenant."""
+        return self.book(f"{tenant}-access")
+
+    def close(self) -> None:
+        """Finish what waits in every Book and close it."""
+        with self._lock:
+            closing = list(self._open.values())
+            self._open.clear()
+        for book in closing:
+            book.writer.close()
+
+    def _open_book(self, row: BookRow) -> Book:
+        tree = Tree(self.database, row.schema)
+        chain = Chain(self.keys, row.origin)
+        notary = CheckpointNotary(
+            origin=row.origin, keys=self.keys, store=self.store, tree=tree
+        )
+        reader = Reader(self.database, row.schema)
+        head = reader.head()
+        chain.check(head)
+        notary.check(head)
+        writer = Writer(
+            self.database,
+            schema=row.schema,
+            name=row.name,
+            tenant=row.tenant,
+            chain=chain,
+            notary=notary,
+            limits=self._limits,
+            now_ms=self._now_ms,
+        )
+        return Book(
+            row=row,
+            database=self.database,
+            keys=self.keys,
+            chain=chain,
+            tree=tree,
+            reader=reader,
+            notary=notary,
+            writer=writer,
+        )
+
+    def _evict(self) -> list[Book]:
+        closing = []
+        while len(self._open) > self._open_max:
+            _, old = self._open.popitem(last=False)
+            closing.append(old)
+        return closing

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tree of a Book as stored: any node, path or consistency proof in O(log n) reads of tiles.
+
+    node (height, index) covers positions [index·2^height, (index+1)·2^height)
+    it is the root over 2^(height mod 8) elements of a tile of level height div 8
+
+A full tile is one row. The elements of a tile that is not full yet are leaf hashes on level 0 and
+the roots of full tiles below on every other level. Nothing here trusts what it reads: whoever asks
+checks the result against a root that is signed, or under the head's tag.
+Source: RFC 9162 §2.1; C2SP tlog-tiles.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from ledger.database import Connection, Database
+from ledger.errors import IntegrityViolation, NotFound
+from ledger.tiles import WIDTH
+from psycopg import sql
+from sealtrail.verify.merkle import EMPTY_ROOT, node_hash, tree_root
+
+HASH: Final = 32
+
+
+class Node(NamedTuple):
+    """A complete node of the tree."""
+
+    height: int
+    index: int
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """The tile that holds the elements under this node: (level, index)."""
+        return self.height // 8, (self.index << self.height % 8) // WIDTH
+
+    @property
+    def elements(self) -> slice:
+        """Which of the tile's elements are under this node."""
+        first = (self.index << self.height % 8) % WIDTH
+        return slice(first, first + (1 << self.height % 8))
+
+
+#: A hash to be computed: nodes from left to right that fold, from the right, into one.
+Part = Sequence[Node]
+
+
+def inclusion_parts(index: int, size: int) -> list[Part]:
+    """Name the siblings on the path of `index` in the tree of `size`, from the leaf upward."""
+    return _siblings(Node(0, index), size)
+
+
+def consistency_parts(old: int, new: int) -> list[Part]:
+    """Name the hashes of the consistency path from `old` to `new` (RFC 9162 §2.1.4.1)."""
+    if old in (0, new):
+        return []
+    height = (old & -old).bit_length() - 1
+    edge = Node(height, (old >> height) - 1)
+    first: list[Part] = [] if old & (old - 1) == 0 else [[edge]]
+    return first + _siblings(edge, new)
+
+
+def perfect_nodes(begin: int, end: int) -> Part:
+    """Cut [begin, end) into complete nodes, left to right; `begin` is aligned to the range."""
+    nodes = []
+    while begin < end:
+        height = (end - begin).bit_length() - 1
+        nodes.append(Node(height, begin >> height))
+        begin += 1 << height
+    return nodes
+
+
+class Tree:
+    """Reads the tree of the Book in `schema`."""
+
+    def __init__(self, database: Database, schema: str) -> None:
+        self._database = database
+        self._schema = schema
+        book = sql.Identifier(schema)
+        self._full = sql.SQL(
+            'SELECT t.level, t."index", t.hashes FROM {}.tile t'
+            ' JOIN unnest(%b::smallint[], %b::bigint[]) AS u (l, i) ON t.level = l AND t."index" = i'
+        ).format(book)
+        self._leaves = sql.SQL(
+            "SELECT leaf FROM {}.entry WHERE position >= %b AND position < %b ORDER BY position"
+        ).format(book)
+        self._roots = sql.SQL(
+            'SELECT root FROM {}.tile WHERE level = %b AND "index" >= %b AND "index" < %b'
+            ' ORDER BY "index"'
+        ).format(book)
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Return the inclusion path of `index` in the tree of `size`; needs 0 <= index < size."""
+        return self._hashes(inclusion_parts(index, size))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Return the consistency path from size `old` to size `new`; needs old <= new."""
+        return self._hashes(consistency_parts(old, new))
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the first `size` entries."""
+        return self._hashes([perfect_nodes(0, size)])[0] if size else EMPTY_ROOT
+
+    def frontier_nodes(self, size: int) -> tuple[bytes, ...]:
+        """Return the roots of the perfect subtrees of the first `size` entries, largest first."""
+        return tuple(self._hashes([[node] for node in perfect_nodes(0, size)]))
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """Return the first `width` hashes of a tile; raises NotFound if there are fewer."""
+        with self._database.duty(self._schema, "read") as connection:
+            hashes = self._tiles(connection, {(level, index)})[level, index]
+        if len(hashes) < width:
+            raise NotFound("this tile has fewer hashes now")
+        return b"".join(hashes[:width])
+
+    def _hashes(self, parts: Sequence[Part]) -> list[bytes]:
+        if not parts:
+            return []
+        with self._database.duty(self._schema, "read") as connection:
+            tiles = self._tiles(connection, {node.tile for part in parts for node in part})
+        return [_fold(_root(tiles[node.tile], node) for node in part) for part in parts]
+
+    def _tiles(
+        self, connection: Connection, wanted: set[tuple[int, int]]
+    ) -> dict[tuple[int, int], list[bytes]]:
+        order = sorted(wanted)
+        rows = connection.execute(
+            self._full, ([level for level, _ in order], [index for _, index in order]), prepare=True
+        )
+        tiles = {(level, index): _split(bytes(hashes)) for level, index, hashes in rows}
+        for level, index in wanted - tiles.keys():
+            first = index * WIDTH
+            if level == 0:
+                found = connection.execute(self._leaves, (first, first + WIDTH))
+            else:
+                found = connection.execute(self._roots, (level - 1, first, first + WIDTH))
+            tiles[level, index] = [bytes(value) for (value,) in found]
+        return tiles
+
+
+def _siblings(node: Node, size: int) -> list[Part]:
+    parts: list[Part] = []
+    height, index = node
+    while (index + 1) << height < size or index:
+        sibling = index ^ 1
+        begin = sibling << height
+        end = min(begin + (1 << height), size)
+        if begin < size:
+            parts.append(perfect_nodes(begin, end))
+        height, index = height + 1, index >> 1
+    return parts
+
+
+def _root(hashes: Sequence[bytes], node: Node) -> bytes:
+    elements = hashes[node.elements]
+    if len(elements) != 1 << node.height % 8:
+        raise IntegrityViolation("a hash of the tree is missing from its tile")
+    return tree_root(elements)
+
+
+def _fold(hashes: Iterable[bytes]) -> bytes:
+    """Fold the roots of neighbouring perfect subtrees, largest first, into one."""
+    *left, root = hashes
+    for node in reversed(left):
+        root = node_hash(node, root)
+    return root
+
+
+def _split(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + HASH] for at in range(0, len(hashes), HASH)]

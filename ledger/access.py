@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may come in: credentials, bound to a tenant, a role and a person or a pipeline.
+
+    pipeline   appends, and can read nothing
+    auditor    reads, and every look is an entry of the tenant's access Book
+
+A token is 32 random bytes behind a prefix that secret scanners can recognise. The database keeps
+its SHA-256 only. Entries name a credential by its random id; who that is stands in the erasable
+column `name`.
+"""
+
+import base64
+import hashlib
+import threading
+from typing import Final, Literal, cast
+
+from ledger import clock
+from ledger.database import Connection, Database
+from ledger.errors import Refused, Unauthenticated
+from ledger.request import Identity
+
+Role = Literal["pipeline", "auditor"]
+Kind = Literal["person", "pipeline"]
+
+_TOKEN_MAX: Final = 128
+
+#: How long a revoked token may still work in a process that has seen it, in seconds.
+CACHE_S: Final = 5.0
+
+
+def issue(connection: Connection, *, tenant: str, role: Role, kind: Kind, name: str) -> str:
+    """Make a credential as the registry's owner and return its token, which is never stored."""
+    if not 1 <= len(name) <= 256 or not name.isprintable():
+        raise Refused("a credential's name is 1 to 256 printable characters")
+    token = f"st_{role}_" + base64.urlsafe_b64encode(clock.random_bytes(32)).decode().rstrip("=")
+    connection.execute(
+        "INSERT INTO sealtrail.credential (credential_id, token_sha256, tenant, role, kind, name)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
+        (f"cred_{clock.random_bytes(12).hex()}", _digest(token), tenant, role, kind, name),
+    )
+    return token
+
+
+def revoke(connection: Connection, credential: str) -> None:
+    """Revoke a credential as the registry's owner; entries that name it stay readable."""
+    connection.execute(
+        "UPDATE sealtrail.credential SET revoked_at = now()"
+        " WHERE credential_id = %s AND revoked_at IS NULL",
+        (credential,),
+    )
+
+
+class Credentials:
+    """Looks tokens up, and remembers an answer for CACHE_S seconds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._known: dict[bytes, tuple[float, Identity | None]] = {}
+        self._pipelines: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def remembered(self, token: str) -> Identity | None:
+        """Return a known identity without asking the database; None if it must be asked."""
+        found = self._known.get(_digest(token))
+        if found is None or found[0] < clock.monotonic():
+            return None
+        return found[1]
+
+    def identify(self, token: str) -> Identity:
+        """Return whose token this is; raises Unauthenticated when it is nobody's (any more)."""
+        if not 16 <= len(token) <= _TOKEN_MAX or not token.isascii():
+            raise Unauthenticated
+        digest = _digest(token)
+        now = clock.monotonic()
+        found = self._known.get(digest)
+        if found is None or found[0] < now:
+            found = (now + CACHE_S, self._load(digest))
+            with self._lock:
+                if len(self._known) > 4_096:  # Guesses must not fill the memory.
+                    self._known.clear()
+                self._known[digest] = found
+        if found[1] is None:
+            raise Unauthenticated
+        return found[1]
+
+    def pipelines_known(self, tenant: str) -> frozenset[str] | None:
+        """Return `pipelines` if it is remembered; never asks the database."""
+        found = self._pipelines.get(tenant)
+        return found[1] if found is not None and found[0] >= clock.monotonic() else None
+
+    def pipelines(self, tenant: str) -> frozenset[str]:
+        """Return the names registered as pipelines of a tenant, revoked ones included."""
+        now = clock.monotonic()
+        found = self._pipelines.get(tenant)
+        if found is None or found[0] < now:
+            with self._database.connection() as connection:
+                rows = connection.execute(
+                    "SELECT name FROM sealtrail.credential"
+                    " WHERE tenant = %s AND kind = 'pipeline' AND name IS NOT NULL",
+                    (tenant,),
+                ).fetchall()
+            found = (now + CACHE_S, frozenset(name for (name,) in rows))
+            with self._lock:
+                self._pipelines[tenant] = found
+        return found[1]
+
+    def _load(self, digest: bytes) -> Identity | None:
+        with self._database.connection() as connection:
+            row = connection.execute(
+                "SELECT credential_id, tenant, role, kind, name FROM sealtrail.credential"
+                " WHERE token_sha256 = %s AND revoked_at IS NULL",
+                (digest,),
+            ).fetchone()
+        if row is None:
+            return None
+        credential, tenant, role, kind, name = row
+        return Identity(
+            credential=credential,
+            tenant=tenant,
+            role=cast("Role", role),
+            kind=cast("Kind", kind),
+            name=name,
+        )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

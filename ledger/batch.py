@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a batch of checked requests to one commit: lifecycles, versions, times, bytes, hashes, MACs.
+
+Pure but for the keystore: the same head, knowledge, clock and requests give the same Swap. An
+event that the lifecycle refuses is refused alone; the rest of its batch is not touched.
+
+    requests ──► builder.add(…) each ──► Row, Known (a repeat) or a LedgerError
+                 builder.finish()   ──► Swap (or None when no row came of it) and the paths
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sealtrail.verify import canonical
+from sealtrail.verify.entry import ENTRY_MAX
+from sealtrail.verify.frontier import grow
+from sealtrail.verify.merkle import leaf_hash
+
+from ledger import catalog, clock, lifecycle
+from ledger.errors import EventConflict, LedgerError, SourceConflict, TooLarge
+from ledger.head import Chain, Head, Link
+from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
+from ledger.request import Prepared, ledger_made
+from ledger.store import Entry, Row, Swap
+from ledger.tiles import Edge
+
+#: An epoch that is not ended by midnight ends after this many entries.
+EPOCH_ENTRIES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A commit ready to be sent, and what its receipts need once it is durable."""
+
+    swap: Swap
+    edge: Edge
+    paths: Sequence[Sequence[bytes]]  #: Inclusion path of each row, in the log after the commit.
+    log_version: int
+
+
+class Builder:
+    """Builds one commit on top of `head`."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        head: Head,
+        edge: Edge,
+        knowledge: Knowledge,
+        tenant: str,
+        now_ms: int,
+        epoch_start: int,
+        epoch_entries: int = EPOCH_ENTRIES,
+    ) -> None:
+        self._chain, self._head, self._edge, self._knowledge = chain, head, edge, knowledge
+        self._tenant = tenant
+        self._recorded_ms = max(now_ms, head.last_time)
+        self._recorded = clock.rfc3339(self._recorded_ms)
+        self._epoch, self._mac = head.epoch, head.mac
+        self._epoch_start, self._epoch_entries = epoch_start, epoch_entries
+        self._rows: list[Row] = []
+
+    def must_seal(self) -> bool:
+        """Say if the next entry begins a new UTC day, or the epoch is full."""
+        new_day = clock.day_of(self._recorded_ms) != clock.day_of(self._head.last_time)
+        return new_day or self._position - self._epoch_start >= self._epoch_entries
+
+    def seal_epoch(self) -> None:
+        """Make EPOCH_SEALED the next row, under the old key, and go on under the new one.
+
+        The new key is durable before the statement is sent; the old one stays until a reread head
+        shows the new epoch.
+        """
+        body: dict[str, Any] = {"epoch": self._epoch}
+        if self._position:
+            body |= {"last_n": self._position - 1, "last_mac": f"hmac-sha256:{self._mac.hex()}"}
+        self._chain.evolve(self._epoch)
+        self._append(ledger_made("EPOCH_SEALED", LOG_ID, body), self._next_log_version(), ())
+        self._epoch += 1
+        self._mac = self._chain.start(self._epoch, self._mac)
+        self._epoch_start = self._position
+
+    def add(self, prepared: Prepared) -> Row | Known | LedgerError:
+        """Place one request: a new row, the event it repeats, or why it is refused."""
+        known = self._knowledge.events.get(prepared.event_id)
+        if known is not None:
+            return known if known.request_digest == prepared.digest else EventConflict()
+        if prepared.source is not None and prepared.source in self._knowledge.sources:
+            return SourceConflict()
+        try:
+            return self._add_new(prepared)
+        except LedgerError as refusal:
+            return refusal
+
+    def finish(self) -> Built | None:
+        """Return the commit, or None if there is nothing to write."""
+        if not self._rows:
+            return None
+        leaves = [row.link.leaf for row in self._rows]
+        frontier, paths = grow(self._head.frontier, leaves)
+        edge, tiles = self._edge.append(leaves)
+        after = self._chain.head(
+            epoch=self._epoch, frontier=frontier, mac=self._mac, last_time=self._recorded_ms
+        )
+        return Built(
+            swap=Swap(before=self._head, after=after, rows=self._rows, tiles=tiles),
+            edge=edge,
+            paths=paths,
+            log_version=self._knowledge.log_version,
+        )
+
+    @property
+    def epoch_start(self) -> int:
+        return self._epoch_start
+
+    @property
+    def _position(self) -> int:
+        return self._head.size + len(self._rows)
+
+    def _next_log_version(self) -> int:
+        self._knowledge.log_version += 1
+        return self._knowledge.log_version
+
+    def _add_new(self, prepared: Prepared) -> Row:
+        if prepared.stream == LOG_STREAM:
+            row = self._append(prepared, self._knowledge.log_version + 1, ())
+            self._knowledge.log_version += 1
+            return row
+        states = self._knowledge.states
+        state = states[prepared.stream]
+        decision = lifecycle.decide(
+            state,
+            prepared.type,
+            prepared.schema,
+            prepared.body,
+            states,
+            by_ledger=prepared.by_ledger,
+        )
+        type_, schema, body = prepared.type, prepared.schema, prepared.body
+        if isinstance(decision, lifecycle.Rewritten):
+            type_, schema, body = decision.type, decision.schema, decision.body
+        births = tuple(catalog.born_assets(type_, prepared.aggregate_id, body))
+        row = self._append(
+            prepared, state.version + 1, births, {"type": type_, "schema": schema, "body": body}
+        )
+        states[prepared.stream] = state.after(type_, body)
+        for asset in births:
+            if f"Asset/{asset}" != prepared.stream:
+                states[f"Asset/{asset}"] = lifecycle.Asset.born(asset)
+        return row
+
+    def _append(
+        self,
+        prepared: Prepared,
+        version: int,
+        births: tuple[str, ...],
+        event: dict[str, Any] | None = None,
+    ) -> Row:
+        value = self._entry(prepared, version, event)
+        data = canonical.encode(value)
+        if len(data) > ENTRY_MAX:
+            raise TooLarge("the entry is larger than 16 KiB; what is larger is an artifact")
+        leaf = leaf_hash(data)
+        link = Link.after(self._chain, self._epoch, self._mac, self._position, leaf)
+        self._mac = link.mac
+        row = Row(
+            entry=Entry(data=data, value=value),
+            link=link,
+            request_digest=prepared.digest,
+            source=prepared.source,
+            recorded_ms=self._recorded_ms,
+            births=births,
+        )
+        self._rows.append(row)
+        self._knowledge.events[prepared.event_id] = Known(
+            position=link.position, request_digest=prepared.digest
+        )
+        if prepared.source is not None:
+            self._knowledge.sources[prepared.source] = prepared.event_id
+        return row
+
+    def _entry(
+        self, prepared: Prepared, version: int, event: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Add to the client's part what the ledger assigns (sealtrail.verify.entry)."""
+        part = prepared.part
+        time = {**part.get("time", {}), "recorded": self._recorded}
+        if not prepared.by_ledger:
+            time["request_received"] = clock.rfc3339(prepared.received_ms)
+        value = {
+            **part,
+            **(event or {}),
+            "tenant": self._tenant,
+            "aggregate": {**part["aggregate"], "version": version},
+            "time": time,
+        }
+        if prepared.credential is not None:
+            value["actor"] = {**part["actor"], "credential": prepared.credential}
+        if prepared.sd:
+            value |= {"_sd": list(prepared.sd), "_sd_alg": "sha-256"}
+        return value

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head row and the chain: where the log ends, and the proof that we put the end there.
+
+    head = epoch, frontier (its size included), mac of the last entry, time of the last entry, tag
+
+The tag is an HMAC over all the rest under the chain key of the head's epoch. A process that did
+not write the present head checks the tag before it extends or signs anything: without it, whoever
+can write to the table could swap one frontier hash and have the log key sign the result.
+
+Chain keys only ever move forward (`constructions`, docs/formats.md §4): the key of an epoch makes
+the key of the next and is then destroyed, so that who takes the machine tonight cannot re-forge
+yesterday. A process that slept through some epochs takes the same steps from the key it has.
+"""
+
+import hmac
+from dataclasses import dataclass
+from typing import Self
+
+from psycopg import sql
+from sealtrail.verify import chain
+from sealtrail.verify.frontier import Frontier
+
+from ledger import clock
+from ledger.database import Connection
+from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
+from ledger.keys import Keys, chain_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The end of one Book's log, as its head row says."""
+
+    epoch: int
+    frontier: Frontier
+    mac: bytes  #: Of the last entry; the epoch's start value while the epoch is empty.
+    last_time: int  #: `time.recorded` of the last entry, in ms since 1970.
+    tag: bytes
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+    @property
+    def root(self) -> bytes:
+        return self.frontier.root()
+
+
+class Chain:
+    """The chain keys of one origin: links, tags, and the walk from one epoch to the next."""
+
+    def __init__(self, keys: Keys, origin: str) -> None:
+        self.origin = origin
+        self._keys = keys
+        self._evolve = chain.evolve_message(origin)
+
+    def mac(self, epoch: int, message: bytes) -> bytes:
+        return self._keys.mac(chain_key(self.origin, epoch), message)
+
+    def link(self, epoch: int, previous_mac: bytes, position: int, leaf: bytes) -> bytes:
+        return self.mac(epoch, chain.link_message(previous_mac, position, leaf))
+
+    def start(self, epoch: int, last_mac: bytes | None) -> bytes:
+        return self.mac(epoch, chain.start_message(self.origin, epoch, last_mac))
+
+    def head(self, *, epoch: int, frontier: Frontier, mac: bytes, last_time: int) -> Head:
+        """Return the head with its tag."""
+        tag = self._tag(epoch, frontier, mac, last_time)
+        return Head(epoch=epoch, frontier=frontier, mac=mac, last_time=last_time, tag=tag)
+
+    def check(self, head: Head) -> None:
+        """Return if we (any process of this ledger) wrote this head; else raise HeadForged."""
+        self.reach(head.epoch)
+        tag = self._tag(head.epoch, head.frontier, head.mac, head.last_time)
+        if not hmac.compare_digest(tag, head.tag):
+            raise HeadForged
+
+    def reach(self, epoch: int) -> None:
+        """Make sure that the key of `epoch` is there, by evolving from an older one.
+
+        Raises HistoryRewritten when only younger keys are left: the head went back in time.
+        """
+        if self._keys.has(chain_key(self.origin, epoch)):
+            return
+        held = self.epochs()
+        older = [e for e in held if e < epoch]
+        if not older:
+            raise HistoryRewritten(
+                f"the head is in epoch {epoch}, whose chain key was destroyed when the log moved on"
+                if held
+                else f"there is no chain key for {self.origin} in this keystore"
+            )
+        for step in range(max(older), epoch):
+            self.evolve(step)
+
+    def evolve(self, epoch: int) -> None:
+        """Make the key of `epoch + 1` durable beside that of `epoch`; both stay."""
+        self._keys.evolve(
+            chain_key(self.origin, epoch), self._evolve, chain_key(self.origin, epoch + 1)
+        )
+
+    def forget_before(self, epoch: int) -> None:
+        """Destroy the keys of all epochs before `epoch`: only after a reread head has shown it."""
+        for old in self.epochs():
+            if old < epoch:
+                self._keys.destroy(chain_key(self.origin, old))
+
+    def epochs(self) -> list[int]:
+        """The epochs whose keys are held, in no order."""
+        prefix = chain_key(self.origin, 0)[:-1]
+        names = (name.removeprefix(prefix) for name in self._keys.names() if name.startswith(prefix))
+        return [int(rest) for rest in names if rest.isascii() and rest.isdigit()]
+
+    def _tag(self, epoch: int, frontier: Frontier, mac: bytes, last_time: int) -> bytes:
+        message = chain.head_message(
+            origin=self.origin,
+            epoch=epoch,
+            size=frontier.size,
+            frontier_bytes=frontier.pack(),
+            mac=mac,
+            last_time_ms=last_time,
+        )
+        return self.mac(epoch, message)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """Reads and lays the head row of the Book in `schema`. Statements only; no trust."""
+
+    schema: str
+
+    def read(self, connection: Connection) -> Head:
+        """Return the head as stored; raises IntegrityViolation if the row is gone or misshapen."""
+        row = connection.execute(
+            sql.SQL(
+                "SELECT epoch, size, frontier, mac, last_time, tag FROM {}.head WHERE id = 1"
+            ).format(sql.Identifier(self.schema))
+        ).fetchone()
+        if row is None:
+            raise IntegrityViolation("the head row is gone")
+        epoch, size, frontier, mac, last_time, tag = row
+        try:
+            unpacked = Frontier.unpack(size, bytes(frontier))
+        except Exception as error:
+            raise HeadForged("the head row's frontier does not fit its size") from error
+        return Head(
+            epoch=epoch, frontier=unpacked, mac=bytes(mac), last_time=last_time, tag=bytes(tag)
+        )
+
+    def lay(self, connection: Connection, chain_of_book: Chain) -> Head | None:
+        """Lay the first head row, as the owner; None if there is one already."""
+        head = chain_of_book.head(
+            epoch=0,
+            frontier=Frontier.empty(),
+            mac=chain_of_book.start(0, None),
+            last_time=clock.now_ms(),
+        )
+        laid = connection.execute(
+            sql.SQL(
+                "INSERT INTO {}.head (id, epoch, size, frontier, mac, last_time, tag)"
+                " VALUES (1, %s, 0, ''::bytea, %s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING 1"
+            ).format(sql.Identifier(self.schema)),
+            (head.epoch, head.mac, head.last_time, head.tag),
+        ).fetchone()
+        return head if laid else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One new entry's place: its position, leaf and MAC."""
+
+    position: int
+    leaf: bytes
+    mac: bytes
+
+    @classmethod
+    def after(cls, chain_of_book: Chain, epoch: int, previous: bytes, at: int, leaf: bytes) -> Self:
+        return cls(position=at, leaf=leaf, mac=chain_of_book.link(epoch, previous, at, leaf))

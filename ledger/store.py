@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The event store: eventsourcing's streams and notification log over a Book's own tables.
+
+The state of a stored event **is** the canonical entry, so what is hashed is what is kept. Topics
+are `GEN/1`, never the name of a module, and nothing is imported on reading. The recorder appends a
+whole batch with one statement that swaps the head row; when the head is not the expected one, the
+statement changes nothing and says so.
+
+`LedgerRecorder` implements eventsourcing's interface `ApplicationRecorder` rather than its stock
+PostgreSQL recorder: that one locks the table for each write, numbers with gaps and keeps no head.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    EventStore,
+    JSONTranscoder,
+    Mapper,
+    Notification,
+    StoredEvent,
+    Subscription,
+)
+from psycopg import sql
+from sealtrail.verify import canonical
+from sealtrail.verify.errors import VerifyError
+
+from ledger import clock
+from ledger.database import Connection, Database
+from ledger.errors import EntryDamaged, LedgerError
+from ledger.head import Head, Link
+from ledger.tiles import Tile
+
+JSON = dict[str, Any]
+
+
+class HeadMoved(LedgerError):
+    """Another writer appended first. Nothing was inserted; read the head again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A recorded entry: its canonical bytes and what they say."""
+
+    data: bytes
+    value: JSON = field(repr=False, compare=False)
+
+    @property
+    def stream(self) -> str:
+        aggregate = self.value["aggregate"]
+        return f"{aggregate['type']}/{aggregate['id']}"
+
+    @property
+    def topic(self) -> str:
+        return f"{self.value['type']}/{self.value['schema']}"
+
+    @property
+    def originator_id(self) -> str:
+        return self.stream
+
+    @property
+    def originator_version(self) -> int:
+        return cast("int", self.value["aggregate"]["version"])
+
+    @property
+    def event_id(self) -> str:
+        return cast("str", self.value["event_id"])
+
+    @property
+    def recorded_ms(self) -> int:
+        return clock.parse_time(self.value["time"]["recorded"])
+
+
+class EntryMapper(Mapper[str]):
+    """Translates nothing: state is the entry's bytes, and columns must agree with them on reading."""
+
+    def __init__(self) -> None:
+        super().__init__(JSONTranscoder())  # Never used: both directions are overridden.
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        entry = cast("Entry", domain_event)
+        return StoredEvent(entry.stream, entry.originator_version, entry.topic, entry.data)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        entry = read_entry(stored_event.state)
+        columns = (stored_event.originator_id, stored_event.originator_version, stored_event.topic)
+        if columns != (entry.stream, entry.originator_version, entry.topic):
+            raise EntryDamaged("a stored entry and its index columns name different events")
+        return entry
+
+
+def read_entry(data: bytes) -> Entry:
+    """Decode stored bytes. Raises EntryDamaged when they are not a canonical entry."""
+    try:
+        value = canonical.decode(data)
+    except VerifyError as error:
+        raise EntryDamaged("the stored bytes of an entry are not canonical") from error
+    if not isinstance(value, dict):
+        raise EntryDamaged("the stored bytes of an entry are not an object")
+    return Entry(data=data, value=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One entry with all that its row holds beside the bytes."""
+
+    entry: Entry
+    link: Link
+    request_digest: bytes
+    source: tuple[str, int] | None
+    recorded_ms: int
+    births: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """One commit: the head that must still be there, the head after, and all rows between them."""
+
+    before: Head
+    after: Head
+    rows: Sequence[Row]
+    tiles: Sequence[Tile] = ()
+
+
+_APPEND: Final = """
+WITH h AS (UPDATE {book}.head
+              SET epoch = %b, size = %b, frontier = %b, mac = %b, last_time = %b, tag = %b
+            WHERE id = 1 AND size = %b AND tag = %b RETURNING 1),
+     e AS (INSERT INTO {book}.entry (position, leaf, mac, event_id, stream, version, topic,
+                                     recorded_at, request_digest, source_id, source_n)
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[], %b::bytea[], %b::text[]::uuid[],
+                  %b::text[], %b::bigint[], %b::text[], %b::bigint[], %b::bytea[], %b::text[],
+                  %b::text[]::bigint[]) u),
+     b AS (INSERT INTO {book}.entry_body (position, bytes)
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[]) u),
+     t AS (INSERT INTO {book}.tile (level, "index", root, hashes)
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[]) u),
+     a AS (INSERT INTO {book}.asset_birth (asset_id, position)
+           SELECT u.* FROM h, unnest(%b::text[], %b::bigint[]) u)
+SELECT count(*) FROM h
+"""
+
+_SELECT: Final = """
+SELECT e.position, e.stream, e.version, e.topic, b.bytes
+  FROM {book}.entry e JOIN {book}.entry_body b USING (position)
+"""
+
+
+class LedgerRecorder(ApplicationRecorder):
+    """Appends and reads the entries of the Book in `schema`. Notification id = position.
+
+    Positions start at 0 and have no gaps; streams' versions start at 1 and have no gaps.
+    """
+
+    def __init__(self, database: Database, schema: str) -> None:
+        self._database = database
+        self._schema = schema
+        book = sql.Identifier(schema)
+        self._append = sql.SQL(_APPEND).format(book=book)
+        self._select = sql.SQL(_SELECT).format(book=book)
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Append a batch; needs the keyword arguments `connection` and `swap`.
+
+        `connection` holds the append role. Returns the positions. Raises HeadMoved when another
+        writer was first; psycopg.Error when the database failed, and then nobody knows.
+        """
+        connection = cast("Connection", kwargs["connection"])
+        swap = cast("Swap", kwargs["swap"])
+        states = [event.state for event in stored_events]
+        assert states == [row.entry.data for row in swap.rows]
+        moved = connection.execute(self._append, _parameters(swap), prepare=True).fetchone()
+        if moved is None or moved[0] != 1:
+            raise HeadMoved
+        return [row.link.position for row in swap.rows]
+
+    def select_events(
+        self,
+        originator_id: object,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        query = self._select + sql.SQL(
+            " WHERE e.stream = %s AND e.version > %s AND e.version <= %s ORDER BY e.version {}"
+            " LIMIT %s"
+        ).format(sql.SQL("DESC" if desc else "ASC"))
+        bounds = (originator_id, gt or 0, lte if lte is not None else 2**62, limit)
+        with self._database.duty(self._schema, "read") as connection:
+            return [
+                StoredEvent(stream, version, topic, bytes(data))
+                for _, stream, version, topic, data in connection.execute(query, bounds)
+            ]
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        first = 0 if start is None else start + (0 if inclusive_of_start else 1)
+        query = self._select + sql.SQL(
+            " WHERE e.position >= %s AND e.position <= %s"
+            " AND (cardinality(%s::text[]) = 0 OR e.topic = ANY(%s::text[]))"
+            " ORDER BY e.position LIMIT %s"
+        )
+        last = stop if stop is not None else 2**62
+        bounds = (first, last, list(topics), list(topics), limit)
+        with self._database.duty(self._schema, "read") as connection:
+            return [
+                Notification(stream, version, topic, bytes(data), position)
+                for position, stream, version, topic, data in connection.execute(query, bounds)
+            ]
+
+    def max_notification_id(self) -> int | None:
+        query = sql.SQL("SELECT size FROM {}.head WHERE id = 1").format(
+            sql.Identifier(self._schema)
+        )
+        with self._database.duty(self._schema, "read") as connection:
+            row = connection.execute(query).fetchone()
+        return row[0] - 1 if row is not None and row[0] > 0 else None
+
+    def subscribe(
+        self, gt: int | None = None, topics: Sequence[str] = ()
+    ) -> Subscription[ApplicationRecorder]:
+        """Follow the log by polling; NOTIFY would take a database-wide lock in every commit."""
+        return PollingSubscription(recorder=self, gt=gt, topics=topics)
+
+
+class PollingSubscription(Subscription[ApplicationRecorder]):
+    """Yields notifications in order as they come, asking every `interval_s` seconds."""
+
+    interval_s = 0.2
+
+    def __init__(
+        self, recorder: ApplicationRecorder, gt: int | None = None, topics: Sequence[str] = ()
+    ) -> None:
+        super().__init__(recorder=recorder, gt=gt, topics=topics)
+        self._next = self._from()
+
+    def __next__(self) -> Notification:
+        return next(self._next)
+
+    def _from(self) -> Iterator[Notification]:
+        last = self._last_notification_id
+        while not self._has_been_stopped:
+            found = self._recorder.select_notifications(
+                last, 256, topics=self._topics, inclusive_of_start=last is None
+            )
+            for notification in found:
+                last = notification.id
+                yield notification
+            if not found:
+                clock.pause(self.interval_s)
+
+
+def event_store(database: Database, schema: str) -> EventStore[str]:
+    """Return eventsourcing's store for a Book: `get(stream)` yields its entries, checked."""
+    return EventStore(EntryMapper(), LedgerRecorder(database, schema))
+
+
+def _parameters(swap: Swap) -> tuple[Any, ...]:
+    after, before, rows, tiles = swap.after, swap.before, swap.rows, swap.tiles
+    positions = [row.link.position for row in rows]
+    births = [(asset, row.link.position) for row in rows for asset in row.births]
+    return (
+        *(after.epoch, after.size, after.frontier.pack(), after.mac, after.last_time, after.tag),
+        *(before.size, before.tag),
+        positions,
+        [row.link.leaf for row in rows],
+        [row.link.mac for row in rows],
+        [row.entry.event_id for row in rows],
+        [row.entry.stream for row in rows],
+        [row.entry.originator_version for row in rows],
+        [row.entry.topic for row in rows],
+        [row.recorded_ms for row in rows],
+        [row.request_digest for row in rows],
+        [row.source[0] if row.source else None for row in rows],
+        [str(row.source[1]) if row.source else None for row in rows],
+        positions,
+        [row.entry.data for row in rows],
+        [tile.level for tile in tiles],
+        [tile.index for tile in tiles],
+        [tile.root for tile in tiles],
+        [tile.hashes for tile in tiles],
+        [asset for asset, _ in births],
+        [position for _, position in births],
+    )
