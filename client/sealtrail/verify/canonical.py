@@ -102,6 +102,9 @@ _PRINTER_AS_IS = json.JSONEncoder(
     separators=(",", ":"),
 )
 
+#: Characters of -(2^53 - 1).
+_INTEGER_TEXT_MAX = len(str(-MAX_INTEGER))
+
 #: Only beyond this plane does the order of code points differ from that of UTF-16 code units.
 _BEYOND_16_BITS = re.compile("[\U00010000-\U0010ffff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -199,7 +202,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(text: str) -> int:
     # The length is looked at first: int() of a long text is slow, or refuses with its own error.
-    if len(text) > len(str(-MAX_INTEGER)):
+    if len(text) > _INTEGER_TEXT_MAX:
         raise _out_of_range()
     number = int(text)
     if not -MAX_INTEGER <= number <= MAX_INTEGER:
