@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verifier as a command: read files, check them, print the report, end with its verdict.
+
+    python verify.pyz PACKET.zip --trust trust.json
+    python verify.pyz FILE.tlog-proof --entry ENTRY.json --trust trust.json
+
+It opens no connection and writes no file. Ends with 0 verified, 1 refuted, 2 wrong usage,
+3 incomplete, 4 unreadable.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sealtrail.verify.ed25519 import Backend
+from sealtrail.verify.errors import Unreadable, VerifyError
+from sealtrail.verify.packet import check_packet, read_packet
+from sealtrail.verify.proof_file import check_proof_file
+from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, Report, visible
+from sealtrail.verify.trust import Trust
+from sealtrail.verify.zip import MAX_ARCHIVE
+
+_PROOF_MARK: Final = b"c2sp.org/tlog-proof@"
+
+
+class NoSuchFile(Exception):  # noqa: N818  a state of the reader's disk, not of the evidence
+    """A file named on the command line cannot be opened."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="verify.pyz",
+        description="Check a Sealtrail packet, or a single proof, offline.",
+        epilog="Ends with 0 verified, 1 refuted, 2 wrong usage, 3 incomplete, 4 unreadable.",
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command, for every program that offers it."""
+    parser.add_argument("file", metavar="PACKET", help="a packet (zip) or a .tlog-proof")
+    parser.add_argument(
+        "--trust",
+        metavar="FILE",
+        help="trust.json from another source than the packet; without it nothing is `verified`",
+    )
+    parser.add_argument(
+        "--entry", metavar="FILE", help="with a .tlog-proof: the exact bytes of its entry"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--now",
+        metavar="TIME",
+        type=_moment,
+        help="judge expired certificates as of this time, such as 2026-01-14T18:23:45Z",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "python", "cryptography"),
+        default="auto",
+        help="python: standard library and the openssl program only; the verdict is the same",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check what the parsed options name, print the report, and give the exit status."""
+    now: datetime = options.now or datetime.now(UTC)
+    try:
+        report = _check(
+            Path(options.file),
+            trust=_trust(options.trust),
+            entry=None if options.entry is None else _read(Path(options.entry)),
+            now=now,
+            backend=options.backend,
+        )
+    except NoSuchFile as error:
+        print(f"verify: {visible(str(error))}", file=sys.stderr)  # noqa: T201  a command
+        return EXIT_USAGE
+    except VerifyError as error:
+        print(f"UNREADABLE: {visible(str(error))}", file=sys.stderr)  # noqa: T201  a command
+        return EXIT_UNREADABLE
+    text = report.json() if options.json else report.text()
+    # Terminals that cannot show a character show its escape; the report must not end in an error.
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    return EXIT[report.verdict]
+
+
+def _check(
+    path: Path, *, trust: Trust | None, entry: bytes | None, now: datetime, backend: Backend
+) -> Report:
+    data = _read(path)
+    if data.startswith(_PROOF_MARK):
+        return check_proof_file(data, entry=entry, trust=trust, backend=backend)
+    if entry is not None:
+        raise NoSuchFile("--entry goes with a .tlog-proof; a packet holds its own entries.")
+    return check_packet(read_packet(data), trust=trust, now=now, backend=backend)
+
+
+def _trust(name: str | None) -> Trust | None:
+    """The reader's trust file; one that cannot be used is not the packet's fault."""
+    if name is None:
+        return None
+    try:
+        return Trust.parse(_read(Path(name)))
+    except VerifyError as error:
+        raise Unreadable(f"The trust file cannot be used: {error}") from None
+
+
+def _read(path: Path) -> bytes:
+    """A file of at most the size of a packet, plus one byte so that a larger one is noticed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_ARCHIVE + 1)
+    except OSError as error:
+        raise NoSuchFile(f"{path}: {error.strerror}") from None
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError("the time needs a zone, such as a Z at its end")
+    return moment.astimezone(UTC)
