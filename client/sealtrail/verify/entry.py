@@ -208,9 +208,9 @@ def _digests(pointer: str, value: Any) -> None:
 
 def _sd_digest(pointer: str, value: Any) -> None:
     try:
-        if len(decode_base64url(value)) == HASH_BYTES:
+        if isinstance(value, str) and len(decode_base64url(value)) == HASH_BYTES:
             return
-    except (BadDisclosure, TypeError):
+    except BadDisclosure:
         pass
     raise EntryInvalid(pointer, "is not a SHA-256 digest in base64url")
 
