@@ -114,8 +114,6 @@ def _token(anchor: Anchor, token: Token, who: Authorities) -> Stamp:
     chain: Sequence[bytes] = ()
     if anchor.chain is not None:
         chain = certificates_from_pem(anchor.chain.decode("ascii", "replace"))
-    if not who.roots:
-        raise Incomplete("No root of a time-stamping authority is at hand.")
     stamp = check_stamp(
         token.reply,
         message=anchor.checkpoint,
@@ -132,8 +130,8 @@ def _token(anchor: Anchor, token: Token, who: Authorities) -> Stamp:
 
 def _tell_stamp(stamp: Stamp) -> Told:
     at = stamp.gen_time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    remarks = "".join(f"; {remark}" for remark in stamp.remarks)
-    return f"stamped {at} by {stamp.authority}, chain to a given root{remarks}", {
+    remarks = "".join(f" {remark}" for remark in stamp.remarks)
+    return f"stamped {at} by {stamp.authority}, chain to a given root.{remarks}", {
         "gen_time": at,
         "authority": stamp.authority,
         "serial": stamp.serial,

@@ -54,20 +54,22 @@ class Citations:
     roots: dict[Place, bytes] = field(default_factory=dict)
     contradicted: set[Place] = field(default_factory=set)
     signed: set[Place] = field(default_factory=set)
+    anchored: set[Place] = field(default_factory=set)
     #: Proven steps: the log at the first place is a prefix of the log at the second.
     steps: set[tuple[Place, Place]] = field(default_factory=set)
 
-    def cite(self, data: bytes) -> None:
+    def cite(self, data: bytes) -> Place | None:
         """Remember the checkpoint in this note; what does not parse is judged where it stands."""
         try:
             note = Note.parse(data)
             checkpoint = Checkpoint.parse(note.text)
         except VerifyError:
-            return
+            return None
         place = (checkpoint.origin, checkpoint.size)
         self.notes.setdefault(place, {})[data] = note
         if self.roots.setdefault(place, checkpoint.root) != checkpoint.root:
             self.contradicted.add(place)
+        return place
 
     def later(self, place: Place) -> set[Place]:
         """`place` and all places that are proven to extend it."""
@@ -91,7 +93,9 @@ def gather(packet: Packet) -> Citations:
         except Unreadable:
             continue  # Judged with its record or anchor.
     for anchor in packet.anchors:
-        citations.cite(anchor.checkpoint)
+        place = citations.cite(anchor.checkpoint)
+        if place is not None:
+            citations.anchored.add(place)
     return citations
 
 

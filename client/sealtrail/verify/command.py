@@ -5,11 +5,12 @@
     python verify.pyz FILE.tlog-proof --entry ENTRY.json --trust trust.json
 
 It opens no connection and writes no file. Ends with 0 verified, 1 refuted, 2 wrong usage,
-3 incomplete, 4 unreadable.
+3 incomplete, 4 unreadable; 70 means that the verifier itself failed, which is no verdict.
 """
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ from sealtrail.verify.proof_file import check_proof_file
 from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, Report, visible
 from sealtrail.verify.trust import Trust
 from sealtrail.verify.zip import MAX_ARCHIVE
+
+#: sysexits.h: an internal fault. Python would end with 1, which here means `refuted`.
+EXIT_FAULT: Final = 70
 
 _PROOF_MARK: Final = b"c2sp.org/tlog-proof@"
 
@@ -69,6 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check what the parsed options name, print the report, and give the exit status."""
+    try:
+        return _run(options)
+    except Exception:  # noqa: BLE001  whatever it is, it must not end like a verdict
+        traceback.print_exc()
+        return EXIT_FAULT
+
+
+def _run(options: argparse.Namespace) -> int:
     now: datetime = options.now or datetime.now(UTC)
     try:
         report = _check(

@@ -43,9 +43,7 @@ def check_proof_file(
             "incomplete",
             "No entry was given, so nothing is shown to stand at that position.",
         )
-        records.enter(
-            subject, "time", "incomplete", f"No verified time stamp covers it: {PROMISE}."
-        )
+        records.enter(subject, "time", "incomplete", f"No time stamp covers it: {PROMISE}.")
     else:
         record = Record(
             position=read.index,

@@ -9,7 +9,7 @@ is proven to extend it, not before the time that the ledger wrote into the entry
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -21,11 +21,8 @@ from sealtrail.verify.entry import check_entry
 from sealtrail.verify.errors import Incomplete, Refuted, Unreadable, VerifyError
 from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.report import Docket, Told
-from sealtrail.verify.timestamp import Stamp
+from sealtrail.verify.timestamp import SKEW, Stamp
 from sealtrail.verify.tlog_proof import TlogProof
-
-#: By how much the clocks of ledger and authority may disagree.
-SKEW: Final = timedelta(seconds=60)
 
 PROMISE: Final = "promise of the log; not yet witnessed or time-stamped"
 
@@ -153,8 +150,10 @@ def _time(
     """The verified stamps over this place, earliest first, none of them before `recorded`."""
     reached = cited.later(place)
     stamps = [one.stamp for one in stamped if one.place in reached and one.place in cited.signed]
+    if not stamps and reached & cited.anchored:
+        raise Incomplete("The anchor that covers it is not verified; see its findings.")
     if not stamps:
-        raise Incomplete(f"No verified time stamp covers it: {PROMISE}.")
+        raise Incomplete(f"No time stamp covers it: {PROMISE}.")
     for stamp in stamps:
         if recorded > stamp.gen_time + SKEW:
             raise Refuted("The entry says it was recorded after the time stamp that covers it.")
