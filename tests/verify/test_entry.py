@@ -191,6 +191,24 @@ def test_an_unknown_member_is_refused(pointer, inside):
     assert "surprise" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/body/claimed"),
+        ({"claimed": "GEN"}, "/body/claimed"),
+        ({"claimed": {"schema": 1, "body": {}}}, "/body/claimed/type"),
+        ({"claimed": {"type": "GEN", "schema": "1", "body": {}}}, "/body/claimed/schema"),
+        ({"claimed": {"type": "GEN", "schema": 1, "body": []}}, "/body/claimed/body"),
+    ],
+)
+def test_a_late_outcome_says_what_was_claimed(body, pointer):
+    """Otherwise nobody could tell which request it answers."""
+    with pytest.raises(EntryInvalid) as refusal:
+        check_entry(canonical.encode(ENTRY | {"type": "OUTCOME_LATE", "body": body}))
+
+    assert refusal.value.pointer == pointer
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b'"x"', b"{}", b"null", b"\xff"])
 def test_what_is_no_entry_is_refused(data):
     """Other JSON and other bytes end in a verdict, not in a crash."""

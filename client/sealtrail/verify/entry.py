@@ -52,7 +52,6 @@ LEDGER_ASSIGNED = (
 #: The type under which the ledger records an outcome that came after its own timeout. The body's
 #: `claimed` holds type, schema and body as they were sent.
 OUTCOME_LATE = "OUTCOME_LATE"
-_CLAIM = ("type", "schema", "body")
 
 
 class EntryInvalid(Refuted):
@@ -74,7 +73,7 @@ def client_part(
     part: dict[str, Any] = _copy(entry)
     if part.get("type") == OUTCOME_LATE:
         claimed = part["body"]["claimed"]
-        part.update({name: claimed[name] for name in _CLAIM})
+        part |= {name: claimed[name] for name in ("type", "schema", "body")}
     for pointer in LEDGER_ASSIGNED:
         _remove(part, pointer)
     digests = [digest for digest in part.pop("_sd", ()) if digest not in without_sd]
@@ -94,7 +93,8 @@ def check_entry(data: bytes) -> dict[str, Any]:
     """The entry that these exact bytes are.
 
     Raises Unreadable if they are not canonical JSON of at most 16 KiB, and EntryInvalid, naming
-    the member, if the envelope has another shape. `body` is checked to be an object, no more.
+    the member, if the envelope has another shape. `body` is checked to be an object, no more
+    (that of OUTCOME_LATE to hold the claim that `client_part` takes from it).
     """
     if len(data) > ENTRY_MAX:
         raise Unreadable("The entry is larger than 16 KiB.")
@@ -112,6 +112,8 @@ def check_entry(data: bytes) -> dict[str, Any]:
         check(f"/{name}", value)
     if ("_sd" in entry) != ("_sd_alg" in entry):
         raise EntryInvalid("/_sd_alg", "is present exactly when /_sd is")
+    if entry["type"] == OUTCOME_LATE:
+        _CLAIMED("/body", entry["body"])
     return entry
 
 
@@ -225,6 +227,11 @@ _UUID7 = _text(
 _LINK = _group({"rel": _SHORT, "type": _SHORT, "id": _SHORT}, {"leaf": _SHA256})
 _ANY_GROUP = _group({})
 
+_TYPE = _text(r"[A-Z][A-Z0-9_]{0,63}", "an event type in capital letters")
+_SCHEMA = _number(1)
+_CLAIM_SHAPE = _group({"type": _TYPE, "schema": _SCHEMA, "body": _ANY_GROUP}, {})
+_CLAIMED = _group({"claimed": _CLAIM_SHAPE})
+
 _REQUIRED = (
     "v",
     "type",
@@ -239,8 +246,8 @@ _REQUIRED = (
 
 _MEMBERS: dict[str, _Check] = {
     "v": _version,
-    "type": _text(r"[A-Z][A-Z0-9_]{0,63}", "an event type in capital letters"),
-    "schema": _number(1),
+    "type": _TYPE,
+    "schema": _SCHEMA,
     "event_id": _UUID7,
     "tenant": _SHORT,
     "aggregate": _group(
