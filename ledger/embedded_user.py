@@ -133,12 +133,11 @@ class ServerUser:
         return done.returncode == 0
 
     def _copied(self, programs: Path) -> Path:
-        """Return a copy that everybody can read and only root can write, made once per wheel."""
+        """Return a copy that everybody can read and only root can write, made once per version."""
         package = programs.parent.parent
-        version = hashlib.sha256(
-            f"{programs} {(programs / 'postgres').stat().st_mtime_ns}".encode()
-        ).hexdigest()[:12]
-        target = _CACHE / f"postgresql-{MAJOR}-{version}"
+        with (programs / "postgres").open("rb") as program:
+            digest = hashlib.file_digest(program, "sha256").hexdigest()
+        target = _CACHE / f"postgresql-{MAJOR}-{digest[:16]}"
         # The same shape as in the wheel: the programs look for their libraries beside them.
         inside = target / WHEEL / programs.parent.name
         if not target.exists():
