@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger import clock, durable, escrow, keyfile
+from ledger.keyfile import read_passphrase
 from ledger.keys import (
     KINDS,
     Attestation,
@@ -52,6 +53,8 @@ from ledger.keys import (
     check_name,
 )
 from sealtrail.verify import canonical, ed25519
+
+__all__ = ["FileKeystore", "read_passphrase"]
 
 DRIVER: Final = "file"
 NOTE: Final = "An encrypted file: backups, snapshots and flash disks may keep a destroyed one."
