@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `sealtrail`: check what a ledger gave out, and fetch proofs from it.
+
+    sealtrail verify PACKET.zip --trust trust.json
+    sealtrail proof get EVENT_ID --ledger https://... --token-file FILE --out FILE.tlog-proof
+    sealtrail proof verify FILE.tlog-proof --entry ENTRY.json --trust trust.json
+
+`verify` is the verifier of verify.pyz, under another name: the same arguments, words and exit
+codes (0 verified, 1 refuted, 2 wrong usage or refused, 3 incomplete or no answer, 4 unreadable).
+A token is read from a file or from SEALTRAIL_TOKEN_FILE's, never from the command line, where
+every user of the machine could read it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sealtrail.verify import command
+from sealtrail.verify.note import Checkpoint, Note
+from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, visible
+from sealtrail.verify.tlog_proof import TlogProof
+
+if TYPE_CHECKING:
+    from sealtrail.recorder import Recorder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is the process's exit status."""
+    options = _parser().parse_args(arguments)
+    run = options.run
+    status: int = run(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sealtrail", description="Check a Sealtrail ledger's proofs, and fetch them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verify = commands.add_parser("verify", help="check a packet or a single proof, offline")
+    command.add_arguments(verify)
+    verify.set_defaults(run=command.run)
+
+    proof = commands.add_parser("proof", help="fetch or check a single proof")
+    kinds = proof.add_subparsers(required=True, metavar="COMMAND")
+    get = kinds.add_parser("get", help="a fresh proof of one event; needs an auditor's token")
+    get.add_argument("event_id", metavar="EVENT_ID")
+    get.add_argument(
+        "--ledger",
+        metavar="URL",
+        default=os.environ.get("SEALTRAIL_LEDGER"),
+        help="the ledger's address (or SEALTRAIL_LEDGER)",
+    )
+    get.add_argument(
+        "--token-file",
+        metavar="FILE",
+        default=os.environ.get("SEALTRAIL_TOKEN_FILE"),
+        help="a file that holds the token alone (or SEALTRAIL_TOKEN_FILE)",
+    )
+    get.add_argument("--purpose", metavar="CODE", help="why you look; recorded by the ledger")
+    get.add_argument("--out", metavar="FILE", help="where to write it; standard output if absent")
+    get.add_argument("--json", action="store_true", help="print it as JSON")
+    get.set_defaults(run=_get_proof)
+    check = kinds.add_parser("verify", help="check a single proof, offline")
+    command.add_arguments(check)
+    check.set_defaults(run=command.run)
+    return parser
+
+
+def _get_proof(options: argparse.Namespace) -> int:
+    # Only this command talks to anybody: the others need no HTTP client to be installed.
+    from sealtrail.errors import (  # noqa: PLC0415
+        AuditUnavailable,
+        ReceiptInvalid,
+        RecorderError,
+    )
+
+    try:
+        with _recorder(options) as recorder:
+            proof = recorder.proof(options.event_id, purpose=options.purpose)
+        if options.out is not None:
+            Path(options.out).write_bytes(proof)
+    except (OSError, ValueError) as error:
+        return _complain(str(error), EXIT_USAGE)
+    except RecorderError as error:
+        if isinstance(error, AuditUnavailable):
+            return _complain(str(error), EXIT["incomplete"])
+        unreadable = isinstance(error, ReceiptInvalid)
+        return _complain(str(error), EXIT_UNREADABLE if unreadable else EXIT_USAGE)
+    if options.json:
+        print(_as_json(proof))  # noqa: T201  a command
+    elif options.out is None:
+        sys.stdout.write(proof.decode())
+    return 0
+
+
+def _recorder(options: argparse.Namespace) -> "Recorder":
+    from sealtrail.recorder import Recorder  # noqa: PLC0415  see above
+
+    if not options.ledger or not options.token_file:
+        raise ValueError("Both the ledger's address and the token's file are needed.")
+    token = Path(options.token_file).read_text(encoding="ascii").strip()
+    return Recorder(options.ledger, token)
+
+
+def _as_json(proof: bytes) -> str:
+    read = TlogProof.parse(proof)
+    checkpoint = Checkpoint.parse(Note.parse(read.checkpoint).text)
+    return json.dumps(
+        {
+            "origin": checkpoint.origin,
+            "position": read.index,
+            "size": checkpoint.size,
+            "root": "sha256:" + checkpoint.root.hex(),
+            "path": ["sha256:" + node.hex() for node in read.path],
+            "proof": proof.decode(),
+        },
+        indent=2,
+    )
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"sealtrail: {visible(message)}", file=sys.stderr)  # noqa: T201  a command
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
