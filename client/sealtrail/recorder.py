@@ -15,7 +15,9 @@ history and somebody else another is found out by a witness or by the anchored c
 of which are looked at elsewhere.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -38,6 +40,8 @@ from sealtrail.wire import Answer, AnswerTooLarge, Wire
 #: No packet and no proof is longer, in bytes.
 PACKET_MAX: Final = 256 * 1024 * 1024
 PROOF_MAX: Final = 2 * 1024 * 1024
+
+_PURPOSE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Recorder:
@@ -130,8 +134,10 @@ class Recorder:
             raise OutcomeLate(receipt, record_key=sent.record_key)
         return receipt
 
-    def proof(self, event_id: str) -> bytes:
+    def proof(self, event_id: str, *, purpose: str | None = None) -> bytes:
         """A fresh `.tlog-proof` of an event, as bytes; needs an auditor's token.
+
+        purpose: a code such as `incident-42` that is recorded in the access Book.
 
         It is well-formed; what it proves depends on the entry, which the caller has: see
         `sealtrail.verify.tlog_proof.check_tlog_proof`. Raises Refused or AuditUnavailable.
@@ -140,7 +146,7 @@ class Recorder:
             "GET",
             f"/v1/events/{_segment(event_id)}/proof",
             answer_max=PROOF_MAX,
-            headers={"accept": "text/plain"},
+            headers={"accept": "text/plain"} | _purpose(purpose),
         )
         try:
             TlogProof.parse(answer.body)
@@ -157,30 +163,34 @@ class Recorder:
         """A packet (zip) that proves these events to a stranger; needs an auditor's token.
 
         disclosures: what the packet may show in the clear, {event_id: {name: disclosure}}.
-        purpose is recorded in the access Book. Raises Refused or AuditUnavailable.
+        purpose: a code, recorded in the access Book. The bytes are those that the ledger made;
+        what they prove, `sealtrail.verify` says. Raises Refused, AuditUnavailable or
+        ReceiptInvalid.
         """
         request = {
             "event_ids": list(event_ids),
             "disclosures": {key: dict(value) for key, value in disclosures.items()},
-            "purpose": purpose,
         }
         answer = self._ask(
             "POST",
             "/v1/packets",
             answer_max=PROOF_MAX,
             content=canonical.encode(request),
-            headers={"content-type": "application/json", "sealtrail-purpose": purpose},
+            headers={"content-type": "application/json"} | _purpose(purpose),
         )
         made = _members(answer)
-        packet_id = made.get("packet_id")
-        if not isinstance(packet_id, str):
+        packet_id, digest = made.get("id"), made.get("sha256")
+        if not isinstance(packet_id, str) or not isinstance(digest, str):
             raise ReceiptInvalid("The ledger did not name the packet it made.", check="packet")
-        return self._ask(
+        packet = self._ask(
             "GET",
             f"/v1/packets/{_segment(packet_id)}",
             answer_max=PACKET_MAX,
-            headers={"sealtrail-purpose": purpose},
+            headers=_purpose(purpose),
         ).body
+        if digest != f"sha256:{sha256(packet).hexdigest()}":
+            raise ReceiptInvalid("The packet is not the one that was made.", check="packet")
+        return packet
 
     def _record(self, sent: Sent) -> Receipt:
         answer = self._ask(
@@ -236,6 +246,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def _purpose(purpose: str | None) -> dict[str, str]:
+    """The header that says why something is read; a code, because prose could name persons."""
+    if purpose is None:
+        return {}
+    if not _PURPOSE.fullmatch(purpose):
+        raise ValueError("a purpose is a code of a-z 0-9 . _ -, such as incident-42")
+    return {"sealtrail-purpose": purpose}
 
 
 def _segment(text: str) -> str:

@@ -7,6 +7,7 @@ it hashes it, or in the receipt after).
 """
 
 import base64
+import hashlib
 import json
 import sys
 import threading
@@ -46,6 +47,8 @@ class SmallLedger:
         self.change_entry: Callable[[Members], None] = lambda _: None
         self.change_receipt: Callable[[Members], None] = lambda _: None
         self.instead: Any = None
+        self.packet = b""
+        self.purposes: list[str | None] = []
         self.lock = threading.Lock()
 
     @property
@@ -120,6 +123,20 @@ class SmallLedger:
             "disclosures": disclosures,
         }
 
+    def read(self, path: str, content: bytes) -> tuple[int, bytes]:
+        """An auditor's reads: proofs by event id, packets; here a packet is its own request."""
+        name = path.removeprefix("/v1/").split("/")
+        if name[0] == "events" and name[1] in self.position_of:
+            return 200, self._receipt(self.position_of[name[1]], {})["proof"].encode()
+        if name == ["packets"]:
+            self.packet = b"PK" + content
+            digest = f"sha256:{hashlib.sha256(self.packet).hexdigest()}"
+            made = {"id": "00ff", "sha256": digest, "size": len(self.packet)}
+            return 201, json.dumps(made).encode()
+        if name == ["packets", "00ff"]:
+            return 200, self.packet
+        return 404, b'{"code":"not-found"}'
+
     def sign(self, text: str) -> bytes:
         line = SignatureLine(
             name=ORIGIN, key_id=self.vkey.key_id, signature=self.key.sign(text.encode())
@@ -163,6 +180,9 @@ def serving(ledger: SmallLedger) -> Iterator[str]:
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+            if self.path == "/v1/packets":
+                self.reply(*ledger.read(self.path, content))
+                return
             assert self.path == "/v1/events"
             answer = ledger.answer(content)
             if answer is None:
@@ -178,6 +198,16 @@ def serving(ledger: SmallLedger) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if half else body)
             self.close_connection = bool(half)
+
+        def do_GET(self) -> None:
+            self.reply(*ledger.read(self.path, b""))
+
+        def reply(self, status: int, body: bytes) -> None:
+            ledger.purposes.append(self.headers["Sealtrail-Purpose"])
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

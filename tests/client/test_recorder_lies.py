@@ -263,7 +263,7 @@ def test_a_late_outcome_without_a_claim_is_noticed(recorder, ledger):
     ledger.late = True
     ledger.change_entry = lambda entry: entry.update(body={})
 
-    refused(recorder, "content", "GEN", body={"result": "success"})
+    refused(recorder, "entry", "GEN", body={"result": "success"})
 
 
 @pytest.mark.parametrize("answer", [[], "recorded", 0], ids=repr)
