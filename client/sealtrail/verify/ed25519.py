@@ -80,7 +80,10 @@ def _verified_by_cryptography(
 ) -> bool:
     """Whether `cryptography` is here and accepted; a refusal raises. False: it is not installed."""
     try:
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  optional
+        from cryptography.exceptions import (  # noqa: PLC0415  optional
+            InvalidSignature,
+            UnsupportedAlgorithm,
+        )
         from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415  optional
             Ed25519PublicKey,
         )
@@ -90,6 +93,10 @@ def _verified_by_cryptography(
         return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except UnsupportedAlgorithm:  # Its OpenSSL may be one that is restricted to older curves.
+        if required:
+            raise Incomplete("The package `cryptography` has no Ed25519 here.") from None
+        return False
     except (InvalidSignature, ValueError):
         raise SignatureInvalid(_DOES_NOT_FIT) from None
     return True
