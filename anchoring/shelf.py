@@ -91,6 +91,11 @@ class Shelf:
         """Return the Book if it is open already; never waits."""
         return self._open.get(name)
 
+    def open_books(self) -> list[Book]:
+        """Return the Books that are open now."""
+        with self._lock:
+            return list(self._open.values())
+
     def book(self, name: str) -> Book:
         """Return the Book of that name, opened and checked; raises NotFound."""
         with self._lock:

@@ -112,6 +112,14 @@ class Database:
             raise
         return connection
 
+    def now_ms(self) -> int:
+        """Return the database's clock, in ms since 1970."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+            ).fetchone()
+        return int(row[0]) if row is not None else 0
+
     def check_server(self, connection: Connection) -> None:
         """Return if this server keeps what it acknowledges and is the one that we know.
 
@@ -144,6 +152,17 @@ class Database:
             raise HistoryRewritten("another database cluster answers at the same address")
         # A new timeline is a failover or a restore: the head is checked against what was signed.
         self._identity = (system, timeline)
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Connection]:
+    """Connect once, unchecked and without a role: for the owner's work and for doctors."""
+    try:
+        connection = Connection.connect(url, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        raise unavailable(error) from error
+    with connection:
+        yield connection
 
 
 def set_role(schema: str, duty: Duty) -> sql.Composed:

@@ -32,7 +32,7 @@ MEMBERS: Final = frozenset(
     {*_REQUIRED, *GROUPS, *_CUSTODY, "on_behalf_of", "sealed", "record_key"}
 )
 
-_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _AGGREGATE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PERSON_MAX: Final = 256
 
@@ -186,7 +186,7 @@ def _check_members(request: JSON) -> None:
 
 def _check_ids(request: JSON) -> list[FieldError]:
     errors = []
-    if not _matches(_UUID7, request["event_id"]):
+    if not _matches(UUID7, request["event_id"]):
         errors.append(
             FieldError("/event_id", "uuid7", "event_id is a UUID of version 7 in lower case")
         )

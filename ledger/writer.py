@@ -145,6 +145,11 @@ class Writer:
         """Why the writer has stopped for good; None while it works."""
         return self._stopped
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be recorded."""
+        return self._waiting
+
     def submit(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
         """Queue requests; the future has one outcome for each, in order, or raises for all.
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sweep that closes attempts whose outcome never came.
+
+A deadline runs from the attempt's own `time.recorded` and is judged by the database's clock, so a
+host whose clock runs ahead closes nothing early. The sweep records GEN_ERROR with `timeout: true`;
+an outcome that arrives later becomes OUTCOME_LATE.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ledger.errors import Refused
+from ledger.request import ledger_made
+from psycopg import sql
+
+from anchoring.shelf import Book
+
+#: When an attempt names no deadline of its own, in seconds.
+DEADLINE_S: Final = 900
+
+_OPEN: Final = """
+SELECT a.position, a.stream, a.recorded_at
+  FROM {book}.entry a
+ WHERE a.position >= %s AND a.topic = 'GEN_ATTEMPT/1'
+   AND NOT EXISTS (SELECT 1 FROM {book}.entry o WHERE o.stream = a.stream
+                    AND o.topic IN ('GEN/1', 'GEN_DENY/1', 'GEN_ERROR/1'))
+ ORDER BY a.position
+"""
+
+
+class Sweep:
+    """Closes the overdue attempts of one Book; remembers from where attempts can still be open."""
+
+    def __init__(self, book: Book, *, deadline_s: int = DEADLINE_S) -> None:
+        self.book, self._deadline_s = book, deadline_s
+        self._from: int | None = None
+
+    def run(self, now_ms: int | None = None) -> int:
+        """Close what is overdue, now or at a given time, and return how many attempts that were."""
+        closed = 0
+        if now_ms is None:
+            now_ms = self.book.database.now_ms()
+        for attempt_id, due_ms in list(self._open()):
+            if due_ms >= now_ms:
+                continue
+            body = {
+                "error": {
+                    "class": "timeout",
+                    "code": "no-outcome-before-deadline",
+                    "stage": "model",
+                    "retryable": False,
+                },
+                "timeout": True,
+            }
+            try:
+                self.book.record_own(ledger_made("GEN_ERROR", attempt_id, body))
+            except Refused:
+                continue  # Its outcome came in the meantime.
+            closed += 1
+        return closed
+
+    def _open(self) -> Iterator[tuple[str, int]]:
+        """Yield (attempt id, due in ms) of every attempt without an outcome."""
+        reader = self.book.reader
+        begin = self._from if self._from is not None else self._low_water()
+        query = sql.SQL(_OPEN).format(book=sql.Identifier(self.book.row.schema))
+        with self.book.database.duty(self.book.row.schema, "read") as connection:
+            size = reader.head().size
+            rows = connection.execute(query, (begin,)).fetchall()
+        self._from = rows[0][0] if rows else max(begin, size - 1, 0)
+        for position, stream, recorded_at in rows:
+            body: dict[str, Any] = reader.at(position).entry.value["body"]
+            deadline_s = body.get("deadline_s", self._deadline_s)
+            yield stream.removeprefix("Generation/"), recorded_at + deadline_s * 1000
+
+    def _low_water(self) -> int:
+        """Return a position before which no attempt is open: from the newest report."""
+        report = next(iter(self.book.reader.of_topic("COMPLETENESS_REPORT/1", limit=1)), None)
+        if report is None:
+            return 0
+        body = report.entry.value["body"]
+        if body["open_count"] > len(body["open"]):
+            return 0
+        return min([attempt["index"] for attempt in body["open"]] + [body["to_size"]])

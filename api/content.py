@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only an auditor may read: entries, their proofs by event id, bundles of entries.
+
+Each answer is preceded by an ACCESS entry in the tenant's access Book.
+"""
+
+import base64
+from typing import Any
+
+from anchoring.receipt import digest_text, prove
+from anchoring.shelf import Book
+from fastapi import APIRouter, Request, Response
+from ledger.errors import FieldError, MalformedEvent, NotFound
+from ledger.reader import Stored
+from ledger.request import UUID7
+
+from api.looks import note_look
+from api.public import hash_tile
+from api.state import AppState, AuditorLook, Look, State, book_in_public, look, maybe_identity
+from api.tiles import TilePath, bundle
+
+router = APIRouter(tags=["content"])
+
+
+@router.get("/events/{event_id}")
+def event(app: AppState, looking: AuditorLook, event_id: str) -> dict[str, Any]:
+    """Return one entry: its exact bytes, what they say, and where it lies."""
+    stored = _find(app, looking, event_id, "/v1/events/{id}")
+    return {
+        "event_id": stored.entry.event_id,
+        "origin": looking.book.origin,
+        "position": stored.position,
+        "leaf": digest_text(stored.leaf),
+        "recorded_at": stored.entry.value["time"]["recorded"],
+        "entry": base64.b64encode(stored.entry.data).decode(),
+        "content": stored.entry.value,
+    }
+
+
+@router.get("/events/{event_id}/proof", response_model=None)
+def event_proof(
+    request: Request, app: AppState, looking: AuditorLook, event_id: str
+) -> dict[str, Any] | Response:
+    """Return the proof of one entry under the newest checkpoint.
+
+    JSON, or the C2SP tlog-proof itself with `Accept: text/plain`.
+    """
+    stored = _find(app, looking, event_id, "/v1/events/{id}/proof")
+    proof = prove(looking.book, stored.position, stored.leaf)
+    if "text/plain" in request.headers.get("accept", ""):
+        return Response(
+            proof.tlog_proof(),
+            media_type="text/plain; charset=utf-8",
+            headers={"content-disposition": f'inline; filename="{stored.position}.tlog-proof"'},
+        )
+    return {"event_id": stored.entry.event_id, "origin": looking.book.origin, **proof.json()}
+
+
+@router.get("/tile/{path:path}", response_class=Response)
+def tile(request: Request, app: AppState, path: str) -> Response:
+    """Return a tile (C2SP tlog-tiles). Hash tiles are public, bundles of entries are content."""
+    wanted = TilePath.parse(path)
+    authorization = request.headers.get("authorization")
+    name = request.path_params.get("book")
+    if wanted.level is not None:
+        book = book_in_public(app, maybe_identity(app, authorization), name)
+        return hash_tile(book, wanted)
+    looking = look(app, name, authorization, request.headers.get("sealtrail-purpose"))
+    return _bundle(app, looking, wanted)
+
+
+def _bundle(app: State, looking: Look, wanted: TilePath) -> Response:
+    _, newest = looking.book.notary.refresh()
+    wanted.check(newest.size)
+    begin = wanted.index * 256
+    found = looking.book.reader.between(begin, begin + wanted.width)
+    note_look(
+        app.shelf,
+        looking.identity,
+        book=looking.book.row.name,
+        path="/tile/entries/{n}",
+        purpose=looking.purpose,
+        event_ids=[stored.entry.event_id for stored in found],
+        count=len(found),
+        size=newest.size,
+        exported=True,
+    )
+    data = bundle([stored.entry.data for stored in found])
+    return Response(data, media_type="application/octet-stream")
+
+
+def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:
+    """Find an entry, then record the look, found or not, then hand it out."""
+    if not UUID7.fullmatch(event_id):
+        raise MalformedEvent(
+            errors=[FieldError("/path/id", "uuid7", "an event_id is a UUID of version 7")]
+        )
+    book: Book = looking.book
+    size = book.notary.size
+    try:
+        stored = book.reader.find(event_id)
+    except NotFound:
+        stored = None
+    note_look(
+        app.shelf,
+        looking.identity,
+        book=book.row.name,
+        path=path,
+        purpose=looking.purpose,
+        event_ids=[event_id],
+        count=0 if stored is None else 1,
+        size=size,
+    )
+    if stored is None:
+        raise NotFound("there is no entry with this event_id in this Book")
+    return stored

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every look at content is an entry of the tenant's access Book before the first byte leaves.
+
+One ACCESS entry per query: who (by credential), what for, which entries or how many, which way.
+If it cannot be recorded, nothing is shown. Looks at the access Book are entered in it the same way,
+once per query, with the snapshot taken before that entry, so that it ends.
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+from anchoring.receipt import digest_text
+from anchoring.shelf import Shelf
+from ledger.errors import FieldError, MalformedEvent
+from ledger.lookup import LOG_ID
+from ledger.request import Identity, ledger_made
+from sealtrail.verify import canonical
+
+UNSTATED: Final = "unstated"
+_PURPOSE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LISTED: Final = 64
+
+
+def purpose_code(header: str | None) -> str:
+    """Return the purpose that the reader states: a code, never prose, which could name persons."""
+    if header is None:
+        return UNSTATED
+    if not _PURPOSE.fullmatch(header):
+        raise MalformedEvent(
+            errors=[
+                FieldError(
+                    "/headers/sealtrail-purpose",
+                    "code",
+                    "a purpose is a code of a-z 0-9 . _ -, such as incident-42, at most 64",
+                )
+            ]
+        )
+    return header
+
+
+def note_look(
+    shelf: Shelf,
+    identity: Identity,
+    *,
+    book: str,
+    path: str,
+    purpose: str,
+    event_ids: Sequence[str] = (),
+    count: int,
+    size: int,
+    fields: Sequence[str] = (),
+    exported: bool = False,
+) -> None:
+    """Record a look durably; raises Unavailable, and then nothing may be shown.
+
+    path: the template of the path, such as `/v1/events/{id}`; size: of the Book looked into.
+    """
+    query = {"book": book, "path": path, "event_ids": sorted(event_ids)}
+    body: dict[str, Any] = {
+        "purpose": purpose,
+        "path": path,
+        "book": book,
+        "book_size": size,
+        "query_digest": digest_text(sha256(canonical.encode(query)).digest()),
+        "result_count": count,
+        "target_event_ids": sorted(event_ids)[:_LISTED],
+        "fields_disclosed": sorted(fields)[:_LISTED],
+        "exported": exported,
+    }
+    kind = "human" if identity.kind == "person" else "service"
+    entry = ledger_made(
+        "ACCESS", LOG_ID, body, actor={"kind": kind, "credential": identity.credential}
+    )
+    shelf.access_book(identity.tenant).record_own(entry)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every endpoint may ask for: the shelf of Books, the credentials, the settings, the caller."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from anchoring.shelf import Book, Shelf
+from fastapi import Depends, Header, Request
+from ledger.access import Credentials
+from ledger.request import Identity
+
+from api.identity import auditor, identify, own_book, public_book
+from api.looks import purpose_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The process's own things, made once at start."""
+
+    shelf: Shelf
+    credentials: Credentials
+    trust_file: Path
+    packet_dir: Path
+    packet_ttl_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """An auditor's request: whose it is, which Book it looks into, and what for."""
+
+    identity: Identity
+    book: Book
+    purpose: str
+
+
+def state(request: Request) -> State:
+    found: State = request.app.state.sealtrail
+    return found
+
+
+AppState = Annotated[State, Depends(state)]
+
+
+def maybe_identity(
+    app: AppState, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> Identity | None:
+    """Return the caller if a credential was sent; a wrong one is refused even on public paths."""
+    return None if authorization is None else identify(app.credentials, authorization)
+
+
+def _book_name(request: Request) -> str | None:
+    name = request.path_params.get("book")
+    return None if name is None else str(name)
+
+
+def book_in_public(
+    app: AppState,
+    identity: Annotated[Identity | None, Depends(maybe_identity)],
+    name: Annotated[str | None, Depends(_book_name)],
+) -> Book:
+    return public_book(app.shelf, identity, name)
+
+
+def look(
+    app: AppState,
+    name: Annotated[str | None, Depends(_book_name)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+    sealtrail_purpose: Annotated[str | None, Header()] = None,
+) -> Look:
+    """Return an auditor's look; raises Unauthenticated, Forbidden, NotFound, MalformedEvent."""
+    identity = auditor(identify(app.credentials, authorization))
+    return Look(
+        identity=identity,
+        book=own_book(app.shelf, identity, name),
+        purpose=purpose_code(sealtrail_purpose),
+    )
+
+
+PublicBook = Annotated[Book, Depends(book_in_public)]
+AuditorLook = Annotated[Look, Depends(look)]

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the parts of a process are put together: settings in, an opened ledger out."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from anchoring.checkpoint import sign_checkpoint, verifier_key
+from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.shelf import Shelf
+from anchoring.timestamp import Authority
+from ledger.database import Connection, Database, connect
+from ledger.errors import Refused
+from ledger.head import Chain, HeadRow
+from ledger.keys import Keys, Recipient, chain_key, log_key
+from ledger.keystore import FileKeystore, read_passphrase
+from ledger.migrate import BookRow, make_book
+from ledger.settings import Settings
+from ledger.writer import Limits
+from sealtrail.verify.merkle import EMPTY_ROOT
+from sealtrail.verify.note import Checkpoint, VerifierKey
+from sealtrail.verify.timestamp import certificates_from_pem
+from sealtrail.verify.trust import Trust
+
+PACKAGES: Final = ("ledger", "anchoring", "evidence", "api", "scripts")
+
+
+def check_packages() -> None:
+    """Refuse to start when another distribution has overwritten one of our packages.
+
+    Some of our import names exist on the package index as other people's packages, and an installer
+    overwrites files without a word.
+    """
+    homes = set()
+    for name in PACKAGES:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise Refused(f"the package {name} is missing from this installation")
+        homes.add(Path(spec.origin).resolve().parent.parent)
+    if len(homes) != 1:
+        raise Refused("our packages lie in different places: another package overwrote one")
+    if sys.flags.optimize:
+        raise Refused("python -O removes checks of our own; start without it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """An opened ledger: everything that a command or a server works with."""
+
+    settings: Settings
+    database: Database
+    keys: Keys
+    store: FileCheckpointStore
+    shelf: Shelf
+
+
+@contextlib.contextmanager
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
+    """Open database, keystore, checkpoint store and shelf; close what was opened."""
+    if settings.database_url is None:
+        raise Refused("SEALTRAIL_DATABASE_URL is not set (`dev` brings a database of its own)")
+    keys = open_keystore(settings)
+    store = open_store(settings, keys)
+    with Database(
+        settings.database_url,
+        pool_max=settings.pool_max,
+        skew_ms=settings.clock_skew_s * 1000,
+    ) as database:
+        shelf = Shelf(
+            database=database,
+            keys=keys,
+            store=store,
+            limits=Limits(
+                batch_max=settings.batch_max,
+                queue_max=settings.queue_max,
+                epoch_entries=settings.epoch_entries,
+                jump_ms=settings.clock_jump_h * 3_600_000,
+            ),
+            open_max=settings.books_open_max,
+        )
+        try:
+            yield Ledger(
+                settings=settings, database=database, keys=keys, store=store, shelf=shelf
+            )
+        finally:
+            shelf.close()
+
+
+def open_keystore(settings: Settings) -> FileKeystore:
+    """Open the keystore with the passphrase from its file."""
+    if settings.keystore_passphrase_file is None:
+        raise Refused("SEALTRAIL_KEYSTORE_PASSPHRASE_FILE is not set")
+    return FileKeystore(settings.keystore, read_passphrase(settings.keystore_passphrase_file))
+
+
+def open_store(settings: Settings, keys: Keys) -> FileCheckpointStore:
+    def keys_of(origin: str) -> Sequence[VerifierKey]:
+        return [verifier_key(keys, origin)]
+
+    return FileCheckpointStore(settings.checkpoint_store, keys_of)
+
+
+def origins_of(origin: str) -> tuple[str, str]:
+    """Return the origins of a tenant's two Books: the main one and the one of looks."""
+    return origin, f"{origin}/access"
+
+
+def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]:
+    """Make log and chain keys of both Books; return each origin's escrow file, made once."""
+    escrows: dict[str, bytes] = {}
+    for each in origins_of(origin):
+        if not keys.has(log_key(each)):
+            keys.make(log_key(each), "ed25519")
+        if not any(name.startswith(chain_key(each, 0)[:-1]) for name in keys.names()):
+            keys.make(chain_key(each, 0), "hmac")
+            escrows[each] = keys.escrow(chain_key(each, 0), recipient)
+    return escrows
+
+
+def trust_of(keys: Keys, origins: Sequence[str], tsa_roots: Sequence[bytes]) -> Trust:
+    """Return what strangers pin: the logs' keys and the authorities' roots."""
+    return Trust(
+        origins={origin: (verifier_key(keys, origin),) for origin in origins},
+        tsa_roots=tuple(tsa_roots),
+    )
+
+
+def make_tenant(
+    owner: Connection, keys: Keys, store: FileCheckpointStore, *, tenant: str, origin: str
+) -> list[BookRow]:
+    """Make a tenant's two Books as the owner, safe to repeat; sign the empty log of each new one.
+
+    Raises CheckpointExists when a Book is new here but its log is older in the checkpoint store.
+    """
+    made = []
+    for kind, each in zip(("main", "access"), origins_of(origin), strict=True):
+        if not keys.has(log_key(each)):
+            raise Refused(f"there are no keys for {each}; run `keys init` first")
+        row = make_book(owner, tenant=tenant, kind=kind, origin=each)
+        laid = HeadRow(row.schema).lay(owner, Chain(keys, each))
+        if laid is not None:
+            empty = Checkpoint(origin=each, size=0, root=EMPTY_ROOT)
+            store.initialise(each, sign_checkpoint(keys, empty))
+        made.append(row)
+    return made
+
+
+def confirm_clock(owner: Connection, book: str, until_ms: int) -> None:
+    """Record the owner's word that this Book's time may move on to `until_ms`."""
+    owner.execute(
+        "INSERT INTO sealtrail.clock_confirmation (book, until_ms) VALUES (%s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (book, until_ms),
+    )
+
+
+@contextlib.contextmanager
+def owner_connection(settings: Settings) -> Iterator[Connection]:
+    """Connect as the owner: for migrate, init and credentials only."""
+    url = settings.owner_database_url
+    if url is None:
+        raise Refused("SEALTRAIL_OWNER_DATABASE_URL is not set")
+    with connect(url) as connection:
+        yield connection
+
+
+def authorities(settings: Settings) -> list[Authority]:
+    """Return the configured time-stamp authorities with their pinned roots."""
+    if settings.tsa_roots is None:
+        return []
+    try:
+        roots = tuple(certificates_from_pem(settings.tsa_roots.read_text("ascii")))
+    except OSError as error:
+        raise Refused("SEALTRAIL_TSA_ROOTS cannot be read") from error
+    return [
+        Authority(name=one.name, url=one.url, roots=roots, policy=settings.tsa_policy)
+        for one in settings.tsa_urls
+    ]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts what is due: the night, the overdue sweep, the daily fsck, the hourly look at the store.
+
+The clock decides only when to look. What is due is read from the ledger's own state, so a start
+that was missed, late or doubled does no harm. One scheduler at a time works (advisory lock); others
+wait and take over. This module is apscheduler's only home.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from anchoring.fsck import Fsck
+from anchoring.night import Night
+from anchoring.overdue import Sweep
+from anchoring.shelf import Book, Shelf
+from anchoring.timestamp import Authority
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from ledger.database import Connection
+from ledger.errors import LedgerError
+from ledger.settings import Settings
+
+log = logging.getLogger("sealtrail.scheduler")
+
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
+_SWEEP_S: Final = 15
+_NIGHT_RETRY_S: Final = 600
+
+
+class Leader:
+    """Whether this process is the one scheduler; held as a lock of one database session."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._session: Connection | None = None
+
+    def leads(self) -> bool:
+        """Return True if the lock is ours, taking it if it is free."""
+        with self._lock:
+            try:
+                if self._session is None or self._session.closed:
+                    self._session = Connection.connect(self._url, autocommit=True)
+                    row = self._session.execute(_LOCK).fetchone()
+                    if row is None or not row[0]:
+                        self._drop()
+                        return False
+                self._session.execute("SELECT 1")
+            except Exception:  # noqa: BLE001 - a lost session is a lost lock, whatever lost it
+                self._drop()
+                return False
+            return True
+
+    def resign(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+class Scheduler:
+    """Runs the jobs of every Book on `shelf` while this process leads."""
+
+    def __init__(
+        self, shelf: Shelf, settings: Settings, authorities: Sequence[Authority], url: str
+    ) -> None:
+        self._shelf, self._settings, self._authorities = shelf, settings, authorities
+        self._leader = Leader(url)
+        self._sweeps: dict[str, Sweep] = {}
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+
+    def start(self) -> None:
+        """Start the jobs; the night and the sweep run once at once, to catch up."""
+        hour, minute = self._settings.night_time.split(":")
+        self._add("night", self._night, CronTrigger(hour=hour, minute=minute, timezone="UTC"))
+        self._add("night retry", self._night, IntervalTrigger(seconds=_NIGHT_RETRY_S))
+        self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
+        self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
+        self._add("store", self._look, IntervalTrigger(hours=1))
+        self._scheduler.start()
+        self._scheduler.add_job(self._guarded("night", self._night))
+
+    def stop(self) -> None:
+        """Finish the jobs that run, then stop."""
+        self._scheduler.shutdown(wait=True)
+        self._leader.resign()
+
+    def _add(self, name: str, work: Callable[[Book], None], trigger: object) -> None:
+        # Late starts are wanted: the default would drop a job that starts a second late.
+        self._scheduler.add_job(
+            self._guarded(name, work),
+            trigger,
+            id=name,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def _guarded(self, name: str, work: Callable[[Book], None]) -> Callable[[], None]:
+        def job() -> None:
+            if not self._leader.leads():
+                return
+            try:
+                names = list(self._shelf.rows())
+            except LedgerError as error:
+                log.error("%s: %s", name, error.problem)
+                return
+            for book_name in names:
+                try:
+                    work(self._shelf.book(book_name))
+                except LedgerError as error:
+                    log.error("%s of %s: %s (%s)", name, book_name, error, error.problem)
+
+        return job
+
+    def _night(self, book: Book) -> None:
+        night = Night(book, self._authorities, quorum=self._settings.tsa_quorum)
+        for step in night.catch_up(book.database.now_ms()):
+            state = "anchored" if step.recorded else "waits for an authority"
+            log.info("%s %s: size %d, %s", book.row.name, step.anchor_id, step.size, state)
+
+    def _sweep(self, book: Book) -> None:
+        sweep = self._sweeps.get(book.row.name)
+        if sweep is None or sweep.book is not book:
+            sweep = Sweep(book, deadline_s=self._settings.attempt_deadline_s)
+            self._sweeps[book.row.name] = sweep
+        closed = sweep.run()
+        if closed:
+            log.warning("%s: %d attempts closed without an outcome", book.row.name, closed)
+
+    def _fsck(self, book: Book) -> None:
+        report = Fsck(book).run()
+        for finding in report.damage:
+            log.critical("fsck of %s: %s", book.row.name, finding.sentence)
+        if not report.damage:
+            log.info("fsck of %s: %d entries are sound", book.row.name, report.size)
+
+    def _look(self, book: Book) -> None:
+        book.notary.check(book.reader.head())
+
+
