@@ -5,6 +5,7 @@ The keystore holds the key of the present epoch; the escrowed first key gives al
 without a key are walked as stored values: what EPOCH_SEALED says of them is still compared.
 """
 
+import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ class ChainWalk:
         self._chain, self._origin = of, of.origin
         self._held = set(of.epochs())
         self._key = first_key  #: Key of the present epoch when walking from escrow.
-        self._escrow = first_key is not None
         self.epoch = 0
         self.mac = self._start(None)
         self.unchecked: list[int] = []  #: Epochs whose MACs could not be recomputed.
@@ -71,7 +71,7 @@ class ChainWalk:
 
     def _compute(self, message: bytes) -> bytes:
         if self._key is not None:
-            return chain.keyed(self._key, message)
+            return hmac.digest(self._key, message, "sha256")
         return self._chain.mac(self.epoch, message)
 
 

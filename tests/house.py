@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole ledger for tests: real PostgreSQL, real keys, a real checkpoint store, one tenant each."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.shelf import Book, Shelf
+from ledger import access, clock
+from ledger.database import Connection, Database, connect
+from ledger.embedded import EmbeddedPostgres
+from ledger.keys import EscrowPassphrase
+from ledger.keystore import FileKeystore
+from ledger.migrate import migrate
+from ledger.request import Identity, Prepared, prepare
+from ledger.writer import Limits
+from scripts.assembly import make_keys, make_tenant, open_store, origins_of, trust_of
+from sealtrail.verify.disclosure import encode_base64url
+
+_numbers = itertools.count(1)
+PASSPHRASE = b"a passphrase for tests"
+
+
+@dataclasses.dataclass
+class House:
+    """A tenant of its own in the test session's database, with all that a server process has."""
+
+    directory: Path
+    owner_url: str
+    app_url: str
+    tenant: str
+    origin: str
+    keys: FileKeystore
+    store: FileCheckpointStore
+    shelf: Shelf
+    escrows: dict[str, bytes]
+    database: Database
+
+    @property
+    def book(self) -> Book:
+        return self.shelf.book(self.tenant)
+
+    @property
+    def access_book(self) -> Book:
+        return self.shelf.book(f"{self.tenant}-access")
+
+    @property
+    def schema(self) -> str:
+        return self.book.row.schema
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            credential="cred_test",
+            tenant=self.tenant,
+            role="pipeline",
+            kind="pipeline",
+            name="test-pipeline",
+        )
+
+    def trust(self, tsa_roots: list[bytes] | None = None) -> Any:
+        return trust_of(self.keys, origins_of(self.origin), tsa_roots or [])
+
+    def token(self, role: Any = "pipeline", kind: Any = "pipeline", name: str = "renderer") -> str:
+        with connect(self.owner_url) as owner:
+            return access.issue(owner, tenant=self.tenant, role=role, kind=kind, name=name)
+
+    def owner(self) -> Any:
+        """A superuser's connection, for tests that play the administrator."""
+        return psycopg.connect(self.owner_url, autocommit=True)
+
+    def prepare(self, request: dict[str, Any]) -> Prepared:
+        return prepare(
+            request, self.identity, received_ms=clock.now_ms(), pipelines=frozenset({"test-pipeline"})
+        )
+
+    def post(self, *requests: dict[str, Any]) -> list[Any]:
+        """Record requests through the Book's writer and return the outcomes."""
+        return self.book.record([self.prepare(one) for one in requests]).result(timeout=30)
+
+    def second_process(self, **limits: Any) -> Shelf:
+        """Another process's view: its own pool, keystore, store and writers."""
+        keys = FileKeystore(self.directory / "keystore", PASSPHRASE)
+        store = FileCheckpointStore(
+            self.directory / "checkpoints", lambda origin: self.store._keys(origin)
+        )
+        database = Database(self.app_url)
+        return Shelf(database=database, keys=keys, store=store, limits=Limits(**limits))
+
+    def reopen(self) -> None:
+        """Close every Book and forget what was known, as a restart does."""
+        self.shelf.close()
+        self.shelf = self.second_process()
+        self.database.close()
+        self.database = self.shelf.database
+
+
+@contextmanager
+def house_in(postgres: EmbeddedPostgres, directory: Path, **limits: Any) -> Iterator[House]:
+    """Make a fresh tenant with its two Books in the database that is running."""
+    number = next(_numbers)
+    tenant = f"t{number}-{clock.random_bytes(3).hex()}"
+    origin = f"ledger.test/{tenant}"
+    keys = FileKeystore(directory / "keystore", PASSPHRASE)
+    escrows = make_keys(keys, origin, EscrowPassphrase(passphrase=b"escrow"))
+
+    class Where:
+        checkpoint_store = directory / "checkpoints"
+
+    store = open_store(Where, keys)  # type: ignore[arg-type]
+    with connect(postgres.url()) as owner:
+        list(migrate(owner))
+        make_tenant(owner, keys, store, tenant=tenant, origin=origin)
+    database = Database(postgres.url(user="sealtrail_app"))
+    shelf = Shelf(database=database, keys=keys, store=store, limits=Limits(**limits))
+    house = House(
+        directory=directory,
+        owner_url=postgres.url(),
+        app_url=postgres.url(user="sealtrail_app"),
+        tenant=tenant,
+        origin=origin,
+        keys=keys,
+        store=store,
+        shelf=shelf,
+        escrows=escrows,
+        database=database,
+    )
+    try:
+        yield house
+    finally:
+        house.shelf.close()
+        house.database.close()
+
+
+def event_id() -> str:
+    return str(clock.new_id())
+
+
+def record_key() -> str:
+    return encode_base64url(clock.random_bytes(32))
+
+
+def attempt(aggregate_id: str | None = None, **changes: Any) -> dict[str, Any]:
+    """A GEN_ATTEMPT as a pipeline sends it."""
+    request = {
+        "event_id": event_id(),
+        "type": "GEN_ATTEMPT",
+        "schema": 1,
+        "aggregate_id": aggregate_id or event_id(),
+        "on_behalf_of": "employee-7",
+        "body": {
+            "operation": "generate",
+            "input_type": "text",
+            "model": {"provider": "acme", "name": "painter", "version": "3"},
+            "params": {"seed": "18446744073709551615", "steps": 4, "cfg_scale": "7.5"},
+        },
+        "sealed": {"prompt.user": "a lighthouse at dusk"},
+        "record_key": record_key(),
+    }
+    return {**request, **changes}
+
+
+def gen(aggregate_id: str, asset_id: str | None = None, **changes: Any) -> dict[str, Any]:
+    """A GEN: the attempt's outcome, with one output."""
+    return {
+        "event_id": event_id(),
+        "type": "GEN",
+        "schema": 1,
+        "aggregate_id": aggregate_id,
+        "on_behalf_of": "employee-7",
+        "body": {
+            "outputs": [
+                {
+                    "asset_id": asset_id or event_id(),
+                    "sha256": "sha256:" + "ab" * 32,
+                    "mime": "image/png",
+                }
+            ]
+        },
+        "record_key": record_key(),
+        **changes,
+    }
+
+
+def ingest(asset_id: str | None = None, **changes: Any) -> dict[str, Any]:
+    """An INGEST of an owned image."""
+    return {
+        "event_id": event_id(),
+        "type": "INGEST",
+        "schema": 1,
+        "aggregate_id": asset_id or event_id(),
+        "on_behalf_of": "employee-7",
+        "body": {
+            "asset": {"type": "image", "sha256": "sha256:" + "cd" * 32},
+            "rights": {"basis": "OWNED"},
+        },
+        "record_key": record_key(),
+        **changes,
+    }
+
+
+def export(asset_id: str, **changes: Any) -> dict[str, Any]:
+    """An EXPORT of an asset."""
+    return {
+        "event_id": event_id(),
+        "type": "EXPORT",
+        "schema": 1,
+        "aggregate_id": event_id(),
+        "on_behalf_of": "employee-7",
+        "body": {
+            "asset_id": asset_id,
+            "asset_sha256": "sha256:" + "ab" * 32,
+            "destination": {"type": "DELIVERY"},
+        },
+        "record_key": record_key(),
+        **changes,
+    }
+
+
+__all__ = ["Connection", "House", "attempt", "event_id", "export", "gen", "house_in", "ingest"]
