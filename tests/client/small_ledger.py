@@ -47,6 +47,7 @@ class SmallLedger:
         self.change_entry: Callable[[Members], None] = lambda _: None
         self.change_receipt: Callable[[Members], None] = lambda _: None
         self.instead: Any = None
+        self.kinds = {"INGEST": "Asset"}
         self.packet = b""
         self.purposes: list[str | None] = []
         self.lock = threading.Lock()
@@ -91,7 +92,7 @@ class SmallLedger:
         if self.late:
             claimed = {name: entry[name] for name in ("type", "schema", "body")}
             entry |= {"type": "OUTCOME_LATE", "schema": 1, "body": {"claimed": claimed}}
-        kind = "Asset" if request["type"] == "INGEST" else "Generation"
+        kind = self.kinds.get(request["type"], "Generation")
         entry["v"] = 1
         entry["tenant"] = "test"
         entry["aggregate"] = {"type": kind, "id": request["aggregate_id"], "version": 1}

@@ -4,4 +4,20 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "client")]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A directory with the eight photographs, fetched once."""
+    from examples.pipeline import photographs
+
+    directory = tmp_path_factory.mktemp("photographs")
+    try:
+        photographs.obtain(directory)
+    except photographs.PhotographsUnavailable as reason:
+        pytest.skip(f"the photographs cannot be downloaded here: {reason}")
+    return directory

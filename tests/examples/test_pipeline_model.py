@@ -5,6 +5,8 @@ Small synthetic pictures and few steps keep this quick; the last tests use the p
 """
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -218,16 +220,6 @@ def test_the_table_of_photographs_is_the_table_of_the_program():
             assert fact in row
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("photographs")
-    try:
-        photographs.obtain(directory)
-    except photographs.PhotographsUnavailable as reason:
-        pytest.skip(f"the photographs cannot be downloaded here: {reason}")
-    return directory
-
-
 def test_the_photographs_are_the_pinned_ones_and_open(cache):
     """Eight files whose bytes are those on file, in three colours."""
     for photo in photographs.PHOTOGRAPHS:
@@ -237,11 +229,17 @@ def test_the_photographs_are_the_pinned_ones_and_open(cache):
             assert picture.convert("RGB").size >= (300, 300)
 
 
-def test_a_changed_photograph_is_fetched_again_and_a_whole_one_is_not(cache, monkeypatch):
-    """A cache is believed by its bytes; a full one needs no network."""
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    paths = photographs.obtain(cache)
+def test_a_whole_cache_needs_no_index_and_a_changed_photograph_is_not_used(
+    cache, tmp_path, monkeypatch
+):
+    """A cache is believed by its bytes: what was changed is fetched again, or the run stops."""
+    copy = tmp_path / "copy"
+    shutil.copytree(cache, copy)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    paths = photographs.obtain(copy)
     paths["coffee"].write_bytes(b"tea")
 
-    with pytest.raises((photographs.PhotographsUnavailable, OSError)):
-        photographs.obtain(cache)
+    with pytest.raises(photographs.PhotographsUnavailable, match="could not be downloaded"):
+        photographs.obtain(copy)
