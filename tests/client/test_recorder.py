@@ -83,7 +83,9 @@ def test_a_link_binds_the_content_of_another_event(recorder):
     assert parent.leaf.hex().encode() in child.entry
 
 
-@pytest.mark.parametrize("mishap", ["hang up before", "hang up after", "half an answer", "503"])
+@pytest.mark.parametrize(
+    "mishap", ["hang up before", "hang up after", "half an answer", "429", "502", "503", "504"]
+)
 def test_a_lost_answer_is_asked_for_again_with_the_same_bytes(recorder, ledger, mishap):
     """Whether or not the ledger had recorded it, the event is recorded once."""
     ledger.mishaps = [mishap]
