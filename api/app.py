@@ -24,14 +24,14 @@ class MethodRefused(Refused):
     problem = "method-not-allowed"
 
 
-def create_app(state: State, *, on_close: Callable[[], None] = lambda: None) -> Asgi:
-    """Return the ASGI application; `on_close` runs when the server has finished."""
+def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> Asgi:
+    """Return the ASGI application; `on_ready` runs when it is about to answer."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        on_ready()
         yield
         state.shelf.close()
-        on_close()
 
     app = FastAPI(
         title="Sealtrail",

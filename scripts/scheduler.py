@@ -7,6 +7,7 @@ wait and take over. This module is apscheduler's only home.
 """
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -85,6 +86,13 @@ class Scheduler:
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._scheduler.start()
         self._scheduler.add_job(self._guarded("night", self._night))
+
+    def wait(self) -> None:
+        """Return when the process is told to stop (SIGINT, SIGTERM)."""
+        told = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: told.set())
+        told.wait()
 
     def stop(self) -> None:
         """Finish the jobs that run, then stop."""

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`sealtrail-server`: every command of whoever runs a ledger.
+
+Settings come from SEALTRAIL_* variables (docs/settings.md), or with `--data DIR` from a ledger that
+`dev` made. Exit codes: 0 verified or done, 1 refuted, 2 usage or refused, 3 incomplete or
+unavailable, 4 unreadable.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ledger.settings import default_data_dir
+
+from scripts import anchor, doctor, fsck, keys, packets, tenants
+from scripts.assembly import authorities, open_ledger
+from scripts.configure import log_to_stderr, settings_from
+from scripts.dev import WARNING, Running, run
+from scripts.options import DataDir, Json
+from scripts.output import exits, say, show
+from scripts.scheduler import Scheduler
+from scripts.serve import bind, check_server, serve as serve_api
+
+app = typer.Typer(
+    name="sealtrail-server",
+    help=__doc__,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(keys.app, name="keys")
+app.add_typer(anchor.app, name="anchor")
+app.add_typer(packets.app, name="packet")
+app.add_typer(tenants.token_app, name="token")
+app.command("migrate")(tenants.migrate)
+app.command("init")(tenants.init)
+app.command("clock")(tenants.clock)
+app.command("fsck")(fsck.fsck)
+app.command("doctor")(doctor.doctor)
+
+
+@app.command()
+def dev(
+    data: Annotated[Path | None, typer.Option(help="Directory of everything.")] = None,
+    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8400,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Run a whole ledger on this machine: database, authority, API, scheduler. NOT FOR PRODUCTION."""
+
+    def announce(running: Running) -> None:
+        text = (
+            f"sealtrail {WARNING}\n"
+            f"  api     {running.api}\n"
+            f"  tokens  {running.data / 'tokens.json'}\n"
+            f"  trust   {running.data / 'trust.json'}\n"
+            "stop with Ctrl-C"
+        )
+        show(running.json(), text, as_json=as_json)
+
+    with exits(as_json=as_json):
+        run(data or default_data_dir(), host=host, port=port, announce=announce)
+
+
+@app.command()
+def serve(*, data: DataDir = None, as_json: Json = False) -> None:
+    """Serve the API."""
+    with exits(as_json=as_json):
+        settings = settings_from(data)
+        log_to_stderr(settings)
+        with open_ledger(settings) as ledger:
+            check_server(ledger)
+            listener = bind(settings.host, settings.port)
+            address = f"http://{settings.host}:{listener.getsockname()[1]}"
+            serve_api(
+                ledger,
+                listener,
+                ready=lambda: show({"api": address}, f"api {address}", as_json=as_json),
+            )
+
+
+@app.command()
+def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
+    """Run the night, the overdue sweep and the daily fsck of every Book, when they are due."""
+    with exits(as_json=as_json):
+        settings = settings_from(data)
+        log_to_stderr(settings)
+        with open_ledger(settings) as ledger:
+            check_server(ledger)
+            jobs = Scheduler(
+                ledger.shelf, settings, authorities(settings), settings.database_url or ""
+            )
+            jobs.start()
+            say("scheduler started")
+            try:
+                jobs.wait()
+            finally:
+                jobs.stop()
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`doctor`: is this installation what it promises to be? One line a check, and what to do."""
+
+import os
+from collections.abc import Callable
+
+import typer
+from anchoring.night import Night
+from anchoring.timestamp import obtain
+from ledger import clock
+from ledger.errors import LedgerError
+from ledger.migrate import pending
+
+from scripts.assembly import Ledger, authorities, check_packages, open_ledger
+from scripts.configure import settings_from
+from scripts.options import DataDir, Json
+from scripts.output import INCOMPLETE, exits, show
+from scripts.serve import check_server
+
+_Check = Callable[[Ledger], str]
+
+
+def doctor(*, data: DataDir = None, as_json: Json = False) -> None:
+    """Check packages, database, roles, keys, checkpoint store, authorities and anchors."""
+    with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
+        rows = [_row(name, check, ledger) for name, check in CHECKS]
+        text = "\n".join(
+            f"{'ok  ' if row['ok'] else 'FAIL'} {row['check']:16} {row['found']}" for row in rows
+        )
+        show({"checks": rows}, text, as_json=as_json)
+        if not all(row["ok"] for row in rows):
+            raise typer.Exit(INCOMPLETE)
+
+
+def _row(name: str, check: _Check, ledger: Ledger) -> dict[str, object]:
+    try:
+        return {"check": name, "ok": True, "found": check(ledger)}
+    except LedgerError as error:
+        return {"check": name, "ok": False, "found": f"{error.problem}: {error}"}
+
+
+def _packages(_: Ledger) -> str:
+    check_packages()
+    return "all ours"
+
+
+def _server(ledger: Ledger) -> str:
+    check_server(ledger)
+    with ledger.database.connection() as connection:
+        ledger.database.check_server(connection)
+        standbys = connection.execute(
+            "SELECT count(*) FILTER (WHERE sync_state = 'async') FROM pg_stat_replication"
+        ).fetchone()
+        missing = pending(connection)
+    if missing:
+        return f"waits for migrations: {', '.join(missing)}"
+    if standbys is not None and standbys[0]:
+        return f"{standbys[0]} asynchronous standbys: a failover to one loses acknowledged entries"
+    return "a primary that syncs; the login owns nothing"
+
+
+def _books(ledger: Ledger) -> str:
+    names = list(ledger.shelf.rows())
+    for name in names:
+        book = ledger.shelf.book(name)
+        book.notary.check(book.reader.head())
+    return f"{len(names)} Books extend their stored checkpoints"
+
+
+def _separation(ledger: Ledger) -> str:
+    settings = ledger.settings
+    apart = os.stat(settings.checkpoint_store).st_dev != os.stat(settings.keystore).st_dev
+    if settings.environment == "development":
+        return "NOT FOR PRODUCTION: keys, database and checkpoint store share one disk"
+    return "checkpoint store on another file system than the keys" if apart else (
+        "checkpoint store and keystore share a file system"
+    )
+
+
+def _authorities(ledger: Ledger) -> str:
+    now = clock.now()
+    for authority in authorities(ledger.settings):
+        obtain(authority, b"sealtrail doctor\n", now=now, not_before=clock.from_ms(0))
+    names = [authority.name for authority in authorities(ledger.settings)]
+    return f"stamped by {', '.join(names)}" if names else "none configured: nothing is time-stamped"
+
+
+def _anchors(ledger: Ledger) -> str:
+    waiting = 0
+    for name in ledger.shelf.rows():
+        night = Night(ledger.shelf.book(name), [])
+        waiting += len(night.missing_days(ledger.database.now_ms()))
+    return f"{waiting} days wait for an anchor"
+
+
+CHECKS: tuple[tuple[str, _Check], ...] = (
+    ("packages", _packages),
+    ("database", _server),
+    ("books", _books),
+    ("separation", _separation),
+    ("authorities", _authorities),
+    ("anchors", _anchors),
+)
