@@ -40,6 +40,7 @@ POLICY: Final = "1.3.6.1.4.1.32473.3161.1"
 _DAYS: Final = "3650"
 _QUERY_MAX: Final = 64 * 1024
 _TIMEOUT_S: Final = 30
+_POLL_S: Final = 0.1  # how long `stop` may take to be noticed
 
 _CERTIFICATES: Final = f"""\
 [req]
@@ -210,7 +211,10 @@ class LocalAuthority:
         assert self._server is None, "the local authority was started twice"  # noqa: S101
         self._server = _Server(("127.0.0.1", self._port), self.answer)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="local-authority", daemon=True
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": _POLL_S},
+            name="local-authority",
+            daemon=True,
         )
         self._thread.start()
 

@@ -226,6 +226,8 @@ def _body(authority: Authority, answer: HTTPResponse, deadline: float) -> bytes:
             raise _unavailable(authority, "its answer is too long for a time stamp")
         if clock.monotonic() > deadline:
             raise _unavailable(authority, "its answer took too long")
+    if answer.length:
+        raise _unavailable(authority, "its answer was cut off")
     return bytes(body)
 
 

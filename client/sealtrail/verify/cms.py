@@ -34,8 +34,10 @@ _STATUS: Final = {
     4: "It said: revocation warning.",
     5: "It said: revocation notification.",
 }
-#: Versions of SignedData that can hold other content than plain data (RFC 5652 §5.1).
-_SIGNED_DATA_VERSIONS: Final = {3, 4, 5}
+#: Version of SignedData around a statement; later ones hold other kinds of certificates or of
+#: revocation lists (RFC 5652 §5.1).
+_VERSION: Final = 3
+_VERSIONS_WITH_OTHERS: Final = {4, 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,26 +125,30 @@ class SignedData:
             raise StampRefused("content-type")
         fields = der.Fields(der.parse(wrapped.content, der.SEQUENCE).content)
         version = der.integer(fields.next())
-        if version not in _SIGNED_DATA_VERSIONS:
-            raise StampRefused("signed-data-version")
-        digests = {Algorithm.read(one).oid for one in der.children(fields.next(der.SET))}
+        announced = [Algorithm.read(one) for one in der.children(fields.next(der.SET))]
         inner = der.Fields(fields.next(der.SEQUENCE).content)
         content_type, content = der.oid(inner.next()), inner.optional(0xA0)
         inner.end()
         if content_type != TST_INFO or content is None:
             raise StampRefused("content-type")
         certificates = fields.optional(0xA0)
-        fields.optional(0xA1)  # Revocation lists: not checked, and the verdict says so.
+        lists = fields.optional(0xA1)  # Of revocation: not checked, and the verdict says so.
         signers = der.children(fields.next(der.SET))
         fields.end()
+        embedded = () if certificates is None else der.children(certificates)
+        plain = lists is None and all(one.tag == der.SEQUENCE for one in embedded)
+        if version != _VERSION and (plain or version not in _VERSIONS_WITH_OTHERS):
+            raise StampRefused("signed-data-version")
         if len(signers) != 1:
             raise StampRefused("signer-count", f"It has {len(signers)} signers.")
         if signers[0].tag != der.SEQUENCE:
             raise der.NotDer("A signer is not a sequence.")
         signer = Signer.read(signers[0])
-        if signer.digest.oid not in digests:
+        digests = [one for one in announced if one.oid == signer.digest.oid]
+        if not digests:
             raise StampRefused("algorithm-mismatch", "The signer's digest is not announced.")
-        embedded = () if certificates is None else der.children(certificates)
+        for digest in digests:
+            digest.check_plain("digest-algorithm")
         return cls(
             content=der.octets(der.parse(content.content)),
             certificates=tuple(one.raw for one in embedded if one.tag == der.SEQUENCE),
