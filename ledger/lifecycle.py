@@ -4,21 +4,22 @@
     Asset        ─ INGEST ─► present ─ ASSET_WITHDRAWN ─► withdrawn
                    (or born as an output of a GEN)
     TrainingRun  ─ TRAIN_STARTED ─► running ─ TRAIN | TRAIN_FAILED ─► ended
-    Generation   ─ GEN_ATTEMPT ─► open ─ GEN | GEN_DENY | GEN_ERROR ─► closed     MODERATION any time
+    Generation   ─ GEN_ATTEMPT ─► open ─ GEN | GEN_DENY | GEN_ERROR ─► closed   MODERATION any time
                                     └─ the ledger's own timeout ─► timed out ─ an outcome comes ─►
-                                       OUTCOME_LATE, once
+                                       recorded as OUTCOME_LATE, once
     Export       ─ EXPORT ─► done     of an asset that is present
     AnchorDay    ─ COMPLETENESS_REPORT ─► reported ─ ANCHOR (day) ─► anchored     interim any time
-    Log          EPOCH_SEALED, ACCESS, in any order
+    Log          EPOCH_SEALED, one epoch after the other; ACCESS any time
 
-`decide` says if one event may follow, `after` folds it in. Nothing else is state.
+`decide` says if one event may follow, `after` folds it in; nothing else is state. Every refusal
+says what the stream is and what was sent, by names of ours: no id or value of the request.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
-from ledger.errors import Conflict
+from ledger.errors import Conflict, FieldError
 
 JSON = dict[str, Any]
 OUTCOMES: Final = frozenset({"GEN", "GEN_DENY", "GEN_ERROR"})
@@ -30,19 +31,25 @@ class OutOfOrder(Conflict):
     problem = "out-of-order"
 
 
-class AssetUnknown(Conflict):
+class AssetUnknown(OutOfOrder):
     """There is no such asset in this Book."""
 
     problem = "asset-unknown"
 
 
-class AssetWithdrawn(Conflict):
+class AssetWithdrawn(OutOfOrder):
     """The asset was withdrawn."""
 
     problem = "asset-withdrawn"
 
 
-class TrainingDiffers(Conflict):
+class AssetExists(OutOfOrder):
+    """The asset is in this Book already."""
+
+    problem = "asset-exists"
+
+
+class TrainingDiffers(OutOfOrder):
     """The completed run does not name what its start named."""
 
     problem = "training-differs"
@@ -66,8 +73,13 @@ class Aggregate:
     id: str
     version: int = 0
 
+    @property
+    def phase(self) -> str:
+        """Where the stream stands, in one word."""
+        return "recorded" if self.version else "absent"
+
     def check(self, type_: str, body: JSON, others: "Others", *, by_ledger: bool) -> None:
-        """Return if the event may come next; else raise a Conflict."""
+        """Return if the event may come next; else raise OutOfOrder."""
         raise NotImplementedError
 
     def rewrite(self, type_: str, schema: int, body: JSON, *, by_ledger: bool) -> Rewritten | None:
@@ -79,6 +91,23 @@ class Aggregate:
         """Return the state once the event is in the ledger."""
         del type_, body
         return replace(self, version=self.version + 1)
+
+    def refuse(
+        self,
+        type_: str,
+        why: str,
+        refusal: type[OutOfOrder] = OutOfOrder,
+        *,
+        pointer: str = "/type",
+    ) -> OutOfOrder:
+        """Return the refusal of an event, with the facts that its sender needs."""
+        return refusal(
+            why,
+            errors=[FieldError(pointer, refusal.problem, why)],
+            aggregate=self.kind,
+            state=self.phase,
+            event=type_,
+        )
 
 
 Others = Mapping[str, Aggregate]
@@ -98,15 +127,20 @@ class Asset(Aggregate):
         """Return an asset that a GEN named among its outputs: present, with no event of its own."""
         return cls(id_, present=True)
 
+    @property
+    def phase(self) -> str:
+        if self.withdrawn:
+            return "withdrawn"
+        return "present" if self.present else "absent"
+
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
         del body, others, by_ledger
         if type_ == "INGEST" and self.present:
-            raise OutOfOrder("this asset is in the ledger already", aggregate=self.id)
-        if type_ == "ASSET_WITHDRAWN":
-            if not self.present:
-                raise AssetUnknown(aggregate=self.id)
-            if self.withdrawn:
-                raise AssetWithdrawn("the asset was withdrawn before", aggregate=self.id)
+            raise self.refuse(type_, "this asset is in the ledger already", AssetExists)
+        if type_ == "ASSET_WITHDRAWN" and not self.present:
+            raise self.refuse(type_, "no such asset was ingested or generated", AssetUnknown)
+        if type_ == "ASSET_WITHDRAWN" and self.withdrawn:
+            raise self.refuse(type_, "this asset was withdrawn before", AssetWithdrawn)
 
     def after(self, type_: str, body: JSON) -> Self:
         del body
@@ -124,37 +158,59 @@ class TrainingRun(Aggregate):
 
     kind: ClassVar[str] = "TrainingRun"
 
-    plan: JSON | None = None
+    plan: JSON | None = None  #: What TRAIN has to name again.
     ended: bool = False
+
+    @property
+    def phase(self) -> str:
+        if self.ended:
+            return "ended"
+        return "absent" if self.plan is None else "running"
 
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
         del others, by_ledger
         if type_ == "TRAIN_STARTED":
             if self.plan is not None:
-                raise OutOfOrder("this training run was started before", aggregate=self.id)
+                raise self.refuse(type_, "this training run was started before")
             return
         if self.plan is None:
-            raise OutOfOrder(f"{type_} needs a TRAIN_STARTED before it", aggregate=self.id)
+            raise self.refuse(type_, f"{type_} needs a TRAIN_STARTED before it")
         if self.ended:
-            raise OutOfOrder("this training run has ended", aggregate=self.id)
+            raise self.refuse(type_, "this training run has ended")
         if type_ == "TRAIN":
-            differs = [name for name, value in self.plan.items() if body["train"].get(name) != value]
+            differs = _differences(self.plan, _promise(body["train"]))
             if differs:
-                raise TrainingDiffers(
-                    f"TRAIN names another {', '.join(differs)} than TRAIN_STARTED did",
-                    aggregate=self.id,
-                )
+                why = f"TRAIN names another {', '.join(differs)} than TRAIN_STARTED did"
+                pointer = f"/body/train/{differs[0]}"
+                raise self.refuse(type_, why, TrainingDiffers, pointer=pointer)
 
     def after(self, type_: str, body: JSON) -> Self:
         if type_ == "TRAIN_STARTED":
-            return replace(self, version=self.version + 1, plan=_bound(body["train"]))
+            return replace(self, version=self.version + 1, plan=_promise(body["train"]))
         return replace(self, version=self.version + 1, ended=True)
 
 
-def _bound(train: JSON) -> JSON:
-    """Return what a start binds: the inputs, the code, the model that is to come."""
-    names = ("inputs", "code_digest", "output_model", "base_model", "seed", "type")
-    return {name: train[name] for name in names if name in train}
+#: A run is bound to these by its start: TRAIN must name them, or may leave the others out.
+_NAMED_AGAIN: Final = ("inputs", "code_digest", "output_model")
+_NOT_CONTRADICTED: Final = ("type", "base_model", "container_digest", "env_digest", "seed")
+
+
+def _promise(train: JSON) -> JSON:
+    """Return what a run says of itself before its result; the order of its inputs is no promise."""
+    promise: JSON = {
+        name: train[name] for name in (*_NAMED_AGAIN, *_NOT_CONTRADICTED) if name in train
+    }
+    promise["inputs"] = frozenset(
+        (one["dataset_id"], one["manifest_digest"], one.get("smt_root")) for one in train["inputs"]
+    )
+    return promise
+
+
+def _differences(plan: JSON, result: JSON) -> list[str]:
+    again = [name for name in _NAMED_AGAIN if plan[name] != result.get(name)]
+    return again + [
+        name for name in _NOT_CONTRADICTED if name in result and plan.get(name) != result[name]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,29 +220,38 @@ class Generation(Aggregate):
     kind: ClassVar[str] = "Generation"
 
     attempted: bool = False
+    deadline_s: int | None = None  #: The attempt's own deadline; None: the setting's.
     outcome: str | None = None
     timed_out: bool = False
     late: bool = False
+
+    @property
+    def phase(self) -> str:
+        if self.late:
+            return "late"
+        if self.timed_out:
+            return "timed-out"
+        if self.outcome is not None:
+            return "closed"
+        return "open" if self.attempted else "absent"
 
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
         del by_ledger
         if type_ == "GEN_ATTEMPT":
             if self.attempted:
-                raise OutOfOrder("this generation was attempted before", aggregate=self.id)
+                raise self.refuse(type_, "this generation was attempted before")
             return
         if not self.attempted:
-            raise OutOfOrder(f"{type_} needs a GEN_ATTEMPT before it", aggregate=self.id)
-        if type_ in OUTCOMES:
-            if self.outcome is not None:
-                raise OutOfOrder(
-                    f"this generation ended with {self.outcome}", aggregate=self.id
-                )
-            if type_ == "GEN":
-                _check_unborn(body, others)
+            raise self.refuse(type_, f"{type_} needs a GEN_ATTEMPT before it")
+        if type_ in OUTCOMES and self.outcome is not None:
+            raise self.refuse(type_, f"this generation ended with {self.outcome}")
+        if type_ == "GEN":
+            self._check_unborn(body, others)
         if type_ == "OUTCOME_LATE" and (not self.timed_out or self.late):
-            raise OutOfOrder("a late outcome follows the ledger's timeout, once", aggregate=self.id)
+            raise self.refuse(type_, "a late outcome follows the ledger's own timeout, once")
 
     def rewrite(self, type_: str, schema: int, body: JSON, *, by_ledger: bool) -> Rewritten | None:
+        # Nothing that happened is without an entry: it came too late to be the outcome, and stays.
         if type_ not in OUTCOMES or by_ledger or not self.timed_out or self.late:
             return None
         claimed = {"type": type_, "schema": schema, "body": body}
@@ -197,20 +262,22 @@ class Generation(Aggregate):
             self,
             version=self.version + 1,
             attempted=True,
+            deadline_s=body.get("deadline_s") if type_ == "GEN_ATTEMPT" else self.deadline_s,
             outcome=type_ if type_ in OUTCOMES else self.outcome,
             timed_out=self.timed_out or (type_ == "GEN_ERROR" and body.get("timeout") is True),
             late=self.late or type_ == "OUTCOME_LATE",
         )
 
-
-def _check_unborn(body: JSON, others: Others) -> None:
-    for output in body["outputs"]:
-        asset = others.get(f"Asset/{output['asset_id']}")
-        if isinstance(asset, Asset) and asset.present:
-            raise OutOfOrder(
-                "an output's asset_id names an asset that exists already",
-                asset=output["asset_id"],
-            )
+    def _check_unborn(self, body: JSON, others: Others) -> None:
+        for at, output in enumerate(body["outputs"]):
+            asset = others.get(f"Asset/{output['asset_id']}")
+            if isinstance(asset, Asset) and asset.present:
+                raise self.refuse(
+                    "GEN",
+                    "an output is a new asset, and this one is in the ledger already",
+                    AssetExists,
+                    pointer=f"/body/outputs/{at}/asset_id",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +287,16 @@ class Export(Aggregate):
     kind: ClassVar[str] = "Export"
 
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
-        del type_, by_ledger
+        del by_ledger
         if self.version:
-            raise OutOfOrder("this export was recorded before", aggregate=self.id)
-        asset = others.get(f"Asset/{body['asset_id']}")
+            raise self.refuse(type_, "this export was recorded before")
+        asset, pointer = others.get(f"Asset/{body['asset_id']}"), "/body/asset_id"
         if not isinstance(asset, Asset) or not asset.present:
-            raise AssetUnknown(asset=body["asset_id"])
+            why = "no such asset was ingested or generated"
+            raise self.refuse(type_, why, AssetUnknown, pointer=pointer)
         if asset.withdrawn:
-            raise AssetWithdrawn(asset=body["asset_id"])
+            why = "this asset was withdrawn and may not leave the house"
+            raise self.refuse(type_, why, AssetWithdrawn, pointer=pointer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,30 +307,40 @@ class AnchorDay(Aggregate):
 
     reported: bool = False
     anchored: bool = False
+    interims: frozenset[int] = frozenset()  #: Up to which sizes: two processes may do the same one.
     failures: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def phase(self) -> str:
+        if self.anchored:
+            return "anchored"
+        return "reported" if self.reported else "open"
 
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
         del others, by_ledger
+        if body.get("day", self.id) != self.id:
+            raise self.refuse(type_, "this is the stream of another day", pointer="/body/day")
         if type_ == "COMPLETENESS_REPORT" and self.reported:
-            raise OutOfOrder("this day was reported before", aggregate=self.id)
-        if type_ == "ANCHOR" and body["kind"] == "day":
-            if not self.reported:
-                raise OutOfOrder("a day is reported before it is anchored", aggregate=self.id)
-            if self.anchored:
-                raise OutOfOrder("this day was anchored before", aggregate=self.id)
+            raise self.refuse(type_, "this day was reported before")
+        if type_ == "ANCHOR" and body["kind"] == "day" and not self.reported:
+            raise self.refuse(type_, "a day is reported before it is anchored")
+        if type_ == "ANCHOR" and body["kind"] == "day" and self.anchored:
+            raise self.refuse(type_, "this day was anchored before")
+        if type_ == "ANCHOR" and body["kind"] == "interim" and body["to_size"] in self.interims:
+            raise self.refuse(type_, "this range was anchored before")
         if type_ == "ANCHOR_FAILED" and (body["anchor"], body["authority"]) in self.failures:
-            raise OutOfOrder("this failure was recorded before", aggregate=self.id)
+            raise self.refuse(type_, "this failure was recorded before")
 
     def after(self, type_: str, body: JSON) -> Self:
-        failures = self.failures
-        if type_ == "ANCHOR_FAILED":
-            failures |= {(body["anchor"], body["authority"])}
+        kind = body["kind"] if type_ == "ANCHOR" else None
+        failed = {(body["anchor"], body["authority"])} if type_ == "ANCHOR_FAILED" else set()
         return replace(
             self,
             version=self.version + 1,
             reported=self.reported or type_ == "COMPLETENESS_REPORT",
-            anchored=self.anchored or (type_ == "ANCHOR" and body["kind"] == "day"),
-            failures=failures,
+            anchored=self.anchored or kind == "day",
+            interims=self.interims | ({body["to_size"]} if kind == "interim" else set()),
+            failures=self.failures | failed,
         )
 
 
@@ -271,8 +350,17 @@ class Log(Aggregate):
 
     kind: ClassVar[str] = "Log"
 
+    epoch: int = 0  #: The epoch that is sealed next.
+
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
-        del type_, body, others, by_ledger
+        del others, by_ledger
+        if type_ == "EPOCH_SEALED" and body["epoch"] != self.epoch:
+            why = "epochs are sealed one after the other"
+            raise self.refuse(type_, why, pointer="/body/epoch")
+
+    def after(self, type_: str, body: JSON) -> Self:
+        epoch = body["epoch"] + 1 if type_ == "EPOCH_SEALED" else self.epoch
+        return replace(self, version=self.version + 1, epoch=epoch)
 
 
 AGGREGATES: Final[Mapping[str, type[Aggregate]]] = {
@@ -296,7 +384,7 @@ def decide(
 ) -> Rewritten | None:
     """Return None if the event may be recorded as it is, or what it is recorded as.
 
-    others: the states of the streams that `catalog.consulted` named. Raises Conflict.
+    others: the states of the streams that `catalog.consulted` named. Raises OutOfOrder.
     """
     rewritten = state.rewrite(type_, schema, body, by_ledger=by_ledger)
     if rewritten is None:

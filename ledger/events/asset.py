@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ledger.events.values import (
+    U64,
     Body,
     Code,
     Digest,
-    Fingerprint,
+    Fingerprints,
     Id,
     Line,
     MediaType,
@@ -17,47 +18,48 @@ from ledger.events.values import (
     Pixels,
     Text,
     Time,
-    U64,
     Url,
+    may,
+    must,
 )
 
 
 class Asset(Part):
     """The thing itself. Digests of users' uploads are personal and are sealed instead."""
 
-    type: Code
-    sha256: Digest | None = None
-    pixel_sha256: Digest | None = None
-    fingerprints: Annotated[list[Fingerprint], Field(max_length=8)] | None = None
-    mime: MediaType | None = None
-    size: U64 | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
-    name: Line | None = None
-    source_url: Url | None = None
-    retrieved_at: Time | None = None
-    robots_or_tdm_optout: bool | None = None
+    type: Code = must("Kind of asset, such as `image`.")
+    sha256: Digest = may("Digest of the file; sealed for a user's upload.")
+    pixel_sha256: Digest = may("Digest of the decoded picture (RGB, 8 bits).")
+    fingerprints: Fingerprints = may("Perceptual fingerprints.")
+    mime: MediaType = may("Media type.")
+    size: U64 = may("Bytes.")
+    width: Pixels = may("Width in pixels.")
+    height: Pixels = may("Height in pixels.")
+    name: Line = may("Name of the asset; sealed if it names a person.")
+    source_url: Url = may("Public address where it was found; sealed if it names a person.")
+    retrieved_at: Time = may("When it was fetched from there.")
+    robots_or_tdm_optout: bool = may("Whether the place reserved text and data mining.")
 
 
 class Statutory(Part):
     """The exception in law on which a use rests."""
 
-    jurisdiction: Code
-    article: Line
-    clause: Line | None = None
-    justification: Text | None = None
+    jurisdiction: Code = must("Whose law.")
+    article: Line = must("Article.")
+    clause: Line = may("Clause.")
+    justification: Text = may("Why it applies.")
 
 
 class Permitted(Part):
     """What the rights allow."""
 
-    training: bool | None = None
-    generation: bool | None = None
-    distribution: bool | None = None
-    commercial: bool | None = None
-    derivative: bool | None = None
-    attribution: Text | None = None
-    restrictions: Annotated[list[Line], Field(max_length=16)] | None = None
+    training: bool = may("Training on it.")
+    generation: bool = may("Giving it to a model as input.")
+    distribution: bool = may("Passing it on.")
+    commercial: bool = may("Commercial use.")
+    derivative: bool = may("Derived works.")
+    attribution: Text = may("The credit that is asked for; sealed if it names a person.")
+    restrictions: Annotated[list[Line], Field(max_length=16)] = may("What else is forbidden.")
 
 
 class Rights(Part):
@@ -65,65 +67,70 @@ class Rights(Part):
 
     basis: Literal[
         "OWNED", "LICENSED", "PUBLIC_DOMAIN", "FAIR_USE", "STATUTORY_EXCEPTION", "UNKNOWN"
-    ]
-    license: Line | None = None
-    consent_basis: Code | None = None
-    consent_ref: Id | None = None
-    statutory: Statutory | None = None
-    permitted: Permitted | None = None
+    ] = must("Ground on which it is used.")
+    license: Line = may("The licence's name.")
+    consent_basis: Code = may("Kind of consent.")
+    consent_ref: Id = may("The consent's id.")
+    statutory: Statutory = may("The exception in law.")
+    permitted: Permitted = may("What is allowed.")
 
 
 class Confidentiality(Part):
     """How secret the asset is, and until when."""
 
-    level: Code
-    classified_at: Time | None = None
-    release_date: Time | None = None
+    level: Code = must("Level, such as `INTERNAL`.")
+    classified_at: Time = may("When it was classified.")
+    release_date: Time = may("When it becomes public.")
 
 
 class C2pa(Part):
     """The C2PA manifest found in the file."""
 
-    active_manifest_digest: Digest | None = None
-    validation_state: Code | None = None
-    digital_source_type: Url | None = None
+    active_manifest_digest: Digest = may("Digest of the active manifest.")
+    validation_state: Code = may("What validation said.")
+    digital_source_type: Url = may("IPTC digital source type.")
 
 
 class Depicts(Part):
     """What moderation has to know about the picture."""
 
-    identifiable_person: bool | None = None
-    minor_signal: bool | None = None
+    identifiable_person: bool = may("Somebody can be recognised.")
+    minor_signal: bool = may("A minor may be shown.")
 
 
 class Ingest(Body):
     """An asset came in, with its digest and the basis of its rights."""
 
-    sealed: ClassVar = (
-        "asset.sha256",
-        "asset.pixel_sha256",
-        "asset.fingerprints",
-        "asset.preview",
-        "asset.full_ref",
-        "asset.name",
-        "asset.source_url",
-        "rights.holder",
-        "rights.consent_evidence",
-        "confidentiality.classifier",
-    )
+    sealed: ClassVar = {
+        "asset.sha256": "Digest of a user's upload.",
+        "asset.pixel_sha256": "Digest of a user's decoded picture.",
+        "asset.fingerprints": "Perceptual fingerprints of a user's upload.",
+        "asset.name": "Name of the asset that names a person.",
+        "asset.source_url": "Address that names a person.",
+        "asset.preview": "Small copy.",
+        "asset.full_ref": "Full copy.",
+        "rights.holder": "Who holds the rights.",
+        "rights.consent_evidence": "What shows the consent.",
+        "rights.permitted.attribution": "Credit that names a person.",
+        "confidentiality.classifier": "Who classified it.",
+    }
     needs: ClassVar = ("asset.sha256",)
+    artifacts: ClassVar = frozenset({"asset.preview", "asset.full_ref", "rights.consent_evidence"})
 
-    asset: Asset
-    rights: Rights
-    confidentiality: Confidentiality | None = None
-    c2pa: C2pa | None = None
-    depicts: Depicts | None = None
+    asset: Asset = must("The asset.")
+    rights: Rights = must("Its rights.")
+    confidentiality: Confidentiality = may("Its secrecy.")
+    c2pa: C2pa = may("Provenance found in the file.")
+    depicts: Depicts = may("What it shows.")
 
 
 class AssetWithdrawn(Body):
-    """An asset may no longer be used; what was recorded of it stays."""
+    """An asset may no longer be used or exported; what was recorded of it stays."""
 
-    sealed: ClassVar = ("reason", "requested_by")
+    sealed: ClassVar = {
+        "reason": "Why, in words.",
+        "requested_by": "Who asked for it.",
+    }
 
-    reason_code: Code
-    effective_at: Time | None = None
+    reason_code: Code = must("Why, such as `consent-revoked`.")
+    effective_at: Time = may("From when on, if not from now.")

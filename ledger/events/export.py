@@ -6,39 +6,48 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ledger.events.asset import Permitted
-from ledger.events.values import Body, Code, Digest, Id, Line, Part, Time, Url, Uuid7
+from ledger.events.values import Body, Code, Digest, Id, Line, Part, Time, Uuid7, may, must
 
 
 class Destination(Part):
-    """Where to. A personal recipient or address is sealed."""
+    """Where to. Who receives it, and at which address, is sealed."""
 
-    type: Literal["DELIVERY", "PUBLICATION", "ARCHIVE", "DOWNLOAD", "API"]
-    recipient_type: Literal["INTERNAL", "PARTNER", "PUBLIC", "REGULATOR", "COURT"] | None = None
-    platform: Line | None = None
-    url: Url | None = None
+    type: Literal["DELIVERY", "PUBLICATION", "ARCHIVE", "DOWNLOAD", "API"] = must(
+        "Way of delivery."
+    )
+    recipient_type: Literal["INTERNAL", "PARTNER", "PUBLIC", "REGULATOR", "COURT"] = may(
+        "Kind of recipient."
+    )
+    platform: Line = may("Platform.")
 
 
 class MarkingVerified(Part):
     """Which layers of marking were found in the bytes that left."""
 
-    c2pa: bool | None = None
-    watermark: bool | None = None
-    label: bool | None = None
-    at: Time | None = None
+    c2pa: bool = may("A valid C2PA manifest.")
+    watermark: bool = may("The watermark.")
+    label: bool = may("The visible label.")
+    at: Time = may("When they were checked.")
 
 
 class Export(Body):
     """An asset left the house."""
 
-    sealed: ClassVar = ("destination.recipient", "destination.url", "destination.address")
+    sealed: ClassVar = {
+        "asset_sha256": "Digest of the bytes delivered, where it is personal.",
+        "destination.recipient": "Who received it.",
+        "destination.url": "Where it was put.",
+        "permitted_use.attribution": "Credit that names a person.",
+    }
+    needs: ClassVar = ("asset_sha256",)
 
-    asset_id: Id
-    asset_sha256: Digest
-    destination: Destination
-    permitted_use: Permitted | None = None
-    source_events: Annotated[list[Uuid7], Field(max_length=64)] | None = None
-    includes_provenance: bool | None = None
-    marking_verified: MarkingVerified | None = None
-    label_shown: Line | None = None
-    url_expires_at: Time | None = None
-    artifact_retention: Code | None = None
+    asset_id: Id = must("The asset.")
+    asset_sha256: Digest = may("Digest of the bytes delivered.")
+    destination: Destination = must("Where to.")
+    permitted_use: Permitted = may("What the recipient may do.")
+    source_events: Annotated[list[Uuid7], Field(max_length=64)] = may("Events it comes from.")
+    includes_provenance: bool = may("Whether provenance went along.")
+    marking_verified: MarkingVerified = may("Marking found in the bytes.")
+    label_shown: Line = may("Label shown with it.")
+    url_expires_at: Time = may("Until when its address works.")
+    artifact_retention: Code = may("How long the copy is kept, such as `24h`.")

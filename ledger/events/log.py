@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the ledger itself records: epochs, reports, anchors, looks. A client cannot send these."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ledger.events.values import (
     Body,
@@ -11,116 +12,127 @@ from ledger.events.values import (
     Count,
     Day,
     Digest,
+    Digests,
     Id,
     Line,
     Mac,
     Part,
     Time,
+    Token,
     Uuid7,
+    may,
+    must,
 )
-
-Digests = Annotated[list[Digest], Field(max_length=64)]
 
 
 class EpochSealed(Body):
     """The chain key of an epoch ended with the entry before this one; the next key is another."""
 
-    epoch: Count
-    last_n: Count | None = None
-    last_mac: Mac | None = None
+    epoch: Count = must("The epoch that ends.")
+    last_n: Count = may("Position of the entry before this one; absent in an empty log.")
+    last_mac: Mac = may("MAC of that entry.")
 
 
 class CheckpointRef(Part):
-    """The checkpoint that was stamped; `digest` is SHA-256 over the exact stamped bytes."""
+    """The checkpoint that was stamped."""
 
-    size: Count
-    root: Digest
-    digest: Digest
+    size: Count = must("Entries under it.")
+    root: Digest = must("Its root.")
+    digest: Digest = must("SHA-256 over the exact stamped bytes.")
 
 
 class Previous(Part):
     """The anchor's checkpoint before this one."""
 
-    size: Count
-    root: Digest
+    size: Count = must("Entries under it.")
+    root: Digest = must("Its root.")
 
 
 class TokenRef(Part):
-    """One RFC 3161 token; `token_digest` is SHA-256 over the authority's raw reply."""
+    """One RFC 3161 token."""
 
-    authority: Line
-    gen_time: Time
-    policy: Line | None = None
-    serial: Line | None = None
-    token_digest: Digest
+    authority: Line = must("The authority's name in the settings.")
+    policy: Token = may("The authority's policy, an OID.")
+    gen_time: Time = must("The time it states.")
+    serial: Token = may("Its serial number.")
+    token_digest: Digest = must("SHA-256 over the authority's raw reply.")
 
 
 class Anchor(Body):
     """A signed checkpoint was time-stamped: all before it is older than its tokens."""
 
-    kind: Literal["day", "interim"]
-    day: Day
-    from_size: Count
-    to_size: Count
-    size_d: Count | None = None
-    day_root: Digest
-    checkpoint: CheckpointRef
-    previous: Previous | None = None
-    consistency: Digests | None = None
-    tokens: Annotated[list[TokenRef], Field(min_length=1, max_length=16)]
-    witnesses: Annotated[list[Line], Field(max_length=16)]
+    kind: Literal["day", "interim"] = must("Whether it closes a day.")
+    day: Day = must("The UTC day; of an interim anchor, the one in which it was asked for.")
+    from_size: Count = must("First position of the range.")
+    to_size: Count = must("Position after the range.")
+    size_d: Count = may("Log size at the end of the day; of a day's anchor only.")
+    day_root: Digest = must("Root over the range's entries alone.")
+    checkpoint: CheckpointRef = must("What was stamped.")
+    previous: Previous = may("The anchored checkpoint before.")
+    consistency: Digests = may("Proof that it extends the previous one (RFC 9162).")
+    tokens: Annotated[list[TokenRef], Field(min_length=1, max_length=16)] = must("The tokens.")
+    witnesses: Annotated[list[Line], Field(max_length=16)] = must("Who cosigned.")
+
+    @model_validator(mode="after")
+    def _closes_a_day_or_not(self) -> Self:
+        closes = self.to_size if self.kind == "day" else None
+        if self.size_d != closes or self.from_size > self.to_size:
+            raise PydanticCustomError(
+                "range", "from_size, to_size and size_d must describe the range of this kind"
+            )
+        return self
 
 
 class AnchorFailed(Body):
     """An authority gave no token for an anchor, or one that was refused; once per both."""
 
-    anchor: Line
-    authority: Line
-    reason: Line
-    since: Time
+    anchor: Line = must("The anchor, such as `day/2026-01-14`.")
+    authority: Line = must("The authority's name in the settings.")
+    reason: Line = must("Stable name of what was wrong.")
+    since: Time = must("When it was first tried.")
 
 
 class Counts(Part):
     """How the attempts of a range ended."""
 
-    attempts: Count
-    gen: Count
-    deny: Count
-    error: Count
-    late: Count
+    attempts: Count = must("Attempts.")
+    gen: Count = must("With outputs.")
+    deny: Count = must("Refused.")
+    error: Count = must("Failed, the ledger's own timeouts among them.")
+    late: Count = must("Answered after the ledger's own timeout.")
 
 
 class OpenAttempt(Part):
     """An attempt without an outcome when the report was made."""
 
-    attempt_id: Id
-    index: Count
+    attempt_id: Id = must("The Generation.")
+    index: Count = must("Position of its attempt.")
 
 
 class CompletenessReport(Body):
     """What is known of all attempts of a closed day: counts, and the open ones by name."""
 
-    kind: Literal["provisional"]
-    day: Day
-    number: Annotated[int, Field(ge=1)]
-    previous: Uuid7 | None = None
-    from_size: Count
-    to_size: Count
-    counts: Counts
-    open_count: Count
-    open: Annotated[list[OpenAttempt], Field(max_length=64)]
-    open_digest: Digest | None = None
+    kind: Literal["provisional"] = must("Attempts may still be open.")
+    day: Day = must("The UTC day.")
+    number: Annotated[int, Field(ge=1, le=2**53 - 1)] = must("Number of this report, from 1.")
+    previous: Uuid7 = may("Event of the report before.")
+    from_size: Count = must("First position of the range.")
+    to_size: Count = must("Position after the range.")
+    counts: Counts = must("The attempts of the range.")
+    open_count: Count = must("How many of them are open.")
+    open: Annotated[list[OpenAttempt], Field(max_length=64)] = must("The first 64 of them.")
+    open_digest: Digest = may("SHA-256 over all of them in canonical JSON, if they are more.")
 
 
 class Access(Body):
     """Somebody looked at content: committed before the first byte left."""
 
-    purpose: Code
-    path: Line
-    book: Id
-    book_size: Count
-    query_digest: Digest
-    result_count: Count
-    target_event_ids: Annotated[list[Uuid7], Field(max_length=64)]
-    fields_disclosed: Annotated[list[Line], Field(max_length=64)]
-    exported: bool
+    purpose: Code = must("What for, in a code.")
+    path: Line = must("Template of the path, such as `/v1/events/{id}`.")
+    book: Id = must("The Book looked into.")
+    book_size: Count = must("Its size at that moment.")
+    query_digest: Digest = must("Digest of the query.")
+    result_count: Count = must("How many entries it found.")
+    target_event_ids: Annotated[list[Uuid7], Field(max_length=64)] = must("The first 64 of them.")
+    fields_disclosed: Annotated[list[Line], Field(max_length=64)] = must("Committed names shown.")
+    exported: bool = must("Whether content left in a file.")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An event class as the catalogue lists it: its names, its aggregate, and what it keeps sealed.
+
+A sealed name is a dotted path such as `prompt.user` or `inputs[0].sha256`; an event class lists
+patterns, where `[*]` stands for any index. The same name may also be a member of the body: then
+the client chooses, as for the digest of an upload, which is personal for some and not for others.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from ledger.events.envelope import SEALED
+from ledger.events.values import Body
+
+JSON = dict[str, Any]
+BodyClass = type[Body]
+
+_STEP: Final = re.compile(r"([^.\[]+)(?:\[(\*|[0-9]+)\])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventClass:
+    """One event type in one version of its schema."""
+
+    type: str
+    schema: int
+    model: BodyClass
+    aggregate: str
+    ledger_made: bool = False
+    terminal: bool = False  #: Whether it ends a Generation or a TrainingRun.
+
+    @property
+    def topic(self) -> str:
+        """The name under which rows are stored, such as `GEN/1`."""
+        return f"{self.type}/{self.schema}"
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """Name patterns that may be sent in `sealed`, the envelope's included."""
+        return () if self.ledger_made else (*self.model.sealed, *SEALED)
+
+    def seals(self, name: str) -> bool:
+        """Whether a value of this name may be sent in `sealed`."""
+        return is_sealed(name, self.sealed)
+
+
+def is_sealed(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns means `name`."""
+    return _matcher(tuple(patterns)).fullmatch(name) is not None
+
+
+def lacking(needs: Iterable[str], body: JSON, sealed: Mapping[str, object]) -> Iterator[str]:
+    """Yield the names that are needed and neither clear in `body` nor sealed."""
+    for pattern in needs:
+        for name, value in members(pattern, body):
+            if value is None and name not in sealed:
+                yield name
+
+
+def members(pattern: str, body: JSON) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) for all that `pattern` means in `body`; None for an absent value.
+
+    Nothing is yielded below a group that is absent or is of another shape.
+    """
+    found: list[tuple[str, Any]] = [("", body)]
+    for name, index in _STEP.findall(pattern):
+        found = [deeper for step in found for deeper in _descend(*step, name, index)]
+    yield from found
+
+
+def _descend(path: str, group: Any, name: str, index: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(group, dict):
+        return
+    here, value = f"{path}.{name}" if path else name, group.get(name)
+    if not index:
+        yield here, value
+    elif isinstance(value, list):
+        yield from (
+            (f"{here}[{at}]", item) for at, item in enumerate(value) if index in ("*", str(at))
+        )
+
+
+@cache
+def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    texts = (re.escape(one).replace(r"\[\*\]", r"\[(?:0|[1-9][0-9]{0,2})\]") for one in patterns)
+    return re.compile("|".join(texts) or r"(?!)")
