@@ -8,14 +8,14 @@ holds the disclosures that the requester supplied.
 import re
 from typing import Annotated, Any, Final
 
-from evidence.packet import PacketRequest, build_packet
-from evidence.spool import Spool
 from fastapi import APIRouter, Body, Response
-from ledger.errors import FieldError, MalformedEvent, NotFound
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.looks import note_look
 from api.state import AppState, AuditorLook, State
+from evidence.packet import PacketRequest, build_packet
+from evidence.spool import Spool
+from ledger.errors import NotFound
 
 router = APIRouter(tags=["packets"])
 
@@ -30,7 +30,7 @@ class NewPacket(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     event_ids: list[EventId] = Field(min_length=1, max_length=1_000)
-    disclosures: dict[EventId, dict[str, str]] = Field(default_factory=dict)
+    disclosures: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 @router.post("/packets", status_code=201)
@@ -38,11 +38,8 @@ def make_packet(
     app: AppState, looking: AuditorLook, new: Annotated[NewPacket, Body()]
 ) -> dict[str, Any]:
     """Build a packet, verify it, and keep it to be fetched."""
-    unknown = set(new.disclosures) - set(new.event_ids)
-    if unknown:
-        raise MalformedEvent(
-            errors=[FieldError("/disclosures", "unknown-event", "is not among event_ids")]
-        )
+    request = PacketRequest(event_ids=tuple(new.event_ids), disclosures=new.disclosures)
+    request.check()  # Before the look is recorded: only names of fields may go into it.
     note_look(
         app.shelf,
         looking.identity,
@@ -55,7 +52,6 @@ def make_packet(
         fields=sorted({name for shown in new.disclosures.values() for name in shown}),
         exported=True,
     )
-    request = PacketRequest(event_ids=tuple(new.event_ids), disclosures=new.disclosures)
     built = build_packet(looking.book, request, trust_file=app.trust_file)
     _spool(app).put(built.packet_id, looking.book.row.name, built.data)
     return {
@@ -63,7 +59,7 @@ def make_packet(
         "sha256": f"sha256:{built.digest.hex()}",
         "size": len(built.data),
         "verdict": built.verdict,
-        "records": len(new.event_ids),
+        "records": built.records,
     }
 
 

@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finished packets waiting to be fetched: files that only this ledger can read, for a limited time."""
+"""Finished packets that wait to be fetched: files for this ledger alone, for a limited time.
+
+    <directory>/                         mode 0700
+      <book>.<packet id>.zip             mode 0600; whole or not there
+      .<book>.<packet id>.zip.tmp        one being written, or left by a crash
+
+A packet holds the disclosures that its requester supplied, so it must not lie about for ever:
+`expire` removes what is older than its time, and so does each `put`.
+"""
 
 import contextlib
-import os
+import re
 from pathlib import Path
+from typing import Final
 
-from ledger import clock
+from ledger import clock, durable
 from ledger.errors import NotFound, Unavailable
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_BOOK: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 class Spool:
@@ -16,35 +28,46 @@ class Spool:
         self._directory, self._ttl_s = directory, ttl_s
 
     def put(self, packet_id: str, book: str, data: bytes) -> None:
-        """Keep a packet, readable by its owner only; what is too old goes first."""
+        """Keep a packet, readable by its owner only; what is too old goes first.
+
+        Raises Unavailable if it cannot be kept.
+        """
+        path = self._path(packet_id, book)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._expire()
-            path = self._path(packet_id, book)
-            partial = path.with_suffix(".partial")
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            partial.rename(path)
+            self.expire()
+            durable.write_durably(path, data, mode=0o600)
         except OSError as error:
             raise Unavailable("the packet directory cannot be written") from error
 
     def get(self, packet_id: str, book: str) -> bytes:
-        """Return a packet of that Book; raises NotFound once it is gone."""
+        """Return a packet of that Book; raises NotFound if there is none, or not any more."""
         try:
             path = self._path(packet_id, book)
-            if path.stat().st_mtime * 1000 < clock.now_ms() - self._ttl_s * 1000:
+            if self._is_old(path):
+                path.unlink(missing_ok=True)
                 raise NotFound("this packet has expired; ask for it again")
             return path.read_bytes()
         except OSError:
             raise NotFound("there is no such packet") from None
 
-    def _path(self, packet_id: str, book: str) -> Path:
-        return self._directory / f"{book}.{packet_id}.zip"
+    def expire(self) -> int:
+        """Remove what is too old, half-written files too; return how many were removed."""
+        removed = 0
+        for pattern in ("*.zip", ".*.zip.tmp"):
+            for path in self._directory.glob(pattern):
+                # Another process may be faster; then it is gone, which is all we want.
+                with contextlib.suppress(FileNotFoundError):
+                    if self._is_old(path):
+                        path.unlink()
+                        removed += 1
+        return removed
 
-    def _expire(self) -> None:
-        oldest = clock.now_ms() - self._ttl_s * 1000
-        for path in self._directory.glob("*.zip"):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime * 1000 < oldest:
-                    path.unlink()
+    def _is_old(self, path: Path) -> bool:
+        return path.stat().st_mtime * 1000 < clock.now_ms() - self._ttl_s * 1000
+
+    def _path(self, packet_id: str, book: str) -> Path:
+        # Both are checked by whoever calls; a name that leads elsewhere must not get this far.
+        if not _ID.fullmatch(packet_id) or not _BOOK.fullmatch(book):
+            raise NotFound("there is no such packet")
+        return self._directory / f"{book}.{packet_id}.zip"

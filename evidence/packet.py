@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The court packet: entries, their proofs and time stamps, in one file that a stranger can check.
+
+    event ids ──► entries ──► first anchor over each ──► proof under that anchor's checkpoint
+    disclosures ──► held against the entry's commitments     │
+                                                             ▼
+    read-me, proofs, stamps, convenience copies ──► bag ──► zip ──► checked ──► handed out
+
+What lies where: `sealtrail.verify.contents`. The ledger keeps no personal values; a packet shows
+those that the requester supplies and the entry commits to. Before a packet leaves it is checked
+with the published trust, as the stranger will: one that is refuted is never handed out.
+
+The same request over the same log gives the same files, but for the packet's id and date.
+Source: RFC 8493 (BagIt), C2SP tlog-proof, RFC 3161.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from anchoring.receipt import prove
+from anchoring.shelf import Book
+from evidence import packet_readme
+from evidence.packet_anchors import Cover, cover_files, first_covers, pem
+from ledger import clock
+from ledger.errors import FieldError, IntegrityViolation, MalformedEvent, TooLarge, Unavailable
+from ledger.reader import Stored
+from ledger.request import UUID7
+from sealtrail.verify import base64text, canonical
+from sealtrail.verify.bag import seal
+from sealtrail.verify.build import build_verifier
+from sealtrail.verify.contents import LOG_KEYS, TSA_ROOTS
+from sealtrail.verify.disclosure import check_disclosure, digest, is_name
+from sealtrail.verify.errors import Refuted, VerifyError
+from sealtrail.verify.note import Checkpoint, Note
+from sealtrail.verify.packet import check_packet, read_packet
+from sealtrail.verify.report import Verdict
+from sealtrail.verify.trust import Trust
+from sealtrail.verify.zip import ArchiveRefused, write_zip
+
+MAX_ENTRIES: Final = 1_000
+
+#: Why a field is not shown: the ledger could not show it if it wanted to.
+GROUND: Final = "not supplied by the requester; the ledger keeps commitments and no values"
+
+_VERIFIER: Final = "tools/verify.pyz"
+_SIGN_S: Final = 60.0
+
+Progress = Callable[[int, int], None]
+
+
+class TrustUnreadable(Unavailable):
+    """The published trust file cannot be read, so no packet can be checked before it leaves."""
+
+    problem = "trust-unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketRequest:
+    """Which entries, and for each the disclosures to be shown with it, by the field's name."""
+
+    event_ids: tuple[str, ...]
+    disclosures: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+
+    def check(self) -> None:
+        """Return if the request makes sense by itself; nothing is read for that.
+
+        Raises MalformedEvent. No message repeats what was sent but the ids of events.
+        """
+        errors = list(self._complaints())
+        if errors:
+            raise MalformedEvent(errors[0].detail, errors=errors)
+
+    def _complaints(self) -> Sequence[FieldError]:
+        if not 1 <= len(self.event_ids) <= MAX_ENTRIES:
+            return [FieldError("/event_ids", "count", f"a packet has 1 to {MAX_ENTRIES} entries")]
+        errors = []
+        seen: set[str] = set()
+        for at, event_id in enumerate(self.event_ids):
+            if not UUID7.fullmatch(event_id):
+                errors.append(FieldError(f"/event_ids/{at}", "uuid7", "is not an event id"))
+            elif event_id in seen:
+                errors.append(FieldError(f"/event_ids/{at}", "duplicate", "is named before"))
+            seen.add(event_id)
+        for event_id, shown in self.disclosures.items():
+            if event_id not in seen or not UUID7.fullmatch(event_id):
+                errors.append(
+                    FieldError("/disclosures", "unknown-event", "an event is not among event_ids")
+                )
+            elif not all(map(is_name, shown)):
+                # Whatever stands there instead of a name may be somebody's.
+                pointer = f"/disclosures/{event_id}"
+                errors.append(FieldError(pointer, "name", "a key is not the name of a field"))
+        return errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltPacket:
+    """A packet that passed our own check."""
+
+    packet_id: str  #: 32 random hex digits.
+    data: bytes = field(repr=False)  #: The zip file.
+    digest: bytes  #: SHA-256 of `data`.
+    verdict: Verdict  #: `verified`, or `incomplete` while a time stamp or a root is missing.
+    records: int
+
+
+def build_packet(
+    book: Book,
+    request: PacketRequest,
+    *,
+    trust_file: Path,
+    now: datetime | None = None,
+    progress: Progress = lambda _done, _all: None,
+) -> BuiltPacket:
+    """Build a packet and check it as a stranger would, with the trust that we publish.
+
+    progress(done, all) is called after each entry; about 3 ms per entry in all.
+    Raises MalformedEvent for disclosures that an entry does not commit to, NotFound, Conflict for
+    an entry that was not signed yet, TooLarge, TrustUnreadable, and IntegrityViolation if the
+    ledger's own evidence does not hold.
+    """
+    request.check()
+    now = clock.now() if now is None else now
+    trust = _read_trust(trust_file)
+    steps = _Steps(progress, 2 * len(request.event_ids) + 1)
+
+    records = _records(book, request, steps)
+    evidence = _Evidence(book, records, trust, now)
+    files = evidence.files(steps)
+    files |= _copies(book.origin, trust)
+    packet_id = clock.random_bytes(16).hex()
+    files[packet_readme.NAME] = packet_readme.read_me(
+        packet_id=packet_id,
+        made=clock.rfc3339(int(now.timestamp() * 1000)),
+        origin=book.origin,
+        entries=evidence.lines(),
+        covers=evidence.covers,
+        files=files,
+    )
+    data = _pack(files, packet_id, book.origin, now)
+    verdict = _check(data, trust, now)
+    steps.done()
+    return BuiltPacket(
+        packet_id=packet_id,
+        data=data,
+        digest=sha256(data).digest(),
+        verdict=verdict,
+        records=len(records),
+    )
+
+
+@dataclass(slots=True)
+class _Steps:
+    _progress: Progress
+    _all: int
+    _done: int = 0
+
+    def done(self) -> None:
+        self._done += 1
+        self._progress(self._done, self._all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """One entry and what is shown of its committed fields, by name."""
+
+    stored: Stored
+    shown: Mapping[str, str] = field(repr=False)
+
+    @property
+    def committed(self) -> Sequence[str]:
+        digests: Sequence[str] = self.stored.entry.value.get("_sd", ())
+        return digests
+
+    def files(self) -> dict[str, bytes]:
+        value, position = self.stored.entry.value, self.stored.position
+        files = {f"data/records/{position}-{value['type']}.entry.json": self.stored.entry.data}
+        if self.shown:
+            # Sorted by name, so that the order in which they came does not show.
+            shown = [self.shown[name] for name in sorted(self.shown)]
+            files[f"data/records/{position}.disclosures.json"] = canonical.encode(list(shown))
+        covered = {digest(disclosure) for disclosure in self.shown.values()}
+        withheld = [one for one in self.committed if one not in covered]
+        if withheld:
+            files[f"data/records/{position}.withheld.json"] = canonical.encode(
+                [{"digest": one, "ground": GROUND} for one in withheld]
+            )
+        return files
+
+
+def _records(book: Book, request: PacketRequest, steps: _Steps) -> list[_Record]:
+    """Read the entries, in order of position, and hold the disclosures against them."""
+    records, errors = [], []
+    for event_id in request.event_ids:
+        stored = book.reader.find(event_id)
+        shown = request.disclosures.get(event_id, {})
+        sd = stored.entry.value.get("_sd", ())
+        for name, disclosure in shown.items():
+            rule = _broken_rule(name, disclosure, sd)
+            if rule is not None:
+                pointer = f"/disclosures/{event_id}/{name}"
+                errors.append(FieldError(pointer, rule, _RULES[rule]))
+        records.append(_Record(stored=stored, shown=shown))
+        steps.done()
+    if errors:
+        raise MalformedEvent(errors[0].detail, errors=errors)
+    return sorted(records, key=lambda record: record.stored.position)
+
+
+_RULES: Final = {
+    "disclosure": "the text is not a disclosure",
+    "not-committed": "the entry does not commit to this disclosure",
+    "name": "the disclosure shows another field than the one it is given for",
+}
+
+
+def _broken_rule(name: str, disclosure: str, sd: Sequence[str]) -> str | None:
+    try:
+        shown, _ = check_disclosure(disclosure, sd)
+    except Refuted:
+        return "not-committed"
+    except VerifyError:
+        return "disclosure"
+    return None if shown == name else "name"
+
+
+class _Evidence:
+    """Entries with their proofs, the anchors over them, and the one history of all of it."""
+
+    def __init__(self, book: Book, records: Sequence[_Record], trust: Trust, now: datetime) -> None:
+        self._book, self._records, self._trust, self._now = book, records, trust, now
+        self._over = first_covers(book, [record.stored.position for record in records])
+        by_size = {cover.size: cover for cover in self._over.values() if cover is not None}
+        self.covers: Sequence[Cover] = [by_size[size] for size in sorted(by_size)]
+
+    def files(self, steps: _Steps) -> dict[str, bytes]:
+        newest = self._newest()
+        files: dict[str, bytes] = {}
+        cited = set()
+        for record in self._records:
+            stored, cover = record.stored, self._over[record.stored.position]
+            note = newest if cover is None else cover.anchor.stamped
+            proof = prove(self._book, stored.position, stored.leaf, at=note)
+            files |= record.files()
+            files[f"data/proofs/{stored.position}.tlog-proof"] = proof.tlog_proof()
+            cited.add(proof.size)
+            steps.done()
+        for cover in self.covers:
+            files |= cover_files(self._book, cover, newest=newest, trust=self._trust, now=self._now)
+            cited.add(_size(newest))  # There the ANCHOR entry itself is proven.
+        last = max(cited)
+        for size in sorted(cited - {last}):
+            path = self._book.tree.consistency(size, last)
+            lines = "".join(f"{base64text.encode(node)}\n" for node in path)
+            files[f"data/proofs/consistency-{size}-{last}.txt"] = lines.encode("ascii")
+        return files
+
+    def lines(self) -> list[packet_readme.Line]:
+        """The table of contents."""
+        return [
+            packet_readme.Line(
+                position=record.stored.position,
+                type=record.stored.entry.value["type"],
+                recorded=record.stored.entry.value["time"]["recorded"],
+                shown=len(record.shown),
+                committed=len(record.committed),
+                anchor=None if cover is None else cover.size,
+            )
+            for record in self._records
+            for cover in [self._over[record.stored.position]]
+        ]
+
+    def _newest(self) -> bytes:
+        """Return the newest signed note; one that covers all that goes under it."""
+        positions = [record.stored.position for record in self._records]
+        positions += [cover.entry.position for cover in self.covers]
+        note, checkpoint = self._book.notary.refresh()
+        if checkpoint.size <= max(positions):
+            self._book.record([]).result(timeout=_SIGN_S)  # Signs a head that nobody signed yet.
+            note, _ = self._book.notary.refresh()
+        return note
+
+
+def _size(note: bytes) -> int:
+    return Checkpoint.parse(Note.parse(note).text).size
+
+
+def _read_trust(path: Path) -> Trust:
+    try:
+        return Trust.parse(path.read_bytes())
+    except (OSError, VerifyError) as error:
+        raise TrustUnreadable from error
+
+
+def _copies(origin: str, trust: Trust) -> dict[str, bytes]:
+    """Return what is there for convenience and proves nothing: keys, roots, the verifier."""
+    files = {_VERIFIER: _verifier()}
+    keys = trust.origins.get(origin, ())
+    if keys:
+        files[LOG_KEYS] = "".join(f"{key.vkey()}\n" for key in keys).encode()
+    if trust.tsa_roots:
+        files[TSA_ROOTS] = pem(trust.tsa_roots)
+    return files
+
+
+@cache
+def _verifier() -> bytes:
+    return build_verifier()
+
+
+def _pack(files: Mapping[str, bytes], packet_id: str, origin: str, now: datetime) -> bytes:
+    info = {
+        "External-Identifier": packet_id,
+        "External-Description": f"Entries of the audit log {origin} with their proofs",
+        "Bagging-Date": f"{now:%Y-%m-%d}",
+    }
+    bag = seal(files, info)
+    try:
+        return write_zip({f"packet-{packet_id}/{name}": data for name, data in bag.items()})
+    except ArchiveRefused as error:
+        raise TooLarge("the packet would be larger than 256 MiB; ask for fewer entries") from error
+
+
+def _check(data: bytes, trust: Trust, now: datetime) -> Verdict:
+    """Return the verdict of our own check; a refuted packet is evidence against this ledger."""
+    try:
+        report = check_packet(read_packet(data), trust=trust, now=now)
+    except VerifyError as error:
+        raise IntegrityViolation("the packet that was built cannot be read") from error
+    for finding in report.findings:
+        if finding.verdict == "refuted":
+            raise IntegrityViolation(
+                f"our own check refutes the packet: {finding.subject}, {finding.check}:"
+                f" {finding.sentence}"
+            )
+    return report.verdict
