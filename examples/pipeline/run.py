@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""The whole life of a generated image, on record: photographs, training, pictures, a delivery.
 
-    python -m examples.pipeline.run --url http://127.0.0.1:8400 --token ... --person emp-7 \
-        --trust trust.json --out out/run --cache out/photographs
+    SEALTRAIL_TOKEN=... python -m examples.pipeline.run --url http://127.0.0.1:8400 \
+        --person emp-7 --trust trust.json --out out/run --cache out/photographs
 
 Each line printed is an entry of the ledger that was proved before the next step was taken. If one
 cannot be recorded the run stops, and what it was about is not handed on. In out/run afterwards:
@@ -15,6 +15,7 @@ Exit codes: 0 all on record · 1 something was not · 2 usage.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.pipeline.run")
     parser.add_argument("--url", required=True, help="where the ledger answers")
-    parser.add_argument("--token", required=True, help="a pipeline's token")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("SEALTRAIL_TOKEN"),
+        help="a pipeline's token; better given as SEALTRAIL_TOKEN, where a list of processes "
+        "does not show it",
+    )
     parser.add_argument("--person", help="the person it acts for; not with a person's own token")
     parser.add_argument("--trust", type=Path, help="the keys to believe; without: unsigned")
     parser.add_argument("--out", type=Path, required=True, help="a directory for this run")
@@ -65,7 +71,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--steps", type=int, default=model.Training(seed=0).steps, help="of the training"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.token:
+        parser.error("no token: set SEALTRAIL_TOKEN, or give --token")
+    return options
 
 
 def _new_run(recorder: Recorder, out: Path, person: str | None) -> Run:

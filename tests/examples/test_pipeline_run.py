@@ -251,6 +251,17 @@ def test_a_directory_with_an_earlier_run_is_not_overwritten(done, cache, capsys)
     assert (out / "run.json").read_bytes() == before
 
 
+def test_without_a_token_the_run_says_where_to_put_one(tmp_path, monkeypatch, capsys):
+    """In the environment, because a list of processes shows the command line to everybody."""
+    monkeypatch.delenv("SEALTRAIL_TOKEN", raising=False)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--url", "http://127.0.0.1:1", "--out", str(tmp_path), "--cache", str(tmp_path)])
+
+    assert ended.value.code == 2
+    assert "SEALTRAIL_TOKEN" in capsys.readouterr().err
+
+
 def test_the_client_files_events_as_the_catalogue_does():
     """The recorder's table of aggregates is the server's, for every event a client can send."""
     from sealtrail.receipt import AGGREGATES
