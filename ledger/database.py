@@ -34,6 +34,13 @@ SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page
 """
 
 
+#: A writer looks rows up by key and nothing else. Its prepared statements are planned before a young
+#: table has statistics, and a plan that reads whole tables would stay for the session's life.
+_BY_KEY: Final = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
+"""
+
+
 class UnsafeServer(Unavailable):
     """PostgreSQL is not set up to keep what it acknowledges."""
 
@@ -102,6 +109,7 @@ class Database:
             )
             self.check_server(connection)
             connection.execute(set_role(schema, duty))
+            connection.execute(_BY_KEY)
         except psycopg.Error as error:
             if connection is not None:
                 connection.close()
