@@ -135,13 +135,38 @@ def _ingest(run: Run, photo: Photograph, path: Path) -> Ingested:
 
 def train(run: Run, members: list[Ingested], choices: model.Training) -> Trained:
     """Record what goes in, train, write the weights, record what came out."""
-    files = run.journal
+    plan, run_id = _plan(run, members, choices), new_event_id()
+    started = run.record(
+        "TRAIN_STARTED",
+        run_id,
+        {"train": plan},
+        links=[one.receipt.link("member-of") for one in members],
+        note=f"{len(members)} photographs",
+    )
+    made = model.train([(one.picture, one.photo.caption) for one in members], choices)
+
+    result, names = _write(run, plan, made)
+    weights = result["weights"]["files"][0]["sha256"]
+    receipt = run.record(
+        "TRAIN",
+        run_id,
+        {"train": result},
+        links=[started.link("trained-on")],
+        note=f"error {made.losses[0]} to {made.losses[-1]}, weights {weights[:19]}...",
+    )
+    run.journal.fact("training", {"aggregate_id": run_id, "train": result})
+    return Trained(
+        model=made, names=names, env_digest=plan["env_digest"], started=started, receipt=receipt
+    )
+
+
+def _plan(run: Run, members: list[Ingested], choices: model.Training) -> dict[str, Any]:
+    """What TRAIN_STARTED says; its data set and environment are on disk when it is said."""
     manifest = b"".join(_manifest_line(one) for one in members)
-    files.file("dataset/manifest.jsonl", manifest)
-    code = Path(model.__file__).read_bytes()
+    run.journal.file("dataset/manifest.jsonl", manifest)
     environment = canonical.encode(_environment())
-    files.file("model/environment.json", environment)
-    plan = {
+    run.journal.file("model/environment.json", environment)
+    return {
         "type": "PRETRAIN",
         "inputs": [
             {
@@ -151,7 +176,7 @@ def train(run: Run, members: list[Ingested], choices: model.Training) -> Trained
             }
         ],
         "output_model": f"example/{MODEL_NAME}/{run.run_id}",
-        "code_digest": digest(code),
+        "code_digest": digest(Path(model.__file__).read_bytes()),
         "env_digest": digest(environment),
         "seed": str(choices.seed),
         "config": {
@@ -162,53 +187,42 @@ def train(run: Run, members: list[Ingested], choices: model.Training) -> Trained
         "context": {"purpose": "An example: to show what a ledger of a training run holds."},
         "started_at": now(),
     }
-    run_id = new_event_id()
-    links = [one.receipt.link("member-of") for one in members]
-    started = run.record(
-        "TRAIN_STARTED", run_id, {"train": plan}, links=links, note=f"{len(members)} photographs"
-    )
-    made = model.train([(one.picture, one.photo.caption) for one in members], choices)
 
+
+def _write(
+    run: Run, plan: dict[str, Any], made: model.Model
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Write weights, metrics and manifest; what TRAIN says of them, and the model's names."""
     weights = made.weights()
     metrics = canonical.encode({"losses": list(made.losses)})
-    files.file("model/weights.npz", weights)
-    files.file("model/metrics.json", metrics)
-    about = {
-        "name": MODEL_NAME,
-        "version": run.run_id,
-        "code": digest(code),
-        "dataset": digest(manifest),
-        "environment": digest(environment),
-        "seed": str(choices.seed),
-        "weights": [
-            {"path": "model/weights.npz", "sha256": digest(weights), "size": str(len(weights))}
-        ],
-    }
-    described = canonical.encode(about)
-    files.file("model/manifest.json", described)
+    files = [{"path": "model/weights.npz", "sha256": digest(weights), "size": str(len(weights))}]
+    manifest = canonical.encode(
+        {
+            "name": MODEL_NAME,
+            "version": run.run_id,
+            "code": plan["code_digest"],
+            "dataset": plan["inputs"][0]["manifest_digest"],
+            "environment": plan["env_digest"],
+            "seed": plan["seed"],
+            "weights": files,
+        }
+    )
+    run.journal.file("model/weights.npz", weights)
+    run.journal.file("model/metrics.json", metrics)
+    run.journal.file("model/manifest.json", manifest)
     result = plan | {
-        "weights": {"files": about["weights"]},
-        "manifest_digest": digest(described),
+        "weights": {"files": files},
+        "manifest_digest": digest(manifest),
         "metrics_digest": digest(metrics),
         "ended_at": now(),
     }
-    links = [started.link("trained-on")]
-    note = f"error {made.losses[0]} to {made.losses[-1]}, weights {digest(weights)[:19]}..."
-    receipt = run.record("TRAIN", run_id, {"train": result}, links=links, note=note)
-    run.journal.fact("training", {"aggregate_id": run_id, "train": result})
     names = {
         "provider": "example",
         "name": MODEL_NAME,
         "version": run.run_id,
-        "manifest": digest(described),
+        "manifest": digest(manifest),
     }
-    return Trained(
-        model=made,
-        names=names,
-        env_digest=digest(environment),
-        started=started,
-        receipt=receipt,
-    )
+    return result, names
 
 
 def _manifest_line(one: Ingested) -> bytes:
