@@ -16,7 +16,7 @@ from ledger import catalog, lifecycle
 from ledger.database import Connection
 from ledger.lifecycle import Aggregate
 from ledger.request import Prepared
-from ledger.store import Entry, EntryMapper, StoredEvent
+from ledger.store import Entry, EntryMapper
 
 #: The one stream of a Book for entries that belong to no aggregate of a client.
 LOG_ID: Final = "log"
@@ -141,8 +141,8 @@ class Lookup:
         elif what == "source":
             knowledge.sources[source_id, source_n] = event_id
         elif what == "stream":
-            stored = StoredEvent(stream, version, topic, bytes(data))
-            entries.setdefault(stream, []).append(self._mapper.to_domain_event(stored))
+            entry = self._mapper.of_row(stream, version, topic, bytes(data))
+            entries.setdefault(stream, []).append(entry)
         elif what == "birth":
             born.add(f"Asset/{stream}")
         else:

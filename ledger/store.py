@@ -90,6 +90,10 @@ class EntryMapper(Mapper[str]):
             raise EntryDamaged("a stored entry and its index columns name different events")
         return entry
 
+    def of_row(self, stream: str, version: int, topic: str, data: bytes) -> Entry:
+        """Return the entry of one row, checked like every other."""
+        return cast("Entry", self.to_domain_event(StoredEvent(stream, version, topic, data)))
+
 
 def read_entry(data: bytes) -> Entry:
     """Decode stored bytes. Raises EntryDamaged when they are not a canonical entry."""
