@@ -2,14 +2,39 @@
 """What all tests share lies beside this file, which puts its folder on the path.
 
 The server is imported inside the fixtures: tests of the verifier alone must run without it.
+
+SEALTRAIL_TEST_POSTGRES=debian15 runs whatever asks for `postgres` on Debian's PostgreSQL 15
+instead of the embedded one; `-m database` selects just these tests.
 """
 
+import os
+
 import pytest
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "database: works in the run's one PostgreSQL; never by hand")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark every test that asks, however indirectly, for the fixture `postgres` of this file."""
+    for item in items:
+        found = item._fixtureinfo.name2fixturedefs.get("postgres", ())
+        if found and found[-1].func.__module__ == postgres.__module__:
+            item.add_marker("database")
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory):
     """One real PostgreSQL for the whole run; every test has its own tenant in it."""
+    wanted = os.environ.get("SEALTRAIL_TEST_POSTGRES", "embedded")
+    if wanted == "debian15":
+        from debian_postgres import DebianPostgres
+
+        with DebianPostgres() as running:
+            yield running
+        return
+    assert wanted == "embedded", "SEALTRAIL_TEST_POSTGRES is embedded or debian15"
     from ledger.embedded import EmbeddedPostgres
 
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as running:
