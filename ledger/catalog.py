@@ -3,33 +3,34 @@
 
 A stored topic is `GEN/1`: a name in this table, never the name of a module. `validate` gives back
 the body exactly as it was sent, so that what is hashed is what the client said. `docs/events.md` is
-this table, printed (`python -m ledger.catalog`); JSON Schemas come from the same classes.
+this table, printed (`python -m ledger.catalog`); the JSON Schemas in `docs/schemas` come from the
+same classes (`python -m ledger.catalog docs/schemas`).
 """
 
+import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ledger.errors import FieldError, MalformedEvent
 from ledger.events import asset, envelope, export, generation, log, moderation, page, training
 from ledger.events.complaints import complaints, pointer_of
-from ledger.events.kind import EventClass, lacking, members
+from ledger.events.kind import EventClass, lacking, members, pattern_of
 from ledger.events.values import Body
-from sealtrail.verify import canonical
-from sealtrail.verify.disclosure import PERSON, VALUE_MAX, is_name
-from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.disclosure import PERSON
 
 JSON = dict[str, Any]
 
-#: Committed values of one event, the person not among them.
+#: Committed values of one event, the person not among them; an entry has at most 64 digests.
 SEALED_COUNT: Final = 63
 
 
-def _client(type_: str, model: type[Body], aggregate: str, *, terminal: bool = False) -> EventClass:
-    return EventClass(type=type_, schema=1, model=model, aggregate=aggregate, terminal=terminal)
+def _client(type_: str, model: type[Body], aggregate: str) -> EventClass:
+    return EventClass(type=type_, schema=1, model=model, aggregate=aggregate)
 
 
 def _ledger(type_: str, model: type[Body], aggregate: str) -> EventClass:
@@ -42,12 +43,12 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _client("INGEST", asset.Ingest, "Asset"),
         _client("ASSET_WITHDRAWN", asset.AssetWithdrawn, "Asset"),
         _client("TRAIN_STARTED", training.TrainStarted, "TrainingRun"),
-        _client("TRAIN", training.Train, "TrainingRun", terminal=True),
-        _client("TRAIN_FAILED", training.TrainFailed, "TrainingRun", terminal=True),
+        _client("TRAIN", training.Train, "TrainingRun"),
+        _client("TRAIN_FAILED", training.TrainFailed, "TrainingRun"),
         _client("GEN_ATTEMPT", generation.GenAttempt, "Generation"),
-        _client("GEN", generation.Gen, "Generation", terminal=True),
-        _client("GEN_DENY", generation.GenDeny, "Generation", terminal=True),
-        _client("GEN_ERROR", generation.GenError, "Generation", terminal=True),
+        _client("GEN", generation.Gen, "Generation"),
+        _client("GEN_DENY", generation.GenDeny, "Generation"),
+        _client("GEN_ERROR", generation.GenError, "Generation"),
         _client("MODERATION", moderation.Moderation, "Generation"),
         _client("EXPORT", export.Export, "Export"),
         _ledger("OUTCOME_LATE", generation.OutcomeLate, "Generation"),
@@ -59,6 +60,12 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
     )
 }
 _TYPES: Final = frozenset(type_ for type_, _ in CATALOG)
+
+#: Events that stand for a call of a model, and so are linked to the call that made it.
+_CALLS: Final = frozenset({CATALOG["GEN_ATTEMPT", 1]})
+
+#: The person is no sealed name, but must not be clear either.
+_NEVER_CLEAR: Final = frozenset({*envelope.SEALED, PERSON})
 
 
 def lookup(type_: object, schema: object) -> EventClass:
@@ -73,33 +80,13 @@ def lookup(type_: object, schema: object) -> EventClass:
 
 
 def validate(
-    type_: str,
-    schema: int,
-    body: JSON,
-    sealed: Mapping[str, Any],
-    *,
-    by_ledger: bool = False,
-    custody: bool = False,
+    type_: str, schema: int, body: JSON, sealed: Mapping[str, Any], *, by_ledger: bool = False
 ) -> JSON:
     """Check body and sealed names of an event and return the body as it was sent.
 
-    custody: the client keeps its values and sent digests only, so what is sealed cannot be seen.
     Raises MalformedEvent with pointer and rule of every field that is wrong, never its value.
     """
-    event = lookup(type_, schema)
-    _check_maker(event, body, by_ledger=by_ledger)
-    errors: list[FieldError] = []
-    try:
-        event.model.model_validate(body)
-    except ValidationError as error:
-        errors += complaints(error, "/body", event.sealed)
-    if sealed:
-        errors += _check_sealed(event, body, sealed)
-    if event.model.needs and not custody:
-        errors += [
-            FieldError(f"/body{pointer_of(name)}", "required", f"send {name}, clear or in sealed")
-            for name in lacking(event.model.needs, body, sealed)
-        ]
+    errors = faults(lookup(type_, schema), body, sealed, by_ledger=by_ledger)
     if errors:
         raise MalformedEvent(errors=errors)
     return body
@@ -107,23 +94,63 @@ def validate(
 
 def validate_envelope(groups: JSON) -> None:
     """Check the optional groups of a request; raises MalformedEvent."""
+    errors = envelope_faults(None, groups)
+    if errors:
+        raise MalformedEvent(errors=errors)
+
+
+def faults(
+    event: EventClass,
+    body: JSON,
+    sealed: Mapping[str, Any],
+    *,
+    by_ledger: bool = False,
+    custody: bool = False,
+) -> list[FieldError]:
+    """Return what is wrong with body and sealed values of an event; no value is repeated.
+
+    custody: the client keeps its values and sent digests only, so nobody here can say whether a
+    member that is not clear was committed. Raises MalformedEvent for one that others record.
+    """
+    _check_maker(event, body, by_ledger=by_ledger)
+    errors: list[FieldError] = []
+    try:
+        event.model.model_validate(body)
+    except ValidationError as error:
+        errors = complaints(error, "/body", event.sealed)
+    if sealed:
+        errors += _sealed_faults(event, body, sealed)
+    if event.model.needs and not custody:
+        errors += [
+            FieldError(f"/body{pointer_of(name)}", "required", f"send {name}, clear or in sealed")
+            for name in lacking(event.model.needs, body, sealed)
+        ]
+    return errors
+
+
+def envelope_faults(event: EventClass | None, groups: JSON) -> list[FieldError]:
+    """Return what is wrong with the optional groups of a request."""
     try:
         envelope.Envelope.model_validate(groups)
     except ValidationError as error:
-        # The person is no sealed name, but must not be clear either.
-        raise MalformedEvent(errors=complaints(error, "", (*envelope.SEALED, PERSON))) from None
+        return complaints(error, "", _NEVER_CLEAR)
     errors = [
         FieldError(f"/{name}", "empty", "leave an empty group out")
         for name, value in groups.items()
         if not value and isinstance(value, dict)
     ]
-    errors += [
-        FieldError(f"/links/{at}/leaf", "required", "a parent call is linked by id and leaf")
-        for at, link in enumerate(groups.get("links", ()))
-        if link["rel"] == "parent-call" and "leaf" not in link
-    ]
-    if errors:
-        raise MalformedEvent(errors=errors)
+    parents = {}
+    for at, link in enumerate(groups.get("links", ())):
+        if link["rel"] == "parent-call":
+            parents[link["id"]] = link
+            if "leaf" not in link:
+                detail = "a parent call is linked by id and leaf, so that its content is bound, too"
+                errors.append(FieldError(f"/links/{at}/leaf", "required", detail))
+    parent = groups.get("trace", {}).get("parent_event")
+    if parent is not None and parent not in parents and event in _CALLS:
+        detail = "link parent_event as `parent-call`, with the leaf of its receipt"
+        errors.append(FieldError("/trace/parent_event", "unlinked-parent", detail))
+    return errors
 
 
 def born_assets(type_: str, aggregate_id: str, body: JSON) -> list[str]:
@@ -160,6 +187,14 @@ def describe() -> str:
     return page.describe(CATALOG.values())
 
 
+def schemas() -> dict[str, str]:
+    """Return docs/schemas: the text of each file by its name, such as `gen-1.json`."""
+    return {
+        f"{type_.lower()}-{schema}.json": json.dumps(json_schema(type_, schema), indent=2) + "\n"
+        for type_, schema in CATALOG
+    }
+
+
 def _check_maker(event: EventClass, body: JSON, *, by_ledger: bool) -> None:
     """Refuse a client that speaks for the ledger."""
     timeout = event.type == "GEN_ERROR" and isinstance(body, dict) and body.get("timeout") is True
@@ -170,43 +205,57 @@ def _check_maker(event: EventClass, body: JSON, *, by_ledger: bool) -> None:
         raise _malformed("/type", "client-made", "the ledger itself never records this")
 
 
-def _check_sealed(event: EventClass, body: JSON, sealed: Mapping[str, Any]) -> Iterable[FieldError]:
+def _sealed_faults(event: EventClass, body: JSON, sealed: Mapping[str, Any]) -> list[FieldError]:
     if len(sealed) > SEALED_COUNT:
         detail = f"at most {SEALED_COUNT} values are committed in one event"
         return [FieldError("/sealed", "too-many", detail)]
-    return [
-        FieldError(f"/sealed/{name}" if is_name(name) else "/sealed", *wrong)
-        for name, value in sealed.items()
-        if (wrong := _sealed_wrongly(event, body, name, value)) is not None
-    ]
+    errors = []
+    for name, value in sealed.items():
+        wrong = _sealed_fault(event, body, name, value)
+        if wrong is not None:
+            # A name that is not ours may be anything, so it is not repeated.
+            pointer = "/sealed" if wrong == _UNKNOWN_NAME else f"/sealed/{name}"
+            errors.append(FieldError(pointer, *wrong))
+    return list(dict.fromkeys(errors))
 
 
-def _sealed_wrongly(
+def _sealed_fault(
     event: EventClass, body: JSON, name: str, value: object
 ) -> tuple[str, str] | None:
-    """Return rule and detail of what is wrong with one sealed value; None if nothing is."""
+    """Return rule and detail of what is wrong with one sealed value; None if nothing is.
+
+    Its size and whether it is canonical is seen when it is committed: it is printed only once.
+    """
     if name == PERSON:
         return "person", "the person is sent as on_behalf_of, or comes from the token"
-    if not event.seals(name):
-        return "unknown-name", f"{event.type} seals no value of this name; see docs/events.md"
+    pattern = pattern_of(name)
+    if pattern not in event.sealed:
+        return _UNKNOWN_NAME
+    if "[" in name and not any(True for _ in members(name[: name.rindex("]") + 1], body)):
+        return "no-such-item", "the body's list has no item of this index"
     if any(clear is not None for _, clear in members(name, body)):
         return "clear-and-sealed", "send it clear or in sealed, not both"
-    if value is None:
+    return _value_fault(event.forms.get(pattern), value)
+
+
+def _value_fault(form: TypeAdapter[Any] | None, value: object) -> tuple[str, str] | None:
+    if _has_null(value):
         return "null", "leave an absent value out instead of null"
-    return _uncommittable(value)
+    if form is not None:
+        try:
+            form.validate_python(value, strict=True)
+        except ValidationError:
+            return "form", "this must be of the form that docs/events.md says"
+    return None
 
 
-def _uncommittable(value: object) -> tuple[str, str] | None:
-    # Six bytes are the most that JSON makes of a character: short text needs no printing.
-    if isinstance(value, str) and len(value) <= VALUE_MAX // 6 - 1:
-        return None
-    try:
-        size = len(canonical.encode(value))  # type: ignore[arg-type]
-    except VerifyError:
-        return "not-canonical", "a sealed value is JSON without floats, nested at most 64 deep"
-    if size <= VALUE_MAX:
-        return None
-    return "too-long", "a sealed value is at most 64 KiB; a larger one is an artifact"
+def _has_null(value: object) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(_has_null(one) for one in (value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
+_UNKNOWN_NAME: Final = ("unknown-name", "docs/events.md lists what this event may commit")
 
 
 class _Schema(GenerateJsonSchema):
@@ -220,5 +269,14 @@ def _malformed(pointer: str, rule: str, detail: str) -> MalformedEvent:
     return MalformedEvent(detail, errors=[FieldError(pointer, rule, detail)])
 
 
+def _main(arguments: list[str]) -> None:
+    if not arguments:
+        sys.stdout.write(describe())
+        return
+    directory = Path(arguments[0])
+    for name, text in schemas().items():
+        (directory / name).write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(describe())
+    _main(sys.argv[1:])

@@ -2,39 +2,55 @@
 """From a request to the client's part of an entry: checked, committed, ready for the writer.
 
 What the client may say is in MEMBERS; what it may not leave out depends on the event and on whose
-credential it is. Clear personal values are turned into salted commitments here, under the
-record_key that came with the request, and go no further. Nothing of this is stored or logged.
+credential it is. Personal values become salted commitments here, under the record_key that came
+with the request, and go no further: nothing of them is stored or logged, and no error repeats
+what was sent. All that is wrong with the fields of a request is said at once.
+
+    record_key ──► sealed values, and the person of the request or of the token ──► _sd
+    _sd        ──► producer custody: the client keeps keys and values, we see digests only
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final, Literal
 
-from sealtrail.verify import canonical
-from sealtrail.verify.disclosure import commit, decode_base64url
-from sealtrail.verify.entry import PERSON, request_digest
-from sealtrail.verify.errors import VerifyError
-
 from ledger import catalog, clock
-from ledger.errors import FieldError, Forbidden, MalformedEvent
+from ledger.errors import FieldError, Forbidden, MalformedEvent, TooLarge
+from sealtrail.verify import canonical
+from sealtrail.verify.disclosure import (
+    PERSON,
+    RECORD_KEY_BYTES,
+    decode_base64url,
+    digest,
+    disclose,
+)
+from sealtrail.verify.entry import ENTRY_MAX
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.merkle import HASH_BYTES
 
 JSON = dict[str, Any]
 
 #: Optional groups of the envelope, checked by the catalogue and taken over as they are.
-GROUPS: Final = (
+GROUPS: Final[tuple[str, ...]] = (
     "time", "trace", "links", "actor", "net", "clock", "retention", "classification",
     "policy_bundle", "red_team_suite", "origin_software", "producer", "source",
 )  # fmt: skip
 _REQUIRED: Final = ("event_id", "type", "schema", "aggregate_id", "body")
 _CUSTODY: Final = ("_sd", "person_digest")
-MEMBERS: Final = frozenset(
-    {*_REQUIRED, *GROUPS, *_CUSTODY, "on_behalf_of", "sealed", "record_key"}
-)
+_COMMITTED: Final = ("on_behalf_of", "sealed", "record_key")
+MEMBERS: Final = frozenset({*_REQUIRED, *GROUPS, *_CUSTODY, *_COMMITTED})
 
 UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _AGGREGATE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PERSON_MAX: Final = 256
+_SD_MAX: Final = catalog.SEALED_COUNT + 1
+
+#: Bytes of the client's part of an entry. The rest of the 16 KiB is for what the ledger adds, so
+#: that an outcome which could be recorded in time can also be recorded late (OUTCOME_LATE).
+PART_MAX: Final = ENTRY_MAX - 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +94,31 @@ def prepare(
     """Check one request and return what the writer needs.
 
     pipelines: names registered as pipelines of this tenant; they are no persons.
-    Raises MalformedEvent naming each field and rule that was found broken, Forbidden when this
-    credential may not record. No message holds a value of the request.
+    Raises MalformedEvent naming each field and rule that was found broken, TooLarge for a part
+    over PART_MAX, Forbidden when this credential may not record. No message holds a value of the
+    request, nor the name of a member that we do not know.
     """
     if identity.role != "pipeline":
         raise Forbidden("an auditor's credential reads and does not record")
+    if identity.kind == "person" and not identity.name:
+        raise Forbidden("this credential is a person's and names no person")
     _check_members(request)
     event = catalog.lookup(request["type"], request["schema"])
-    sealed = request.get("sealed", {})
-    body = catalog.validate(request["type"], request["schema"], request["body"], sealed)
     groups = {name: request[name] for name in GROUPS if name in request}
-    catalog.validate_envelope(groups)
-    actor = {"kind": "human", **groups.get("actor", {})}
+    sealed, custody = request.get("sealed", {}), any(name in request for name in _CUSTODY)
+    errors = catalog.faults(event, request["body"], sealed, custody=custody)
+    errors += catalog.envelope_faults(event, groups)
+    whose = _custody_faults if custody else _person_faults
+    errors += whose(request, identity, pipelines)
+    if errors:
+        raise MalformedEvent(errors=errors)
+    actor = {"kind": "human" if identity.kind == "person" else "service", **groups.get("actor", {})}
+    if custody:
+        actor["person_digest"] = request["person_digest"]
+        digests = tuple(request["_sd"])
+        commitments = _Commitments(sent=digests, all=digests, disclosures={})
+    else:
+        commitments = _commit(request, sealed, identity)
     part: JSON = {
         "v": 1,
         "type": request["type"],
@@ -98,14 +127,10 @@ def prepare(
         "aggregate": {"type": event.aggregate, "id": request["aggregate_id"]},
         **groups,
         "actor": actor,
-        "body": body,
+        "body": request["body"],
     }
-    commitments = _commit(request, sealed, identity, pipelines)
-    if "person_digest" in request:
-        part["actor"] = {**actor, "person_digest": request["person_digest"]}
     if commitments.sent:
-        part["_sd"] = list(commitments.sent)
-        part["_sd_alg"] = "sha-256"
+        part |= {"_sd": list(commitments.sent), "_sd_alg": "sha-256"}
     source = groups.get("source")
     return Prepared(
         event_id=request["event_id"],
@@ -114,8 +139,8 @@ def prepare(
         aggregate=event.aggregate,
         aggregate_id=request["aggregate_id"],
         part=part,
-        digest=request_digest(part),
-        body=body,
+        digest=_digest(part, at_most=PART_MAX),
+        body=request["body"],
         received_ms=received_ms,
         sd=commitments.all,
         disclosures=commitments.disclosures,
@@ -132,27 +157,33 @@ def ledger_made(
     event_id: str | None = None,
     actor: JSON | None = None,
 ) -> Prepared:
-    """Prepare an entry of the ledger's own; it goes through the same writer as any other."""
+    """Prepare an entry of the ledger's own; it goes through the same writer as any other.
+
+    actor: who it is if not the ledger itself; its `credential` is kept apart, as a client's is.
+    Raises MalformedEvent for a body that is not of the catalogue's form: our own mistake.
+    """
     event = catalog.lookup(type_, 1)
     catalog.validate(type_, 1, body, {}, by_ledger=True)
+    actor = dict(actor or {"kind": "system"})
+    credential = actor.pop("credential", None)
+    event_id = event_id or str(clock.new_id())
     part: JSON = {
         "v": 1,
         "type": type_,
         "schema": 1,
-        "event_id": event_id or str(clock.new_id()),
+        "event_id": event_id,
         "aggregate": {"type": event.aggregate, "id": aggregate_id},
-        "actor": actor or {"kind": "system"},
+        "actor": actor,
         "body": body,
     }
-    credential = part["actor"].pop("credential", None)
     return Prepared(
-        event_id=part["event_id"],
+        event_id=event_id,
         type=type_,
         schema=1,
         aggregate=event.aggregate,
         aggregate_id=aggregate_id,
         part=part,
-        digest=request_digest(part),
+        digest=_digest(part, at_most=ENTRY_MAX),
         body=body,
         received_ms=clock.now_ms(),
         credential=credential,
@@ -160,45 +191,53 @@ def ledger_made(
     )
 
 
-@dataclass(frozen=True, slots=True)
+def parse_body(data: bytes) -> Any:
+    """Parse a request body as strict I-JSON. Raises canonical.NotCanonical with its rule."""
+    return canonical.parse(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Commitments:
     sent: tuple[str, ...]  #: What counts for request_digest.
     all: tuple[str, ...]
     disclosures: Mapping[str, str]
 
 
+def _digest(part: JSON, *, at_most: int) -> bytes:
+    """Return `sealtrail.verify.entry.request_digest` of a part that is not too large."""
+    data = canonical.encode(part)
+    if len(data) > at_most:
+        raise TooLarge(f"this event makes an entry of more than {at_most} bytes; use an artifact")
+    return sha256(data).digest()
+
+
 def _check_members(request: JSON) -> None:
-    errors = [
-        FieldError("", "unknown-field", "the request has a member that this ledger does not know")
-        for name in request
-        if name not in MEMBERS
-    ][:1]
+    """Raise unless the members that everything else looks at are there and of their type."""
+    errors = []
+    if not MEMBERS.issuperset(request):
+        errors.append(
+            FieldError("", "unknown-field", "a member is none of those in docs/events.md")
+        )
     errors += [
         FieldError(f"/{name}", "required", f"{name} is missing")
         for name in _REQUIRED
         if name not in request
     ]
     if not errors:
-        errors += _check_ids(request)
+        errors += _id_faults(request)
     if errors:
         raise MalformedEvent(errors=errors)
 
 
-def _check_ids(request: JSON) -> list[FieldError]:
+def _id_faults(request: JSON) -> list[FieldError]:
     errors = []
     if not _matches(UUID7, request["event_id"]):
         errors.append(
             FieldError("/event_id", "uuid7", "event_id is a UUID of version 7 in lower case")
         )
     if not _matches(_AGGREGATE_ID, request["aggregate_id"]):
-        errors.append(
-            FieldError(
-                "/aggregate_id",
-                "identifier",
-                "aggregate_id is 1 to 128 of A-Z a-z 0-9 . _ : / - and starts with one of the "
-                "first three kinds",
-            )
-        )
+        detail = "aggregate_id is 1 to 128 of A-Z a-z 0-9 . _ : / -, a letter or digit first"
+        errors.append(FieldError("/aggregate_id", "identifier", detail))
     if not isinstance(request["body"], dict):
         errors.append(FieldError("/body", "type", "body is an object"))
     if not isinstance(request.get("sealed", {}), dict):
@@ -210,102 +249,101 @@ def _matches(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _commit(
-    request: JSON, sealed: JSON, identity: Identity, pipelines: frozenset[str]
-) -> _Commitments:
-    if "_sd" in request or "person_digest" in request:
-        return _custody(request, identity)
-    person = _person(request, identity, pipelines)
-    record_key = _record_key(request)
-    try:
-        digests, disclosures = commit(record_key, {**sealed, PERSON: person})
-    except VerifyError as error:
-        raise _malformed("/sealed", "commitment", str(error)) from error
-    if identity.kind == "pipeline":
-        return _Commitments(tuple(digests), tuple(digests), disclosures)
-    sent, _ = commit(record_key, sealed)  # The token's person may change hands; the request not.
-    return _Commitments(tuple(sent), tuple(digests), disclosures)
-
-
-def _person(request: JSON, identity: Identity, pipelines: frozenset[str]) -> str:
-    """Return the natural person behind the request."""
-    sent = request.get("on_behalf_of")
+def _person_faults(
+    request: JSON, identity: Identity, pipelines: frozenset[str]
+) -> list[FieldError]:
+    """Say what is wrong with the person and with the key that commits them."""
+    errors = []
     if identity.kind == "person":
-        if sent is not None:
-            raise _malformed(
-                "/on_behalf_of", "person-from-token", "this token is a person's; leave it out"
-            )
-        return identity.name or ""
-    if sent is None:
-        raise _malformed(
-            "/on_behalf_of",
-            "person-missing",
-            "a pipeline names the natural person for whom it acts, such as an employee id",
-        )
-    if not isinstance(sent, str) or not 1 <= len(sent) <= _PERSON_MAX or not sent.strip():
-        raise _malformed("/on_behalf_of", "person", "a person's id is 1 to 256 characters")
-    if sent in pipelines:
-        raise _malformed(
-            "/on_behalf_of", "person-is-pipeline", "this name is registered as a pipeline's"
-        )
-    return sent
-
-
-def _record_key(request: JSON) -> bytes:
-    sent = request.get("record_key")
-    if sent is None:
-        raise _malformed(
-            "/record_key",
-            "required",
+        if "on_behalf_of" in request:
+            detail = "this token is a person's; leave it out"
+            errors.append(FieldError("/on_behalf_of", "person-from-token", detail))
+    elif "on_behalf_of" not in request:
+        detail = "a pipeline names the natural person for whom it acts, such as an employee id"
+        errors.append(FieldError("/on_behalf_of", "person-missing", detail))
+    else:
+        errors += _name_faults(request["on_behalf_of"], pipelines)
+    if "record_key" not in request:
+        detail = (
             "record_key is missing: make 32 random bytes for each event, send them in base64url "
-            "without padding, and keep them until the receipt is verified",
+            "without padding, and keep them until the receipt is verified"
         )
-    try:
-        key = decode_base64url(sent) if isinstance(sent, str) else b""
-    except VerifyError:
-        key = b""
-    if len(key) != 32:
-        raise _malformed("/record_key", "record-key", "record_key is 32 bytes in base64url")
-    return key
+        errors.append(FieldError("/record_key", "required", detail))
+    elif len(_base64url(request["record_key"])) != RECORD_KEY_BYTES:
+        detail = "record_key is 32 bytes in base64url without padding: 43 characters"
+        errors.append(FieldError("/record_key", "record-key", detail))
+    return errors
 
 
-def _custody(request: JSON, identity: Identity) -> _Commitments:
-    """Producer custody: the client keeps keys and values, and we see commitments only."""
-    for name in ("sealed", "record_key", "on_behalf_of"):
-        if name in request:
-            raise _malformed(
-                f"/{name}", "custody", f"with _sd the client keeps its values; leave {name} out"
-            )
+def _name_faults(name: object, pipelines: frozenset[str]) -> list[FieldError]:
+    if not isinstance(name, str) or not 1 <= len(name) <= _PERSON_MAX or not name.strip():
+        detail = "a person's id is a string of 1 to 256 characters"
+        return [FieldError("/on_behalf_of", "person", detail)]
+    if name.strip().casefold() in _folded(pipelines):
+        detail = "this name is registered as a pipeline's; name the natural person"
+        return [FieldError("/on_behalf_of", "person-is-pipeline", detail)]
+    return []
+
+
+@lru_cache(maxsize=64)
+def _folded(pipelines: frozenset[str]) -> frozenset[str]:
+    """Return the names as they are compared: another case does not make a pipeline a person."""
+    return frozenset(name.strip().casefold() for name in pipelines)
+
+
+def _custody_faults(
+    request: JSON, identity: Identity, _pipelines: frozenset[str]
+) -> list[FieldError]:
+    """Say what is wrong with digests that a client made itself."""
+    errors = [
+        FieldError(f"/{name}", "custody", f"with _sd the client keeps its values; leave {name} out")
+        for name in _COMMITTED
+        if name in request
+    ]
     if identity.kind == "person":
-        raise _malformed("/_sd", "custody", "a person's token commits the person by record_key")
+        detail = "a person's token commits the person by record_key"
+        return [*errors, FieldError("/_sd", "custody", detail)]
     digests = request.get("_sd")
-    if not isinstance(digests, list) or not 1 <= len(digests) <= 64:
-        raise _malformed("/_sd", "type", "_sd is a list of 1 to 64 digests")
-    for at, digest in enumerate(digests):
-        if not _is_sd_digest(digest):
-            raise _malformed(f"/_sd/{at}", "digest", "a digest is SHA-256 in base64url")
+    if not isinstance(digests, list) or not 1 <= len(digests) <= _SD_MAX:
+        detail = f"_sd is a list of 1 to {_SD_MAX} digests"
+        return [*errors, FieldError("/_sd", "type", detail)]
+    wrong = [at for at, one in enumerate(digests) if len(_base64url(one)) != HASH_BYTES]
+    if wrong:
+        detail = "a digest is SHA-256 in base64url without padding: 43 characters"
+        return [*errors, *(FieldError(f"/_sd/{at}", "digest", detail) for at in wrong)]
     if sorted(set(digests)) != digests:
-        raise _malformed("/_sd", "order", "_sd is sorted and names no digest twice")
+        errors.append(FieldError("/_sd", "order", "_sd is sorted and names no digest twice"))
     if request.get("person_digest") not in digests:
-        raise _malformed(
-            "/person_digest",
-            "person-missing",
-            f"name the digest in _sd that commits the natural person, {PERSON}",
-        )
-    return _Commitments(tuple(digests), tuple(digests), {})
+        detail = f"name the digest in _sd that commits the natural person, {PERSON}"
+        errors.append(FieldError("/person_digest", "person-missing", detail))
+    return errors
 
 
-def _is_sd_digest(value: object) -> bool:
+def _base64url(text: object) -> bytes:
+    """Return the bytes of base64url in its one spelling; none for anything else."""
     try:
-        return isinstance(value, str) and len(decode_base64url(value)) == 32
+        return decode_base64url(text) if isinstance(text, str) else b""
     except VerifyError:
-        return False
+        return b""
 
 
-def _malformed(pointer: str, rule: str, detail: str) -> MalformedEvent:
-    return MalformedEvent(detail, errors=[FieldError(pointer, rule, detail)])
-
-
-def parse_body(data: bytes) -> Any:
-    """Parse a request body as strict I-JSON. Raises canonical.NotCanonical with its rule."""
-    return canonical.parse(data)
+def _commit(request: JSON, sealed: JSON, identity: Identity) -> _Commitments:
+    """Commit what is sealed and the person, under the record key that came with it."""
+    record_key = decode_base64url(request["record_key"])
+    by_token = identity.kind == "person"
+    person = identity.name if by_token else request["on_behalf_of"]
+    disclosures, errors = {}, []
+    for name, value in (*sealed.items(), (PERSON, person)):
+        try:
+            disclosures[name] = disclose(record_key, name, value)
+        except VerifyError:
+            pointer = f"/sealed/{name}" if name in sealed else "/on_behalf_of"
+            detail = "what is committed is JSON without floats, of at most 64 KiB"
+            errors.append(FieldError(pointer, "committed-value", detail))
+    if errors:
+        raise MalformedEvent(errors=errors)
+    digests = {name: digest(text) for name, text in disclosures.items()}
+    every = tuple(sorted(digests.values()))
+    if by_token:  # The token's person may change hands; the request is the same.
+        del digests[PERSON]
+    return _Commitments(sent=tuple(sorted(digests.values())), all=every, disclosures=disclosures)

@@ -107,14 +107,22 @@ class Ingest(Body):
         "asset.fingerprints": "Perceptual fingerprints of a user's upload.",
         "asset.name": "Name of the asset that names a person.",
         "asset.source_url": "Address that names a person.",
-        "asset.preview": "Small copy.",
-        "asset.full_ref": "Full copy.",
+        "asset.preview": "Small copy, an encrypted artifact.",
+        "asset.full_ref": "Full copy, an encrypted artifact.",
         "rights.holder": "Who holds the rights.",
         "rights.consent_evidence": "What shows the consent.",
         "rights.permitted.attribution": "Credit that names a person.",
         "confidentiality.classifier": "Who classified it.",
     }
     needs: ClassVar = ("asset.sha256",)
+    forms: ClassVar = {
+        "asset.sha256": Digest,
+        "asset.pixel_sha256": Digest,
+        "asset.fingerprints": Fingerprints,
+        "asset.name": Line,
+        "asset.source_url": Url,
+        "rights.permitted.attribution": Text,
+    }
     artifacts: ClassVar = frozenset({"asset.preview", "asset.full_ref", "rights.consent_evidence"})
 
     asset: Asset = must("The asset.")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is wrong with a request: where, by which rule, in a sentence; never what was sent there.
 
-A value may be somebody's prompt or name, and an error goes to logs and to other people's screens.
-A member that we do not know is named only if its name reads like one that a program gave it.
+A value may be somebody's prompt or name, and so may the name of a member that we do not know or
+the label of a score; an error goes to logs and to other people's screens. So a pointer ends before
+the first step that is no word of ours. Where pydantic names the branch of a union, it ends, too.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, Final
 
@@ -14,22 +15,21 @@ from pydantic import ValidationError
 
 from ledger.errors import FieldError
 from ledger.events.kind import is_sealed
-from ledger.events.values import RULES
+from ledger.events.values import RULES, Part
 
 #: Nobody reads more; a list of 64 wrong items gives no more.
 COMPLAINTS_MAX: Final = 32
 
-_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
-
-def complaints(error: ValidationError, prefix: str, sealed: Iterable[str] = ()) -> list[FieldError]:
+def complaints(
+    error: ValidationError, prefix: str, sealed: Container[str] = ()
+) -> list[FieldError]:
     """Return what pydantic found, as pointers below `prefix` and rules of our own.
 
     sealed: name patterns that are never clear, so that their presence is said to be that.
     """
-    patterns = tuple(sealed)
     found = error.errors(include_url=False)
-    distinct = dict.fromkeys(one for item in found for one in _complaints(item, prefix, patterns))
+    distinct = dict.fromkeys(_complaint(item, prefix, sealed) for item in found)
     return list(islice(distinct, COMPLAINTS_MAX))
 
 
@@ -38,25 +38,22 @@ def pointer_of(name: str) -> str:
     return "/" + name.replace("[", "/").replace("]", "").replace(".", "/")
 
 
-def _complaints(item: Any, prefix: str, sealed: tuple[str, ...]) -> Iterator[FieldError]:
+def _complaint(item: Any, prefix: str, sealed: Container[str]) -> FieldError:
     location: Sequence[int | str] = item["loc"]
-    if item["type"] == "extra_forbidden":
-        dotted = _dotted(location)
-        if is_sealed(dotted, sealed):
-            detail = f"{dotted} is personal; send it in sealed, never clear"
-            yield FieldError(_pointer(prefix, location), "must-be-sealed", detail)
-        else:
-            detail = "there is no such member here; docs/events.md lists them"
-            yield FieldError(_pointer(prefix, location), "unknown-field", detail)
-    elif item["input"] is None and item["type"] != "missing":
-        detail = "leave an absent member out instead of null"
-        yield FieldError(_pointer(prefix, location), "null", detail)
-    else:
-        yield FieldError(_pointer(prefix, location), *_rule(item))
+    dotted = _dotted(location)
+    if item["type"] == "extra_forbidden" and is_sealed(dotted, sealed):
+        detail = f"{dotted} is personal; send it in sealed, never clear"
+        return FieldError(f"{prefix}{pointer_of(dotted)}", "must-be-sealed", detail)
+    pointer = prefix + "".join(f"/{step}" for step in _ours(location))
+    return FieldError(pointer, *_rule(item))
 
 
 def _rule(item: Any) -> tuple[str, str]:
     kind, context = item["type"], item.get("ctx", {})
+    if item["input"] is None:
+        return "null", "leave an absent member out instead of null"
+    if kind in _SIMPLE:
+        return _SIMPLE[kind]
     if kind == "string_pattern_mismatch":
         rule = RULES.get(context["pattern"])
         return (rule.name, f"this must be {rule.text}") if rule else ("pattern", _PATTERN)
@@ -65,22 +62,27 @@ def _rule(item: Any) -> tuple[str, str]:
     if kind in _BOUNDS:
         name, text, bound = _BOUNDS[kind]
         return name, text.format(context[bound])
-    if kind in _TYPES:
-        return "type", f"this must be {_TYPES[kind]}"
-    if kind == "missing":
-        return "required", "this must be here"
-    # Ours: the message of a PydanticCustomError, which holds no value.
-    return kind.replace("_", "-"), item["msg"]
+    return (kind, item["msg"]) if kind in _OURS else ("pattern", _PATTERN)
 
 
-def _pointer(prefix: str, location: Sequence[int | str]) -> str:
-    """Return a JSON pointer that ends before the first name that may not be repeated."""
-    steps = []
+def _ours(location: Sequence[int | str]) -> Iterator[int | str]:
+    """Yield the steps before the first one that may be a client's word."""
     for step in location:
-        if isinstance(step, str) and not _NAME.fullmatch(step):
-            break
-        steps.append(f"/{step}")
-    return prefix + "".join(steps)
+        if isinstance(step, str) and step not in _words():
+            return
+        yield step
+
+
+@cache
+def _words() -> frozenset[str]:
+    """Return the names of all members of all events. Called after all of them are defined."""
+    parts: list[type[Part]] = [Part]
+    words: set[str] = set()
+    while parts:
+        part = parts.pop()
+        parts += part.__subclasses__()
+        words |= {field.alias or name for name, field in part.model_fields.items()}
+    return frozenset(words)
 
 
 def _dotted(location: Sequence[int | str]) -> str:
@@ -89,18 +91,21 @@ def _dotted(location: Sequence[int | str]) -> str:
 
 
 _PATTERN: Final = "this must be of the form that docs/events.md says"
+#: Errors that ledger/events raises itself; their messages hold no value.
+_OURS: Final = frozenset({"distinct", "plain", "range", "time", "uint64"})
 _BOUNDS: Final = {
     "greater_than_equal": ("range", "this must be at least {}", "ge"),
     "less_than_equal": ("range", "this must be at most {}", "le"),
     "too_long": ("too-many", "at most {} items fit here", "max_length"),
     "too_short": ("too-few", "at least {} must be here", "min_length"),
 }
-_TYPES: Final = {
-    "string_type": "a string",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
+_SIMPLE: Final = {
+    "missing": ("required", "this must be here"),
+    "extra_forbidden": ("unknown-field", "a member is none of those that docs/events.md lists"),
+    "string_type": ("type", "this must be a string"),
+    "int_type": ("type", "this must be a whole number"),
+    "bool_type": ("type", "this must be true or false"),
+    "list_type": ("type", "this must be a list"),
+    "dict_type": ("type", "this must be an object"),
+    "model_type": ("type", "this must be an object"),
 }

@@ -6,11 +6,24 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ledger.events.asset import Permitted
-from ledger.events.values import Body, Code, Digest, Id, Line, Part, Time, Uuid7, may, must
+from ledger.events.values import (
+    Body,
+    Code,
+    Digest,
+    Id,
+    Line,
+    Part,
+    Text,
+    Time,
+    Url,
+    Uuid7,
+    may,
+    must,
+)
 
 
 class Destination(Part):
-    """Where to. Who receives it, and at which address, is sealed."""
+    """Where to. Who receives it is sealed."""
 
     type: Literal["DELIVERY", "PUBLICATION", "ARCHIVE", "DOWNLOAD", "API"] = must(
         "Way of delivery."
@@ -19,6 +32,7 @@ class Destination(Part):
         "Kind of recipient."
     )
     platform: Line = may("Platform.")
+    url: Url = may("Public address where it was put; sealed if it is personal.")
 
 
 class MarkingVerified(Part):
@@ -36,8 +50,13 @@ class Export(Body):
     sealed: ClassVar = {
         "asset_sha256": "Digest of the bytes delivered, where it is personal.",
         "destination.recipient": "Who received it.",
-        "destination.url": "Where it was put.",
+        "destination.url": "Address where it was put that tells who received it.",
         "permitted_use.attribution": "Credit that names a person.",
+    }
+    forms: ClassVar = {
+        "asset_sha256": Digest,
+        "destination.url": Url,
+        "permitted_use.attribution": Text,
     }
     needs: ClassVar = ("asset_sha256",)
 

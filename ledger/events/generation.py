@@ -5,7 +5,7 @@ The outcome's link to its attempt is the stream itself: both are of one Generati
 client makes for the attempt.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -76,7 +76,7 @@ class Params(Part):
     temperature: Decimal = may("Temperature.")
     top_p: Decimal = may("Nucleus sampling.")
     max_tokens: Small = may("Most tokens.")
-    n: Annotated[int, Field(ge=1, le=1_000)] = may("Number of outputs asked for.")
+    n: Annotated[int, Field(ge=1, le=64)] = may("Number of outputs asked for.")
 
 
 class Prompt(Part):
@@ -122,6 +122,7 @@ class GenAttempt(Body):
         "prompt.template_vars": "What was filled into the template.",
         "inputs[*].sha256": "Digest of an input's bytes.",
     }
+    forms: ClassVar = {"inputs[*].sha256": Digest}
 
     operation: Literal[
         "generate", "edit", "inpaint", "outpaint", "upscale", "variation", "caption", "chat", "tool"
@@ -191,6 +192,13 @@ class Usage(Part):
     currency: Currency = may("Its currency.")
 
 
+#: What tells about the payer: committed with every outcome that may have cost something.
+SEALED_USAGE: Final = {
+    "usage.payment_source": "Who paid.",
+    "usage.remaining_balance": "What that account still holds.",
+}
+
+
 class Watermark(Part):
     """An invisible mark in the output."""
 
@@ -243,8 +251,18 @@ class Gen(Body):
         "outputs[*].sha256": "Digest of an output, in a private tenant.",
         "outputs[*].pixel_sha256": "Digest of a decoded output, in a private tenant.",
         "outputs[*].fingerprints": "Fingerprints of an output, in a private tenant.",
-        "usage.payment_source": "Who paid.",
-        "usage.remaining_balance": "What that account still holds.",
+        "outputs[*].before_moderation.sha256": "Digest of an output before moderation.",
+        "outputs[*].before_moderation.pixel_sha256": "Digest of its decoded picture.",
+        "outputs[*].before_moderation.fingerprints": "Its fingerprints.",
+        **SEALED_USAGE,
+    }
+    forms: ClassVar = {
+        "outputs[*].sha256": Digest,
+        "outputs[*].pixel_sha256": Digest,
+        "outputs[*].fingerprints": Fingerprints,
+        "outputs[*].before_moderation.sha256": Digest,
+        "outputs[*].before_moderation.pixel_sha256": Digest,
+        "outputs[*].before_moderation.fingerprints": Fingerprints,
     }
     needs: ClassVar = ("outputs[*].sha256",)
     artifacts: ClassVar = frozenset({"provider.response_headers_digest"})
@@ -269,7 +287,8 @@ class Gen(Body):
 class GenDeny(Body):
     """The request was refused, by a rule, a classifier, the provider or a person."""
 
-    sealed: ClassVar = {"refusal_text": "What the person was told."}
+    sealed: ClassVar = {"refusal_text": "What the person was told.", **SEALED_USAGE}
+    artifacts: ClassVar = frozenset({"provider.response_headers_digest"})
 
     decision: Literal["DENY"] = must("The decision.")
     refusal_reason_code: Code = must("Why, in a code.")
@@ -284,14 +303,19 @@ class GenDeny(Body):
     human_override: bool = may("Whether a person decided against the filter.")
     escalation_id: Id = may("The escalation.")
     shown_to_user: bool = may("Whether the person was told.")
+    provider: Provider = may("The provider's answer, if it was the provider that refused.")
+    usage: Usage = may("What was used all the same.")
 
 
 class GenError(Body):
     """No output came of it: a fault, or the ledger's own timeout."""
 
-    sealed: ClassVar = {"error.message": "What the program said."}
+    sealed: ClassVar = {"error.message": "What the program said.", **SEALED_USAGE}
+    artifacts: ClassVar = frozenset({"provider.response_headers_digest"})
 
     error: Failure = must("What went wrong.")
+    provider: Provider = may("The provider's answer, if there was one.")
+    usage: Usage = may("What was used all the same.")
     timeout: bool = may("The ledger closed the attempt itself; only the ledger sends true.")
 
 

@@ -4,21 +4,25 @@
 A sealed name is a dotted path such as `prompt.user` or `inputs[0].sha256`; an event class lists
 patterns, where `[*]` stands for any index. The same name may also be a member of the body: then
 the client chooses, as for the digest of an upload, which is personal for some and not for others.
+Everything that can be known before the first request is made once, here.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from ledger.events.envelope import SEALED
-from ledger.events.values import Body
+from ledger.events.values import Body, Digest
 
 JSON = dict[str, Any]
 BodyClass = type[Body]
 
+_INDEX: Final = re.compile(r"\[(?:0|[1-9][0-9]{0,2})\]")
 _STEP: Final = re.compile(r"([^.\[]+)(?:\[(\*|[0-9]+)\])?")
+_DIGEST: Final[TypeAdapter[Any]] = TypeAdapter(Digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,29 +34,36 @@ class EventClass:
     model: BodyClass
     aggregate: str
     ledger_made: bool = False
-    terminal: bool = False  #: Whether it ends a Generation or a TrainingRun.
+
+    #: Name patterns that may be sent in `sealed`, the envelope's included.
+    sealed: frozenset[str] = field(init=False, repr=False, compare=False)
+    #: Of these, what a value must be where it is not any JSON.
+    forms: Mapping[str, TypeAdapter[Any]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sealed = () if self.ledger_made else (*self.model.sealed, *SEALED)
+        forms = {name: TypeAdapter(form) for name, form in self.model.forms.items()}
+        artifacts = self.model.artifacts.intersection(sealed)
+        object.__setattr__(self, "sealed", frozenset(sealed))
+        object.__setattr__(self, "forms", dict.fromkeys(artifacts, _DIGEST) | forms)
 
     @property
     def topic(self) -> str:
         """The name under which rows are stored, such as `GEN/1`."""
         return f"{self.type}/{self.schema}"
 
-    @property
-    def sealed(self) -> tuple[str, ...]:
-        """Name patterns that may be sent in `sealed`, the envelope's included."""
-        return () if self.ledger_made else (*self.model.sealed, *SEALED)
 
-    def seals(self, name: str) -> bool:
-        """Whether a value of this name may be sent in `sealed`."""
-        return is_sealed(name, self.sealed)
+def pattern_of(name: str) -> str:
+    """Return a name with `[*]` for each of its indexes, of which there are at most 1,000."""
+    return _INDEX.sub("[*]", name) if "[" in name else name
 
 
-def is_sealed(name: str, patterns: Iterable[str]) -> bool:
+def is_sealed(name: str, patterns: Container[str]) -> bool:
     """Whether one of the patterns means `name`."""
-    return _matcher(tuple(patterns)).fullmatch(name) is not None
+    return pattern_of(name) in patterns
 
 
-def lacking(needs: Iterable[str], body: JSON, sealed: Mapping[str, object]) -> Iterator[str]:
+def lacking(needs: tuple[str, ...], body: JSON, sealed: Mapping[str, object]) -> Iterator[str]:
     """Yield the names that are needed and neither clear in `body` nor sealed."""
     for pattern in needs:
         for name, value in members(pattern, body):
@@ -81,9 +92,3 @@ def _descend(path: str, group: Any, name: str, index: str) -> Iterator[tuple[str
         yield from (
             (f"{here}[{at}]", item) for at, item in enumerate(value) if index in ("*", str(at))
         )
-
-
-@cache
-def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    texts = (re.escape(one).replace(r"\[\*\]", r"\[(?:0|[1-9][0-9]{0,2})\]") for one in patterns)
-    return re.compile("|".join(texts) or r"(?!)")

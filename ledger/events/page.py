@@ -12,7 +12,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from ledger.events import envelope
-from ledger.events.kind import EventClass, is_sealed
+from ledger.events.kind import EventClass
 from ledger.events.training import PLAIN
 from ledger.events.values import RULES, Body, Part, Rule
 
@@ -104,7 +104,7 @@ def _sealed_only(body: type[Body]) -> Iterator[str]:
 
 
 def _kept(name: str, body: type[Body]) -> str:
-    kept = "clear or committed" if is_sealed(name, body.sealed) or name in body.sealed else "clear"
+    kept = "clear or committed" if name in body.sealed else "clear"
     return f"{kept}, artifact" if name in body.artifacts else kept
 
 

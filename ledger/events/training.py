@@ -98,7 +98,10 @@ class Weights(Part):
     unavailable: Literal["hosted"] = may("The provider keeps the weights and shows no digest.")
 
 
-class _Run(Part):
+class Plan(Part):
+    """What is fixed when the run starts."""
+
+    type: Literal["PRETRAIN", "FINETUNE", "LORA", "RLHF", "OTHER"] = must("Kind of training.")
     inputs: Annotated[list[Input], Field(min_length=1, max_length=64)] = must("All that goes in.")
     output_model: Id = must("The model that comes out.")
     code_digest: Digest = must("Digest of the training code.")
@@ -119,29 +122,13 @@ class _Run(Part):
         return self
 
 
-Type = Literal["PRETRAIN", "FINETUNE", "LORA", "RLHF", "OTHER"]
-
-
-class Plan(_Run):
-    """What is fixed when the run starts."""
-
-    type: Type = must("Kind of training.")
-
-
-class Result(_Run):
+class Result(Plan):
     """What its start named, again, and what came of it."""
 
-    type: Type = may("Kind of training, as its start named it.")
-    weights: Weights = may("The weights; needed if there is no `manifest_digest`.")
+    weights: Weights = may("The weights.")
     manifest_digest: Digest = may("Digest of the model's manifest.")
     metrics_digest: Digest = may("Digest of the run's metrics.")
     ended_at: Time = may("When it ended.")
-
-    @model_validator(mode="after")
-    def _says_what_came_of_it(self) -> Self:
-        if self.weights is None and self.manifest_digest is None:
-            raise PydanticCustomError("required", "weights or manifest_digest must be here")
-        return self
 
 
 class TrainStarted(Body):

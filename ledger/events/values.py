@@ -32,9 +32,11 @@ class Body(Part):
     #: Dotted names that may be sent in `sealed`, `[*]` for an index, and what each means. They are
     #: committed and never clear, unless a member of that name exists: then either is right.
     sealed: ClassVar[dict[str, str]] = {}
+    #: Of these, what the value must be; a name that is not here takes any JSON.
+    forms: ClassVar[dict[str, Any]] = {}
     #: Members that must be there, clear in the body or sealed.
     needs: ClassVar[tuple[str, ...]] = ()
-    #: Names, clear or sealed, whose value is the digest of an artifact kept outside the entry.
+    #: Names, clear or sealed, whose value is the Digest of an artifact kept outside the entry.
     artifacts: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -164,6 +166,7 @@ Pixels = Annotated[int, Field(ge=1, le=1_000_000)]
 Codes = Annotated[list[Code], Field(max_length=64)]
 Ids = Annotated[list[Id], Field(max_length=64)]
 Digests = Annotated[list[Digest], Field(max_length=64)]
+
 #: A decimal number for each label.
 Scores = Annotated[dict[Code, Decimal], Field(max_length=64)]
 
