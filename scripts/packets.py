@@ -16,7 +16,7 @@ app = typer.Typer(help="Build and check court packets.", no_args_is_help=True)
 
 
 @app.command()
-def build(
+def build(  # noqa: PLR0917 - Typer reads the parameters by name
     book: Annotated[str, typer.Option(help="The Book, such as acme.")],
     event: Annotated[list[str], typer.Option(help="An event_id; may be given many times.")],
     person: Annotated[str, typer.Option(help="Who runs this and answers for it; committed.")],
