@@ -54,8 +54,13 @@ class EventClass:
 
 
 def pattern_of(name: str) -> str:
-    """Return a name with `[*]` for each of its indexes, of which there are at most 1,000."""
-    return _INDEX.sub("[*]", name) if "[" in name else name
+    """Return a name with `[*]` for each of its indexes, of which there are at most 1,000.
+
+    A name that already holds a star is a pattern and no name; it has no pattern of its own.
+    """
+    if "[" not in name:
+        return name
+    return "" if "*" in name else _INDEX.sub("[*]", name)
 
 
 def is_sealed(name: str, patterns: Container[str]) -> bool:
