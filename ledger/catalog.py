@@ -21,7 +21,9 @@ from ledger.events import asset, envelope, export, generation, log, moderation, 
 from ledger.events.complaints import complaints, pointer_of
 from ledger.events.kind import EventClass, lacking, members, pattern_of
 from ledger.events.values import Body
-from sealtrail.verify.disclosure import PERSON
+from sealtrail.verify import canonical
+from sealtrail.verify.disclosure import PERSON, VALUE_MAX
+from sealtrail.verify.errors import VerifyError
 
 JSON = dict[str, Any]
 
@@ -222,10 +224,7 @@ def _sealed_faults(event: EventClass, body: JSON, sealed: Mapping[str, Any]) -> 
 def _sealed_fault(
     event: EventClass, body: JSON, name: str, value: object
 ) -> tuple[str, str] | None:
-    """Return rule and detail of what is wrong with one sealed value; None if nothing is.
-
-    Its size and whether it is canonical is seen when it is committed: it is printed only once.
-    """
+    """Return rule and detail of what is wrong with one sealed value; None if nothing is."""
     if name == PERSON:
         return "person", "the person is sent as on_behalf_of, or comes from the token"
     pattern = pattern_of(name)
@@ -246,6 +245,15 @@ def _value_fault(form: TypeAdapter[Any] | None, value: object) -> tuple[str, str
             form.validate_python(value, strict=True)
         except ValidationError:
             return "form", "this must be of the form that docs/events.md says"
+    # Six bytes are the most that JSON makes of a character: short text is not printed to see it.
+    if isinstance(value, str) and len(value) <= VALUE_MAX // 6 - 1 and value.isascii():
+        return None
+    try:
+        size = len(canonical.encode(value))  # type: ignore[arg-type]
+    except VerifyError:
+        return "not-canonical", "a sealed value is JSON without floats, nested at most 64 deep"
+    if size > VALUE_MAX:
+        return "too-long", "a sealed value is at most 64 KiB; a larger one is an artifact"
     return None
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 from ledger.errors import Conflict, FieldError
+from sealtrail.verify import canonical
 
 JSON = dict[str, Any]
 OUTCOMES: Final = frozenset({"GEN", "GEN_DENY", "GEN_ERROR"})
@@ -178,7 +179,8 @@ class TrainingRun(Aggregate):
         if self.ended:
             raise self.refuse(type_, "this training run has ended")
         if type_ == "TRAIN":
-            differs = _differences(self.plan, _promise(body["train"]))
+            result = _promise(body["train"])
+            differs = [name for name in _PROMISED if self.plan[name] != result[name]]
             if differs:
                 why = f"TRAIN names another {', '.join(differs)} than TRAIN_STARTED did"
                 pointer = f"/body/train/{differs[0]}"
@@ -190,27 +192,19 @@ class TrainingRun(Aggregate):
         return replace(self, version=self.version + 1, ended=True)
 
 
-#: A run is bound to these by its start: TRAIN must name them, or may leave the others out.
-_NAMED_AGAIN: Final = ("inputs", "code_digest", "output_model")
-_NOT_CONTRADICTED: Final = ("type", "base_model", "container_digest", "env_digest", "seed")
+#: What a start promises, each that it names and each that it does not; the other members of TRAIN
+#: are known only at the end.
+_PROMISED: Final = (
+    "type", "inputs", "input_asset_ids", "base_model", "output_model", "code_digest",
+    "container_digest", "env_digest", "seed", "context",
+)  # fmt: skip
 
 
 def _promise(train: JSON) -> JSON:
     """Return what a run says of itself before its result; the order of its inputs is no promise."""
-    promise: JSON = {
-        name: train[name] for name in (*_NAMED_AGAIN, *_NOT_CONTRADICTED) if name in train
-    }
-    promise["inputs"] = frozenset(
-        (one["dataset_id"], one["manifest_digest"], one.get("smt_root")) for one in train["inputs"]
-    )
+    promise: JSON = {name: train.get(name) for name in _PROMISED}
+    promise["inputs"] = frozenset(canonical.encode(one) for one in train["inputs"])
     return promise
-
-
-def _differences(plan: JSON, result: JSON) -> list[str]:
-    again = [name for name in _NAMED_AGAIN if plan[name] != result.get(name)]
-    return again + [
-        name for name in _NOT_CONTRADICTED if name in result and plan.get(name) != result[name]
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import (
     PERSON,
     RECORD_KEY_BYTES,
+    commit,
     decode_base64url,
     digest,
-    disclose,
 )
 from sealtrail.verify.entry import ENTRY_MAX
 from sealtrail.verify.errors import VerifyError
@@ -46,6 +46,7 @@ MEMBERS: Final = frozenset({*_REQUIRED, *GROUPS, *_CUSTODY, *_COMMITTED})
 UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _AGGREGATE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PERSON_MAX: Final = 256
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SD_MAX: Final = catalog.SEALED_COUNT + 1
 
 #: Bytes of the client's part of an entry. The rest of the 16 KiB is for what the ledger adds, so
@@ -276,7 +277,12 @@ def _person_faults(
 
 
 def _name_faults(name: object, pipelines: frozenset[str]) -> list[FieldError]:
-    if not isinstance(name, str) or not 1 <= len(name) <= _PERSON_MAX or not name.strip():
+    if (
+        not isinstance(name, str)
+        or not 1 <= len(name) <= _PERSON_MAX
+        or not name.strip()
+        or _SURROGATE.search(name)
+    ):
         detail = "a person's id is a string of 1 to 256 characters"
         return [FieldError("/on_behalf_of", "person", detail)]
     if name.strip().casefold() in _folded(pipelines):
@@ -329,21 +335,12 @@ def _base64url(text: object) -> bytes:
 
 def _commit(request: JSON, sealed: JSON, identity: Identity) -> _Commitments:
     """Commit what is sealed and the person, under the record key that came with it."""
-    record_key = decode_base64url(request["record_key"])
     by_token = identity.kind == "person"
     person = identity.name if by_token else request["on_behalf_of"]
-    disclosures, errors = {}, []
-    for name, value in (*sealed.items(), (PERSON, person)):
-        try:
-            disclosures[name] = disclose(record_key, name, value)
-        except VerifyError:
-            pointer = f"/sealed/{name}" if name in sealed else "/on_behalf_of"
-            detail = "what is committed is JSON without floats, of at most 64 KiB"
-            errors.append(FieldError(pointer, "committed-value", detail))
-    if errors:
-        raise MalformedEvent(errors=errors)
-    digests = {name: digest(text) for name, text in disclosures.items()}
-    every = tuple(sorted(digests.values()))
+    record_key = decode_base64url(request["record_key"])
+    digests, disclosures = commit(record_key, {**sealed, PERSON: person})
+    sent = digests
     if by_token:  # The token's person may change hands; the request is the same.
-        del digests[PERSON]
-    return _Commitments(sent=tuple(sorted(digests.values())), all=every, disclosures=disclosures)
+        added = digest(disclosures[PERSON])
+        sent = [one for one in digests if one != added]
+    return _Commitments(sent=tuple(sent), all=tuple(digests), disclosures=disclosures)

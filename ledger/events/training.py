@@ -125,10 +125,16 @@ class Plan(Part):
 class Result(Plan):
     """What its start named, again, and what came of it."""
 
-    weights: Weights = may("The weights.")
+    weights: Weights = may("The weights; needed if there is no `manifest_digest`.")
     manifest_digest: Digest = may("Digest of the model's manifest.")
     metrics_digest: Digest = may("Digest of the run's metrics.")
     ended_at: Time = may("When it ended.")
+
+    @model_validator(mode="after")
+    def _says_what_came_of_it(self) -> Self:
+        if self.weights is None and self.manifest_digest is None:
+            raise PydanticCustomError("required", "weights or manifest_digest must be here")
+        return self
 
 
 class TrainStarted(Body):
