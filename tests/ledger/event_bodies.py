@@ -16,6 +16,22 @@ FAILURE = {
     "retryable": True,
     "provider_request_id": "req_1",
 }
+PROVIDER = {
+    "request_id": "req_1",
+    "response_headers_digest": D,
+    "model_returned": "painter-xl-2026",
+    "system_fingerprint": "fp_44",
+    "created_at": AT,
+}
+USAGE = {
+    "input_tokens": 12,
+    "output_tokens": 0,
+    "images": 1,
+    "steps": 30,
+    "latency_ms": 812,
+    "cost": "0.04",
+    "currency": "EUR",
+}
 PERMITTED = {
     "training": True,
     "generation": True,
@@ -61,6 +77,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "TRAIN_STARTED": {"train": PLAN},
     "TRAIN": {
         "train": {
+            "type": "LORA",
             "inputs": [INPUT],
             "output_model": "m/1",
             "code_digest": D,
@@ -205,22 +222,8 @@ FULL: dict[str, dict[str, Any]] = {
             }
         ],
         "reference_assets": ["picture-0"],
-        "provider": {
-            "request_id": "req_1",
-            "response_headers_digest": D,
-            "model_returned": "painter-xl-2026",
-            "system_fingerprint": "fp_44",
-            "created_at": AT,
-        },
-        "usage": {
-            "input_tokens": 12,
-            "output_tokens": 0,
-            "images": 1,
-            "steps": 30,
-            "latency_ms": 812,
-            "cost": "0.04",
-            "currency": "EUR",
-        },
+        "provider": PROVIDER,
+        "usage": USAGE,
         "marking": {
             "c2pa_manifest_digest": D,
             "c2pa_sig_ts": AT,
@@ -260,8 +263,10 @@ FULL: dict[str, dict[str, Any]] = {
         "human_override": False,
         "escalation_id": "e-1",
         "shown_to_user": True,
+        "provider": PROVIDER,
+        "usage": USAGE,
     },
-    "GEN_ERROR": {"error": FAILURE, "timeout": False},
+    "GEN_ERROR": {"error": FAILURE, "provider": PROVIDER, "usage": USAGE, "timeout": False},
     "MODERATION": {
         "mod": {
             "stage": "post_output",
@@ -283,7 +288,12 @@ FULL: dict[str, dict[str, Any]] = {
     "EXPORT": {
         "asset_id": "picture-1",
         "asset_sha256": D,
-        "destination": {"type": "PUBLICATION", "recipient_type": "PUBLIC", "platform": "gallery"},
+        "destination": {
+            "type": "PUBLICATION",
+            "recipient_type": "PUBLIC",
+            "platform": "gallery",
+            "url": "https://example.org/1",
+        },
         "permitted_use": PERMITTED,
         "source_events": [ID],
         "includes_provenance": True,

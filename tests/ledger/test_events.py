@@ -123,7 +123,6 @@ def test_a_value_that_was_sealed_is_not_repeated_either():
     assert "Zoë" not in repr(refusal.value.errors)
     assert {(one.pointer, one.rule) for one in refusal.value.errors} == {
         ("/sealed", "unknown-name"),
-        ("/sealed/prompt.nothing", "unknown-name"),
         ("/sealed/prompt.user", "null"),
         ("/sealed/actor.subject_id", "person"),
     }
@@ -141,7 +140,7 @@ REFUSALS = [
     ("GEN_ATTEMPT", {"params": {"cfg_scale": "7,5"}}, "/body/params/cfg_scale", "decimal"),
     ("GEN_ATTEMPT", {"params": {"cfg_scale": "1e3"}}, "/body/params/cfg_scale", "decimal"),
     ("GEN_ATTEMPT", {"params": {"cfg_scale": "7.5\n"}}, "/body/params/cfg_scale", "decimal"),
-    ("GEN_ATTEMPT", {"params": {"colour": 1}}, "/body/params/colour", "unknown-field"),
+    ("GEN_ATTEMPT", {"params": {"colour": 1}}, "/body/params", "unknown-field"),
     ("GEN_ATTEMPT", {"operation": "dream"}, "/body/operation", "choice"),
     ("GEN_ATTEMPT", {"deadline_s": 0}, "/body/deadline_s", "range"),
     ("GEN_ATTEMPT", {"deadline_s": 86_401}, "/body/deadline_s", "range"),
@@ -170,12 +169,18 @@ REFUSALS = [
     (
         "TRAIN_STARTED",
         {"train": {"config": {"parameters": {"rank": []}}}},
-        "/body/train/config/parameters/rank",
+        "/body/train/config/parameters",
         "plain",
     ),
-    ("MODERATION", {"mod": {"scores": {"nsfw": "high"}}}, "/body/mod/scores/nsfw", "decimal"),
+    ("MODERATION", {"mod": {"scores": {"nsfw": "high"}}}, "/body/mod/scores", "decimal"),
     ("MODERATION", {"mod": {"scores": {"a@b": "1"}}}, "/body/mod/scores", "code"),
-    ("EXPORT", {"destination": {"url": "x"}}, "/body/destination/url", "must-be-sealed"),
+    ("EXPORT", {"destination": {"url": "x"}}, "/body/destination/url", "url"),
+    (
+        "EXPORT",
+        {"destination": {"recipient": "x"}},
+        "/body/destination/recipient",
+        "must-be-sealed",
+    ),
     ("EXPORT", {"destination": {"type": "POST"}}, "/body/destination/type", "choice"),
     ("EXPORT", {"source_events": ["1"]}, "/body/source_events/0", "uuid7"),
 ]
@@ -270,10 +275,10 @@ def test_a_hundred_broken_fields_give_a_readable_answer():
     assert len(broken("GEN_ATTEMPT", body)) <= 32
 
 
-def test_an_unknown_name_is_repeated_only_if_a_program_gave_it():
+def test_an_unknown_name_is_not_repeated():
     """A JSON name can be an address; the pointer then ends one step above it."""
     assert broken("GEN", LEAST["GEN"] | {"zoe@example.org": 1}) == {("/body", "unknown-field")}
-    assert broken("GEN", LEAST["GEN"] | {"seed_": 1}) == {("/body/seed_", "unknown-field")}
+    assert broken("GEN", LEAST["GEN"] | {"zoe": 1}) == {("/body", "unknown-field")}
 
 
 def test_two_outputs_cannot_be_one_asset():
@@ -296,9 +301,7 @@ def test_what_the_ledger_makes_is_checked_like_any_other_event(type_):
     """Our own entries have the form that docs/events.md says."""
     catalog.validate(type_, 1, OWN[type_], {}, by_ledger=True)
 
-    assert broken(type_, OWN[type_] | {"more": 1}, by_ledger=True) == {
-        ("/body/more", "unknown-field")
-    }
+    assert broken(type_, OWN[type_] | {"more": 1}, by_ledger=True) == {("/body", "unknown-field")}
 
 
 def test_an_interim_anchor_closes_no_day():
@@ -344,10 +347,10 @@ def test_no_group_takes_null_a_float_or_repeats_what_was_sent(path):
         ({"actor": {"subject_id": "emp-7"}}, "/actor/subject_id", "must-be-sealed"),
         ({"actor": {"account_id": "7"}}, "/actor/account_id", "must-be-sealed"),
         ({"actor": {"kind": "system"}}, "/actor/kind", "choice"),
-        ({"actor": {"credential": "x"}}, "/actor/credential", "unknown-field"),
+        ({"actor": {"credential": "x"}}, "/actor", "unknown-field"),
         ({"net": {"ip": "192.0.2.1"}}, "/net/ip", "must-be-sealed"),
         ({"net": {}}, "/net", "empty"),
-        ({"time": {"recorded": AT}}, "/time/recorded", "unknown-field"),
+        ({"time": {"recorded": AT}}, "/time", "unknown-field"),
         ({"links": []}, "/links", "too-few"),
         ({"links": [{"rel": "knows", "id": "a"}]}, "/links/0/rel", "choice"),
         ({"links": [{"rel": "parent-call", "id": "a"}]}, "/links/0/leaf", "required"),

@@ -296,14 +296,21 @@ def test_a_result_names_what_its_start_named(train, name):
     stream.send("TRAIN")
 
 
-def test_a_result_may_list_its_inputs_in_another_order_and_leave_out_what_binds_nobody():
-    """The promise is which sets, which code, which model."""
+def test_a_result_may_list_its_inputs_in_another_order():
+    """The promise is which sets, which code, which model; what is measured comes at the end."""
     more = INPUT | {"dataset_id": "more", "smt_root": D}
-    stream = start(inputs=[INPUT, more], seed="7", base_model="m/0")
+    stream = start(inputs=[INPUT, more], seed="7", hardware="one")
 
-    stream.send("TRAIN", finish(inputs=[more, INPUT], seed="7"))
+    stream.send("TRAIN", finish(inputs=[more, INPUT], seed="7", hardware="two", metrics_digest=D))
 
     assert stream.state.phase == "ended"
+
+
+def test_a_result_may_not_leave_out_what_its_start_promised():
+    """A seed that is named at the start and forgotten at the end was perhaps another one."""
+    stream = start(seed="7")
+
+    assert stream.refuses("TRAIN") == "training-differs"
 
 
 def test_a_day_is_reported_and_then_anchored_once():
