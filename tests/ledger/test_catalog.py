@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from event_bodies import ENVELOPE, FULL, LEAST, OWN, D
+from event_bodies import FULL, LEAST, OWN, D
+from event_envelope import ENVELOPE
 from pydantic import ValidationError
 
 from ledger import catalog, lifecycle

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from event_bodies import AT, ENVELOPE, FULL, INTERIM, LEAST, OWN, TIMEOUT, D
+from event_bodies import AT, FULL, INTERIM, LEAST, OWN, TIMEOUT, D
+from event_envelope import ENVELOPE
 from hypothesis import given
 from hypothesis import strategies as st
 
