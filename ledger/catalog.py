@@ -132,6 +132,8 @@ def faults(
 
 def envelope_faults(event: EventClass | None, groups: JSON) -> list[FieldError]:
     """Return what is wrong with the optional groups of a request."""
+    if not groups:
+        return []
     try:
         envelope.Envelope.model_validate(groups)
     except ValidationError as error:
@@ -232,14 +234,15 @@ def _sealed_fault(
         return _UNKNOWN_NAME
     if "[" in name and not any(True for _ in members(name[: name.rindex("]") + 1], body)):
         return "no-such-item", "the body's list has no item of this index"
-    if any(clear is not None for _, clear in members(name, body)):
+    if _has_null(value):
+        return "null", "leave an absent value out instead of null"
+    form = event.forms.get(pattern)  # All that may also be clear has one.
+    if form is not None and any(clear is not None for _, clear in members(name, body)):
         return "clear-and-sealed", "send it clear or in sealed, not both"
-    return _value_fault(event.forms.get(pattern), value)
+    return _value_fault(form, value)
 
 
 def _value_fault(form: TypeAdapter[Any] | None, value: object) -> tuple[str, str] | None:
-    if _has_null(value):
-        return "null", "leave an absent value out instead of null"
     if form is not None:
         try:
             form.validate_python(value, strict=True)

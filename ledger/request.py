@@ -18,12 +18,13 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from ledger import catalog, clock
+from ledger.commitments import commit_values
 from ledger.errors import FieldError, Forbidden, MalformedEvent, TooLarge
+from ledger.printing import canonical_bytes
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import (
     PERSON,
     RECORD_KEY_BYTES,
-    commit,
     decode_base64url,
     digest,
 )
@@ -106,11 +107,15 @@ def prepare(
     _check_members(request)
     event = catalog.lookup(request["type"], request["schema"])
     groups = {name: request[name] for name in GROUPS if name in request}
-    sealed, custody = request.get("sealed", {}), any(name in request for name in _CUSTODY)
+    sealed, custody = request.get("sealed", {}), "_sd" in request or "person_digest" in request
+    record_key = b"" if custody else _base64url(request.get("record_key"))
     errors = catalog.faults(event, request["body"], sealed, custody=custody)
     errors += catalog.envelope_faults(event, groups)
-    whose = _custody_faults if custody else _person_faults
-    errors += whose(request, identity, pipelines)
+    if custody:
+        errors += _custody_faults(request, identity)
+    else:
+        errors += _person_faults(request, identity, pipelines)
+        errors += _key_faults(request, record_key)
     if errors:
         raise MalformedEvent(errors=errors)
     actor = {"kind": "human" if identity.kind == "person" else "service", **groups.get("actor", {})}
@@ -119,7 +124,8 @@ def prepare(
         digests = tuple(request["_sd"])
         commitments = _Commitments(sent=digests, all=digests, disclosures={})
     else:
-        commitments = _commit(request, sealed, identity)
+        person = identity.name if identity.kind == "person" else request["on_behalf_of"]
+        commitments = _commit(record_key, sealed, person, by_token=identity.kind == "person")
     part: JSON = {
         "v": 1,
         "type": request["type"],
@@ -206,7 +212,7 @@ class _Commitments:
 
 def _digest(part: JSON, *, at_most: int) -> bytes:
     """Return `sealtrail.verify.entry.request_digest` of a part that is not too large."""
-    data = canonical.encode(part)
+    data = canonical_bytes(part)
     if len(data) > at_most:
         raise TooLarge(f"this event makes an entry of more than {at_most} bytes; use an artifact")
     return sha256(data).digest()
@@ -253,7 +259,7 @@ def _matches(pattern: re.Pattern[str], value: object) -> bool:
 def _person_faults(
     request: JSON, identity: Identity, pipelines: frozenset[str]
 ) -> list[FieldError]:
-    """Say what is wrong with the person and with the key that commits them."""
+    """Say what is wrong with the natural person behind a request."""
     errors = []
     if identity.kind == "person":
         if "on_behalf_of" in request:
@@ -264,16 +270,20 @@ def _person_faults(
         errors.append(FieldError("/on_behalf_of", "person-missing", detail))
     else:
         errors += _name_faults(request["on_behalf_of"], pipelines)
-    if "record_key" not in request:
-        detail = (
-            "record_key is missing: make 32 random bytes for each event, send them in base64url "
-            "without padding, and keep them until the receipt is verified"
-        )
-        errors.append(FieldError("/record_key", "required", detail))
-    elif len(_base64url(request["record_key"])) != RECORD_KEY_BYTES:
-        detail = "record_key is 32 bytes in base64url without padding: 43 characters"
-        errors.append(FieldError("/record_key", "record-key", detail))
     return errors
+
+
+def _key_faults(request: JSON, record_key: bytes) -> list[FieldError]:
+    if len(record_key) == RECORD_KEY_BYTES:
+        return []
+    if "record_key" in request:
+        detail = "record_key is 32 bytes in base64url without padding: 43 characters"
+        return [FieldError("/record_key", "record-key", detail)]
+    detail = (
+        "record_key is missing: make 32 random bytes for each event, send them in base64url "
+        "without padding, and keep them until the receipt is verified"
+    )
+    return [FieldError("/record_key", "required", detail)]
 
 
 def _name_faults(name: object, pipelines: frozenset[str]) -> list[FieldError]:
@@ -297,9 +307,7 @@ def _folded(pipelines: frozenset[str]) -> frozenset[str]:
     return frozenset(name.strip().casefold() for name in pipelines)
 
 
-def _custody_faults(
-    request: JSON, identity: Identity, _pipelines: frozenset[str]
-) -> list[FieldError]:
+def _custody_faults(request: JSON, identity: Identity) -> list[FieldError]:
     """Say what is wrong with digests that a client made itself."""
     errors = [
         FieldError(f"/{name}", "custody", f"with _sd the client keeps its values; leave {name} out")
@@ -333,12 +341,9 @@ def _base64url(text: object) -> bytes:
         return b""
 
 
-def _commit(request: JSON, sealed: JSON, identity: Identity) -> _Commitments:
-    """Commit what is sealed and the person, under the record key that came with it."""
-    by_token = identity.kind == "person"
-    person = identity.name if by_token else request["on_behalf_of"]
-    record_key = decode_base64url(request["record_key"])
-    digests, disclosures = commit(record_key, {**sealed, PERSON: person})
+def _commit(record_key: bytes, sealed: JSON, person: str | None, *, by_token: bool) -> _Commitments:
+    """Commit what is sealed and the person, under the record key that came with them."""
+    digests, disclosures = commit_values(record_key, {**sealed, PERSON: person})
     sent = digests
     if by_token:  # The token's person may change hands; the request is the same.
         added = digest(disclosures[PERSON])

@@ -85,7 +85,9 @@ class Actor(Part):
     """What is clear about who acted; the natural person is committed as `actor.subject_id`."""
 
     # "system" is the ledger itself, so nobody can send it.
-    kind: Literal["human", "service", "agent"] = may("Who acted; `human` if it is left out.")
+    kind: Literal["human", "service", "agent"] = may(
+        "Who acted. Left out, it is `human` with a person's token, `service` with a pipeline's."
+    )
     role: Literal[
         "CREATOR", "ENGINEER", "REVIEWER", "MANAGER", "ADMIN", "AUDITOR", "LEGAL", "SYSTEM",
         "END_USER",

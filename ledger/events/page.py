@@ -31,8 +31,19 @@ below. *Kept* says where a value goes:
 * **artifact**: what is kept in the entry is the digest of something that lies outside it.
 
 No value is a float or null: decimals are strings, an absent member is left out. A committed value
-is any JSON of at most 64 KiB, at most 63 in one event. Every list has the maximum given here, and
-an entry has at most 16 KiB; what is larger is an artifact with a digest.
+is JSON of at most 64 KiB; where the table gives a form, of that form. One event commits at most 63
+of them, and the person. An index in a name, as in `inputs[0].sha256`, is that of an item in the
+body. Every list has the maximum given here, and a client's part of an entry, printed canonically
+with digests in place of what is committed, has at most 15,360 bytes, so that with what the ledger
+adds it fits into 16 KiB; what is larger is an artifact with a digest.
+
+Beside `type`, `schema`, `body` and `sealed` a request has `event_id` (a UUID of version 7),
+`aggregate_id` (of the asset, the training run, the call of a model or the delivery; an outcome
+belongs to the attempt that has the same one), and `record_key`: 32 random bytes, made anew for each
+event, under which everything personal is committed. A client that keeps its values to itself sends
+`_sd` (its digests, sorted) and `person_digest` (the one among them that commits the natural person)
+instead of `sealed`, `record_key` and `on_behalf_of`; then the ledger cannot check what they stand
+for, and a member that must be clear or committed may be absent.
 """
 _TABLE: Final = ("| member | kept | needed | form | meaning |", "| --- | --- | --- | --- | --- |")
 
@@ -100,6 +111,8 @@ def _sealed_only(body: type[Body]) -> Iterator[str]:
         if name not in clear:
             kept = "committed, artifact" if name in body.artifacts else "committed"
             form = "digest of the artifact" if name in body.artifacts else "JSON"
+            if name in body.forms:
+                form = _form(body.forms[name], ())
             yield _row(name, kept, "no", form, meaning)
 
 
