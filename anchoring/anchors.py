@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Anchors as they are kept: what was chosen to be stamped, and the authorities' raw replies.
 
-A row in `anchor` is a choice made once, before anybody is asked; a retry sends the same bytes. A row
-in `token` is a reply that was verified before it was believed. The ANCHOR entry, which names both by
-digest, is written when enough tokens are there; an anchor counts from then on.
+A row in `anchor` is a choice made once, before anybody is asked; a retry sends the same bytes. A
+row in `token` is a reply that was verified before it was believed. The ANCHOR entry, which names
+both by digest, is written when enough tokens are there; an anchor counts from then on.
 """
 
 import base64
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from ledger import clock
-from ledger.database import Connection
 from psycopg import sql
-from sealtrail.verify.frontier import Frontier
 
 from anchoring.shelf import Book
+from ledger import clock
+from ledger.database import Connection
+from ledger.errors import IntegrityViolation
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.frontier import Frontier
 
 _COLUMNS: Final = (
     "anchor_id, day::text, kind, from_size, to_size, size, root, frontier, day_root, stamped"
@@ -61,6 +63,10 @@ class Anchors:
         found = self._select("ORDER BY size DESC, anchor_id DESC LIMIT 1")
         return found[0] if found else None
 
+    def newest_days(self) -> list[Anchor]:
+        """Return the anchors of the newest days, newest first, chosen or done."""
+        return self._select("WHERE kind = 'day' ORDER BY day DESC LIMIT 400")
+
     def get(self, anchor_id: str) -> Anchor | None:
         found = self._select("WHERE anchor_id = %s", anchor_id)
         return found[0] if found else None
@@ -103,11 +109,13 @@ class Anchors:
                 return body
         return None
 
-    def newest_gen_time(self) -> int:
-        """Return the newest time that an authority gave this log, in ms; 0 if none did."""
-        query = self._sql("SELECT coalesce(max(gen_time_ms), 0) FROM {book}.token")
+    def newest_gen_time(self, apart_from: Anchor) -> int:
+        """Return the newest time that an authority gave any other anchor, in ms; 0 if none did."""
+        query = self._sql(
+            "SELECT coalesce(max(gen_time_ms), 0) FROM {book}.token WHERE anchor_id <> %s"
+        )
         with self._book.database.duty(self._schema, "read") as connection:
-            row = connection.execute(query).fetchone()
+            row = connection.execute(query, (apart_from.anchor_id,)).fetchone()
         return int(row[0]) if row is not None else 0
 
     def choose(self, anchor: Anchor) -> Anchor:
@@ -175,12 +183,12 @@ class Anchors:
         }
 
     def _select(self, where: str, *values: object) -> list[Anchor]:
-        query = self._sql(f"SELECT {_COLUMNS} FROM {{book}}.anchor {where}")
+        query = self._sql("SELECT " + _COLUMNS + " FROM {book}.anchor " + where)
         with self._book.database.duty(self._schema, "read") as connection:
             return [_anchor(row) for row in _rows(connection, query, values)]
 
     def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(book=sql.Identifier(self._schema))  # type: ignore[arg-type]
+        return sql.SQL(text).format(book=sql.Identifier(self._schema))
 
 
 def _rows(
@@ -191,6 +199,10 @@ def _rows(
 
 def _anchor(row: tuple[Any, ...]) -> Anchor:
     anchor_id, day, kind, from_size, to_size, size, root, frontier, day_root, stamped = row
+    try:
+        unpacked = Frontier.unpack(size, bytes(frontier))
+    except VerifyError as error:
+        raise IntegrityViolation(f"the kept frontier of {anchor_id} was changed") from error
     return Anchor(
         anchor_id=anchor_id,
         day=day,
@@ -199,7 +211,7 @@ def _anchor(row: tuple[Any, ...]) -> Anchor:
         to_size=to_size,
         size=size,
         root=bytes(root),
-        frontier=Frontier.unpack(size, bytes(frontier)),
+        frontier=unpacked,
         day_root=bytes(day_root),
         stamped=bytes(stamped),
     )

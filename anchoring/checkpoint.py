@@ -11,15 +11,14 @@ proved consistent with it. Source: C2SP tlog-checkpoint; docs/formats.md §5.
 import threading
 from collections.abc import Sequence
 
-from ledger.errors import HistoryRewritten
+from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.tree import Tree
+from ledger.errors import HistoryRewritten, IntegrityViolation
 from ledger.head import Head
 from ledger.keys import Keys, log_key
 from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note, SignatureLine, VerifierKey
-
-from anchoring.checkpoint_store import FileCheckpointStore
-from anchoring.tree import Tree
 
 
 def verifier_key(keys: Keys, origin: str) -> VerifierKey:
@@ -65,13 +64,28 @@ class CheckpointNotary:
         return self.latest()
 
     def check(self, head: Head) -> None:
-        """Return if `head` extends everything signed or read; else raise HistoryRewritten."""
+        """Return if `head` extends everything signed or read; else raise HistoryRewritten.
+
+        Also returns if `head` has been overtaken since it was read, by a database that now holds
+        everything signed or read and of which `head` is a prefix.
+        """
+        with self._lock:
+            largest = self._largest
         _, stored = self._store.read(self.origin)
-        for known in (self._largest, stored):
-            self._check_extends(known, head)
+        present = Checkpoint(origin=self.origin, size=head.size, root=head.root)
+        for known in (largest, stored):
+            if known.size > head.size and self._tree.size() < known.size:
+                raise HistoryRewritten(
+                    f"the database ends at {head.size} entries; {known.size} were signed before"
+                )
+            self._check_prefix(
+                known, Checkpoint(origin=self.origin, size=head.size, root=head.root)
+            )
 
     def seal(self, head: Head, *, base: int, extension: Sequence[bytes]) -> bytes:
         """Sign `head`; return its note once the store has accepted it or a larger one."""
+        if head.size <= self.size:
+            self.check(head)  # What does not extend the largest gets no signature at all.
         checkpoint = Checkpoint(origin=self.origin, size=head.size, root=head.root)
         note = sign_checkpoint(self._keys, checkpoint)
 
@@ -91,22 +105,22 @@ class CheckpointNotary:
             if checkpoint.size >= self._largest.size:
                 self._note, self._largest = note, checkpoint
 
-    def _check_extends(self, known: Checkpoint, head: Head) -> None:
-        if head.size < known.size:
-            raise HistoryRewritten(
-                f"the database ends at {head.size} entries; {known.size} were signed before"
-            )
-        if known.size in (0, head.size):
-            if known.size == head.size and known.root != head.root:
+    def _check_prefix(self, one: Checkpoint, other: Checkpoint) -> None:
+        """Return if the smaller of two logs is a prefix of the larger, by the database's tree."""
+        old, new = (one, other) if one.size <= other.size else (other, one)
+        if old.size == new.size:
+            if old.root != new.root:
                 raise HistoryRewritten("the database has another root than the one signed before")
             return
+        if old.size == 0:
+            return  # Every log extends the empty one.
         try:
             merkle.check_consistency(
-                old_size=known.size,
-                old_root=known.root,
-                new_size=head.size,
-                new_root=head.root,
-                path=self._tree.consistency(known.size, head.size),
+                old_size=old.size,
+                old_root=old.root,
+                new_size=new.size,
+                new_root=new.root,
+                path=self._tree.consistency(old.size, new.size),
             )
-        except VerifyError as error:
+        except (VerifyError, IntegrityViolation) as error:
             raise HistoryRewritten from error

@@ -11,9 +11,9 @@ from hashlib import sha256
 from typing import Any, Final
 
 from psycopg import sql
-from sealtrail.verify import canonical
 
 from anchoring.shelf import Book
+from sealtrail.verify import canonical
 
 LISTED: Final = 64
 

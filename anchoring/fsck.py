@@ -14,22 +14,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from psycopg import sql
+
+from anchoring.chain_walk import ChainWalk
+from anchoring.lifecycle_walk import LifecycleWalk
+from anchoring.shelf import Book
+from anchoring.tile_walk import TileWalk
 from ledger import catalog
 from ledger.database import Connection
 from ledger.errors import IntegrityViolation, LedgerError
 from ledger.head import Head, HeadRow
 from ledger.reader import disagreement
 from ledger.store import Entry
-from psycopg import sql
 from sealtrail.verify.entry import check_entry, client_part, request_digest
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.merkle import leaf_hash
-
-from anchoring.chain_walk import ChainWalk
-from anchoring.lifecycle_walk import LifecycleWalk
-from anchoring.shelf import Book
-from anchoring.tile_walk import TileWalk
 
 _STEP: Final = 4_096
 _MOST: Final = 100  #: More damage than this is not listed.
@@ -186,9 +186,7 @@ class Fsck:
         complaint = self._lifecycles.step(position, entry)
         if complaint is not None:
             self.report.add(position, "lifecycle", f"at position {position} {complaint}")
-        births = catalog.born_assets(
-            entry.value["type"], entry.value["aggregate"]["id"], body
-        )
+        births = catalog.born_assets(entry.value["type"], entry.value["aggregate"]["id"], body)
         self._born += len(births)
         self._lifecycles.expect_births(position, births)
 
@@ -245,9 +243,7 @@ class Fsck:
             ("last_time", head.last_time, self._last_time if head.size else head.last_time),
         ):
             if there != derived:
-                self.report.add(
-                    None, "head", f"the head row's {name} is not what the entries give"
-                )
+                self.report.add(None, "head", f"the head row's {name} is not what the entries give")
 
     def _beyond(self, connection: Connection, size: int) -> None:
         """Find rows that no head ever covered, and births that no entry speaks of."""

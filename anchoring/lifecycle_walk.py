@@ -9,14 +9,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from psycopg import sql
+
+from anchoring.shelf import Book
 from ledger import catalog, lifecycle
 from ledger.database import Connection
 from ledger.errors import Refused
 from ledger.lifecycle import Aggregate, Asset
 from ledger.store import Entry
-from psycopg import sql
-
-from anchoring.shelf import Book
 
 _KEPT: Final = 200_000
 

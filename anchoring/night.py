@@ -8,38 +8,35 @@ other, each step safe to repeat after a crash at any line.
     report    COMPLETENESS_REPORT over [size_{d-1}, size_d)
     agree     day root and log root by two implementations; where they differ, stop
     choose    the signed checkpoint over all of this, kept before anybody is asked
-    stamp     RFC 3161 tokens, verified before they are believed; a silent authority is recorded once
+    stamp     RFC 3161 tokens, verified before they are believed; a failure is recorded once
     anchor    the ANCHOR entry names range, roots, checkpoint and tokens
 
 `interim` does the same for the entries since the last anchor, on demand, and closes no day.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
-
-from ledger import clock
-from ledger.errors import LedgerError, Unavailable
-from ledger.reader import Reader
-from ledger.request import ledger_made
-from sealtrail.verify.frontier import Frontier
-from sealtrail.verify.note import Checkpoint, Note
 
 from anchoring.anchors import Anchor, Anchors, StoredToken
 from anchoring.completeness import provisional_report
 from anchoring.second_opinion import GrowingTree, TreeDisagrees, day_root
 from anchoring.shelf import Book
 from anchoring.timestamp import Authority, TsaRefused, TsaUnavailable, obtain
+from ledger import clock
+from ledger.errors import EntryDamaged, LedgerError, Unavailable
+from ledger.lifecycle import OutOfOrder
+from ledger.reader import Reader
+from ledger.request import ledger_made
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.frontier import Frontier
+from sealtrail.verify.merkle import check_consistency
+from sealtrail.verify.note import Checkpoint, Note
 
 _STEP: Final = 2_000
 _SKEW_MS: Final = 5_000
-
-
-class NotEnoughTokens(Unavailable):
-    """Too few time-stamp authorities answered; the anchor is queued and tried again."""
-
-    problem = "not-enough-tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +72,20 @@ class Night:
 
     def interim(self) -> Anchored:
         """Anchor everything recorded so far."""
-        self._book.record([]).result()
-        head = self._book.reader.head()
+        self._book.settle()
+        note, checkpoint = self._book.notary.refresh()
         last = self._anchors.last()
-        anchor = self._choose(
-            anchor_id=f"interim/{head.size}",
-            kind="interim",
-            day=clock.day_of(max(head.last_time, 0)),
-            from_size=last.to_size if last is not None else 0,
-            to_size=head.size,
+        return self._finish(
+            self._choose(
+                note,
+                checkpoint,
+                anchor_id=f"interim/{checkpoint.size}",
+                kind="interim",
+                day=clock.day_of(self._newest_ms(checkpoint.size)),
+                from_size=last.to_size if last is not None else 0,
+                to_size=checkpoint.size,
+            )
         )
-        return self._finish(anchor)
 
     def missing_days(self, now_ms: int) -> list[str]:
         """Name the closed UTC days without an ANCHOR of kind day, oldest first."""
@@ -94,10 +94,9 @@ class Night:
         return [clock.day_of(ms) for ms in range(start, today, clock.DAY_MS)]
 
     def _first_open_day(self) -> int:
-        for stored in self._book.reader.of_topic("ANCHOR/1", limit=400):
-            body = stored.entry.value["body"]
-            if body["kind"] == "day":
-                return clock.day_start(body["day"]) + clock.DAY_MS
+        for anchor in self._anchors.newest_days():
+            if self._anchors.entry(anchor) is not None:
+                return clock.day_start(anchor.day) + clock.DAY_MS
         head = self._book.reader.head()
         first = self._book.reader.at(0).entry.recorded_ms if head.size else head.last_time
         return clock.day_start(clock.day_of(first))
@@ -105,9 +104,17 @@ class Night:
     def _day(self, day: str) -> Anchored:
         begin, end = self._close(day)
         self._report(day, begin, end)
+        self._book.settle()  # An unsigned head is signed first.
+        note, checkpoint = self._book.notary.refresh()
         return self._finish(
             self._choose(
-                anchor_id=f"day/{day}", kind="day", day=day, from_size=begin, to_size=end
+                note,
+                checkpoint,
+                anchor_id=f"day/{day}",
+                kind="day",
+                day=day,
+                from_size=begin,
+                to_size=end,
             )
         )
 
@@ -116,28 +123,46 @@ class Night:
         midnight = clock.day_start(day) + clock.DAY_MS
         reader: Reader = self._book.reader
         if reader.first_at_or_after(midnight) is None:
-            self._book.record([]).result()  # Crossing midnight seals the epoch: an entry after it.
+            self._book.settle()  # Crossing midnight seals the epoch: an entry after it.
         end = reader.first_at_or_after(midnight)
         if end is None:
             raise Unavailable(f"the day {day} is not over by the ledger's clock")
         begin = reader.first_at_or_after(midnight - clock.DAY_MS)
-        return (end if begin is None else begin), end
+        begin = end if begin is None else begin
+        self._check_edge(begin, midnight - clock.DAY_MS)
+        self._check_edge(end, midnight)
+        return begin, end
+
+    def _check_edge(self, position: int, moment: int) -> None:
+        """Hold the edge of a day, found by an index column, against the entries' own bytes."""
+        before = self._book.reader.at(position - 1).entry.recorded_ms if position else 0
+        if not before < moment <= self._book.reader.at(position).entry.recorded_ms:
+            raise EntryDamaged(f"the times around position {position} are not in order")
 
     def _report(self, day: str, begin: int, end: int) -> None:
         stream = self._book.reader.of_stream(f"AnchorDay/{day}")
         if any(stored.entry.value["type"] == "COMPLETENESS_REPORT" for stored in stream):
             return
         body = provisional_report(self._book, day=day, from_size=begin, to_size=end)
-        self._book.record_own(ledger_made("COMPLETENESS_REPORT", day, body))
+        self._record("COMPLETENESS_REPORT", day, body)
+
+    def _record(self, type_: str, day: str, body: dict[str, Any]) -> None:
+        """Record an entry of the day, unless another night was faster."""
+        with suppress(OutOfOrder):
+            self._book.record_own(ledger_made(type_, day, body))
 
     def _choose(
-        self, *, anchor_id: str, kind: str, day: str, from_size: int, to_size: int
+        self,
+        note: bytes,
+        checkpoint: Checkpoint,
+        *,
+        anchor_id: str,
+        kind: str,
+        day: str,
+        from_size: int,
+        to_size: int,
     ) -> Anchor:
-        """Agree on the roots of the newest signed checkpoint and keep it as what is stamped."""
-        self._book.record([]).result()  # An unsigned head is signed first.
-        note, checkpoint = self._book.notary.refresh()
-        frontier = self._agree(checkpoint)
-        root = day_root(self._bodies(from_size, to_size))
+        """Agree on the roots under a signed checkpoint and keep it as what is stamped."""
         return self._anchors.choose(
             Anchor(
                 anchor_id=anchor_id,
@@ -147,8 +172,8 @@ class Night:
                 to_size=to_size,
                 size=checkpoint.size,
                 root=checkpoint.root,
-                frontier=frontier,
-                day_root=root,
+                frontier=self._agree(checkpoint),
+                day_root=self._range_root(from_size, to_size, checkpoint),
                 stamped=own_signature_only(note),
             )
         )
@@ -167,10 +192,30 @@ class Night:
         tree.agree(frontier)
         return frontier
 
+    def _range_root(self, begin: int, end: int, checkpoint: Checkpoint) -> bytes:
+        """Return pymerkle's root over the bytes of [begin, end), proved to be the signed log's.
+
+        Part of the range lies before the last anchor, so it is not what `_agree` has hashed. The
+        frontier at `begin` may come from the tiles: a wrong one leads to no signed root.
+        """
+        nodes = self._book.tree.frontier_nodes(begin)
+        tree = GrowingTree(Frontier(size=begin, nodes=nodes))
+        root = day_root(tree.extending(self._bodies(begin, end)))
+        if end:
+            path = self._book.tree.consistency(end, checkpoint.size)
+            _check_consistency(end, tree.root(), checkpoint.size, checkpoint.root, path)
+        return root
+
     def _bodies(self, begin: int, end: int) -> Iterator[bytes]:
         for first in range(begin, end, _STEP):
             for stored in self._book.reader.between(first, min(first + _STEP, end)):
                 yield stored.entry.data
+
+    def _newest_ms(self, size: int) -> int:
+        """Return when the last of `size` entries was recorded."""
+        if size == 0:
+            return self._book.reader.head().last_time
+        return self._book.reader.at(size - 1).entry.recorded_ms
 
     def _finish(self, anchor: Anchor) -> Anchored:
         """Get what tokens are missing, and record the ANCHOR when there are enough."""
@@ -186,8 +231,7 @@ class Night:
         tokens = self._anchors.tokens(anchor.anchor_id)
         done = self._anchors.entry(anchor) is not None
         if not done and len(tokens) >= self._quorum:
-            body = self._body(anchor, tokens)
-            self._book.record_own(ledger_made("ANCHOR", anchor.day, body))
+            self._record("ANCHOR", anchor.day, self._body(anchor, tokens))
             done = True
         return Anchored(
             anchor_id=anchor.anchor_id,
@@ -200,7 +244,7 @@ class Night:
 
     def _stamp(self, anchor: Anchor, authority: Authority) -> None:
         newest = self._book.reader.at(anchor.size - 1).entry.recorded_ms if anchor.size else 0
-        not_before = max(self._anchors.newest_gen_time(), newest - _SKEW_MS)
+        not_before = max(self._anchors.newest_gen_time(anchor), newest - _SKEW_MS)
         token = obtain(
             authority, anchor.stamped, now=clock.now(), not_before=clock.from_ms(not_before)
         )
@@ -230,7 +274,7 @@ class Night:
             "reason": str(error.facts.get("reason", error.problem)),
             "since": clock.rfc3339(clock.now_ms()),
         }
-        self._book.record_own(ledger_made("ANCHOR_FAILED", anchor.day, failure))
+        self._record("ANCHOR_FAILED", anchor.day, failure)
 
     def _body(self, anchor: Anchor, tokens: Sequence[StoredToken]) -> dict[str, Any]:
         previous = next(iter(self._anchors.before(anchor.size)), None)
@@ -260,6 +304,8 @@ class Night:
         if previous is not None:
             body["previous"] = {"size": previous.size, "root": _text(previous.root)}
             path = self._book.tree.consistency(previous.size, anchor.size)
+            if previous.size:  # Every log extends the empty one.
+                _check_consistency(previous.size, previous.root, anchor.size, anchor.root, path)
             body["consistency"] = [_text(node) for node in path]
         return body
 
@@ -270,6 +316,21 @@ def own_signature_only(note: bytes) -> bytes:
     origin = Checkpoint.parse(parsed.text).origin
     lines = tuple(line for line in parsed.signatures if line.name == origin)
     return Note(text=parsed.text, signatures=lines[:1]).print()
+
+
+def _check_consistency(
+    old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]
+) -> None:
+    try:
+        check_consistency(
+            old_size=old_size,
+            old_root=old_root,
+            new_size=new_size,
+            new_root=new_root,
+            path=path,
+        )
+    except VerifyError as error:
+        raise TreeDisagrees(f"{TreeDisagrees.__doc__} {error}") from error
 
 
 def _text(digest: bytes) -> str:

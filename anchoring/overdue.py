@@ -9,11 +9,11 @@ an outcome that arrives later becomes OUTCOME_LATE.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ledger.errors import Refused
-from ledger.request import ledger_made
 from psycopg import sql
 
 from anchoring.shelf import Book
+from ledger.errors import Refused
+from ledger.request import ledger_made
 
 #: When an attempt names no deadline of its own, in seconds.
 DEADLINE_S: Final = 900
@@ -34,6 +34,7 @@ class Sweep:
     def __init__(self, book: Book, *, deadline_s: int = DEADLINE_S) -> None:
         self.book, self._deadline_s = book, deadline_s
         self._from: int | None = None
+        self._deadlines: dict[int, int] = {}  # Of the attempts that were open at the last look.
 
     def run(self, now_ms: int | None = None) -> int:
         """Close what is overdue, now or at a given time, and return how many attempts that were."""
@@ -61,16 +62,20 @@ class Sweep:
 
     def _open(self) -> Iterator[tuple[str, int]]:
         """Yield (attempt id, due in ms) of every attempt without an outcome."""
-        reader = self.book.reader
         begin = self._from if self._from is not None else self._low_water()
+        size = self.book.reader.head().size  # Before the look: what comes later is seen next time.
         query = sql.SQL(_OPEN).format(book=sql.Identifier(self.book.row.schema))
         with self.book.database.duty(self.book.row.schema, "read") as connection:
-            size = reader.head().size
             rows = connection.execute(query, (begin,)).fetchall()
-        self._from = rows[0][0] if rows else max(begin, size - 1, 0)
+        self._from = rows[0][0] if rows else max(begin, size)
+        known = self._deadlines
+        self._deadlines = {}
         for position, stream, recorded_at in rows:
-            body: dict[str, Any] = reader.at(position).entry.value["body"]
-            deadline_s = body.get("deadline_s", self._deadline_s)
+            deadline_s = known.get(position)
+            if deadline_s is None:
+                body: dict[str, Any] = self.book.reader.at(position).entry.value["body"]
+                deadline_s = body.get("deadline_s", self._deadline_s)
+            self._deadlines[position] = deadline_s
             yield stream.removeprefix("Generation/"), recorded_at + deadline_s * 1000
 
     def _low_water(self) -> int:
@@ -81,4 +86,4 @@ class Sweep:
         body = report.entry.value["body"]
         if body["open_count"] > len(body["open"]):
             return 0
-        return min([attempt["index"] for attempt in body["open"]] + [body["to_size"]])
+        return int(min([attempt["index"] for attempt in body["open"]] + [body["to_size"]]))

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.errors import Conflict
+from anchoring.shelf import Book
+from ledger.errors import Conflict, IntegrityViolation, Unavailable
 from ledger.reader import Stored
 from ledger.writer import Recorded, Repeated
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.tlog_proof import TlogProof
-
-from anchoring.shelf import Book
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,9 @@ def stored_receipt(book: Book, stored: Stored, disclosures: Mapping[str, str]) -
 def prove(book: Book, position: int, leaf: bytes, at: bytes | None = None) -> Proof:
     """Prove an entry under a signed checkpoint: the note `at`, else the newest that covers it.
 
-    Raises Conflict when no signed checkpoint covers the position yet.
+    The path is checked before it is handed out: it was read from the database. Raises Conflict
+    when `at` does not cover the position, Unavailable when no signed checkpoint does yet, and
+    IntegrityViolation when the stored tree does not lead to the root that was signed.
     """
     if at is None:
         note, checkpoint = book.notary.latest()
@@ -123,11 +126,14 @@ def prove(book: Book, position: int, leaf: bytes, at: bytes | None = None) -> Pr
     else:
         note, checkpoint = at, Checkpoint.parse(Note.parse(at).text)
     if checkpoint.size <= position:
-        raise Conflict("no signed checkpoint covers this entry yet")
-    return Proof(
-        position=position,
-        leaf=leaf,
-        path=book.tree.inclusion(position, checkpoint.size),
-        size=checkpoint.size,
-        checkpoint=note,
-    )
+        if at is not None:
+            raise Conflict("this checkpoint does not cover the entry")
+        raise Unavailable("no signed checkpoint covers this entry yet; ask again")
+    path = book.tree.inclusion(position, checkpoint.size)
+    try:
+        check_inclusion(
+            leaf=leaf, index=position, size=checkpoint.size, path=path, root=checkpoint.root
+        )
+    except VerifyError as error:
+        raise IntegrityViolation("the stored tree does not lead to the signed root") from error
+    return Proof(position=position, leaf=leaf, path=path, size=checkpoint.size, checkpoint=note)

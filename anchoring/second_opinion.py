@@ -6,11 +6,12 @@ implementations agree on is anchored; where they differ, the night stops. Of the
 only perfect subtrees that were agreed on before. This module is pymerkle's only home.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ledger.errors import IntegrityViolation
 from pymerkle import BaseMerkleTree, InmemoryTree
+
+from ledger.errors import IntegrityViolation
 from sealtrail.verify.frontier import Frontier
 
 
@@ -46,6 +47,12 @@ class GrowingTree(BaseMerkleTree):  # type: ignore[misc]
         """Append entries by their bytes."""
         for entry in entries:
             self.append_entry(entry)
+
+    def extending(self, entries: Iterable[bytes]) -> Iterator[bytes]:
+        """Append entries as they pass by on their way to somebody else."""
+        for entry in entries:
+            self.append_entry(entry)
+            yield entry
 
     def extend_hashes(self, leaves: Iterable[bytes]) -> None:
         """Append entries by their leaf hashes: for a rebuild whose bytes are checked elsewhere."""

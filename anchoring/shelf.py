@@ -7,25 +7,25 @@ All Books share one pool of connections; none shares a lock with another.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
-
-from ledger import clock
-from ledger.clock import Clock
-from ledger.database import Database
-from ledger.errors import LedgerError, NotFound
-from ledger.head import Chain
-from ledger.keys import Keys
-from ledger.migrate import BookRow, books
-from ledger.reader import Reader
-from ledger.request import Prepared
-from ledger.writer import Limits, Outcome, Recorded, Repeated, Writer
 
 from anchoring.checkpoint import CheckpointNotary
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.tree import Tree
+from ledger import clock
+from ledger.clock import Clock
+from ledger.database import Database
+from ledger.errors import LedgerError, NotFound, Unavailable
+from ledger.head import Chain, HeadRow
+from ledger.keys import Keys
+from ledger.migrate import BookRow, books
+from ledger.reader import Reader
+from ledger.request import Prepared
+from ledger.writer import Limits, Outcome, Recorded, Repeated, Writer, WriterClosed
 
 _ANSWER_S: Final = 60.0
 _REGISTRY_S: Final = 5.0
@@ -43,6 +43,7 @@ class Book:
     reader: Reader
     notary: CheckpointNotary
     writer: Writer
+    reopened: "Callable[[], Book]"  #: Opens this Book again, should the shelf have put it away.
 
     @property
     def origin(self) -> str:
@@ -50,14 +51,28 @@ class Book:
 
     def record(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
         """Queue requests; each gets its own outcome, in order."""
-        return self.writer.submit(batch)
+        try:
+            return self.writer.submit(batch)
+        except WriterClosed:
+            # The shelf put this Book away while somebody still held it.
+            return self.reopened().writer.submit(batch)
 
     def record_own(self, prepared: Prepared) -> Recorded | Repeated:
         """Record one entry of the ledger's own and wait for it; raises what refused it."""
-        (outcome,) = self.record([prepared]).result(timeout=_ANSWER_S)
+        (outcome,) = self._wait([prepared])
         if isinstance(outcome, LedgerError):
             raise outcome
         return outcome
+
+    def settle(self) -> None:
+        """Sign a head that is not signed yet, and end the epoch if midnight has passed."""
+        self._wait([])
+
+    def _wait(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        try:
+            return self.record(batch).result(timeout=_ANSWER_S)
+        except TimeoutError as error:
+            raise Unavailable("the writer has not answered in a minute") from error
 
 
 class Shelf:
@@ -77,6 +92,8 @@ class Shelf:
         self._limits, self._open_max, self._now_ms = limits, open_max, now_ms
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Book] = OrderedDict()
+        self._opening: dict[str, threading.Lock] = {}
+        self._closed = False
         self._registry: tuple[float, dict[str, BookRow]] = (0.0, {})
 
     def rows(self) -> dict[str, BookRow]:
@@ -88,8 +105,9 @@ class Shelf:
         return self._registry[1]
 
     def opened(self, name: str) -> Book | None:
-        """Return the Book if it is open already; never waits."""
-        return self._open.get(name)
+        """Return the Book if it is open already; never waits for anything outside."""
+        with self._lock:
+            return None if self._closed else self._known(name)
 
     def open_books(self) -> list[Book]:
         """Return the Books that are open now."""
@@ -99,18 +117,26 @@ class Shelf:
     def book(self, name: str) -> Book:
         """Return the Book of that name, opened and checked; raises NotFound."""
         with self._lock:
-            found = self._open.get(name)
+            found = self._known(name)
+        if found is not None:
+            return found
+        row = self.rows().get(name)
+        if row is None:
+            raise NotFound("there is no Book of that name")
+        with self._lock:
+            turn = self._opening.setdefault(name, threading.Lock())
+        with turn:  # One opening of one Book at a time; others do not wait for it.
+            with self._lock:
+                found = self._known(name)
             if found is not None:
-                self._open.move_to_end(name)
                 return found
-            row = self.rows().get(name)
-            if row is None:
-                raise NotFound("there is no Book of that name")
             book = self._open_book(row)
-            self._open[name] = book
-            closing = self._evict()
+            with self._lock:
+                closing = [book] if self._closed else self._put(book)
         for old in closing:
             old.writer.close()
+        if self._closed:
+            raise WriterClosed
         return book
 
     def access_book(self, tenant: str) -> Book:
@@ -120,6 +146,7 @@ class Shelf:
     def close(self) -> None:
         """Finish what waits in every Book and close it."""
         with self._lock:
+            self._closed = True
             closing = list(self._open.values())
             self._open.clear()
         for book in closing:
@@ -128,12 +155,10 @@ class Shelf:
     def _open_book(self, row: BookRow) -> Book:
         tree = Tree(self.database, row.schema)
         chain = Chain(self.keys, row.origin)
-        notary = CheckpointNotary(
-            origin=row.origin, keys=self.keys, store=self.store, tree=tree
-        )
+        notary = CheckpointNotary(origin=row.origin, keys=self.keys, store=self.store, tree=tree)
         reader = Reader(self.database, row.schema)
-        head = reader.head()
-        chain.check(head)
+        with self.database.duty(row.schema, "read") as connection:
+            head = HeadRow(row.schema).checked(connection, chain)
         notary.check(head)
         writer = Writer(
             self.database,
@@ -154,11 +179,25 @@ class Shelf:
             reader=reader,
             notary=notary,
             writer=writer,
+            reopened=partial(self.book, row.name),
         )
 
-    def _evict(self) -> list[Book]:
-        closing = []
-        while len(self._open) > self._open_max:
-            _, old = self._open.popitem(last=False)
-            closing.append(old)
+    def _known(self, name: str) -> Book | None:
+        if self._closed:
+            raise WriterClosed
+        found = self._open.get(name)
+        if found is not None:
+            self._open.move_to_end(name)
+        return found
+
+    def _put(self, book: Book) -> list[Book]:
+        """Keep a Book, and return those to be closed: the ones unused longest.
+
+        A Book whose writer has stopped stays: opened again it would not know why it stopped.
+        """
+        self._open[book.row.name] = book
+        idle = [old for old in self._open.values() if old is not book and not old.writer.stopped]
+        closing = idle[: max(0, len(self._open) - self._open_max)]
+        for old in closing:
+            del self._open[old.row.name]
         return closing

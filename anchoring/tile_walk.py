@@ -4,9 +4,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from psycopg import sql
+
 from ledger.database import Connection
 from ledger.tiles import WIDTH, Edge, Tile
-from psycopg import sql
 
 HASH: Final = 32
 Damage = tuple[int | None, str, str]
@@ -19,9 +20,9 @@ class TileWalk:
         self._edge = Edge.empty()
         self._seen = 0
         self._count = sql.SQL("SELECT count(*) FROM {}.tile").format(sql.Identifier(schema))
-        self._extra = sql.SQL(
-            'SELECT level, "index" FROM {}.tile ORDER BY level, "index"'
-        ).format(sql.Identifier(schema))
+        self._extra = sql.SQL('SELECT level, "index" FROM {}.tile ORDER BY level, "index"').format(
+            sql.Identifier(schema)
+        )
         self._select = sql.SQL(
             'SELECT root, hashes FROM {}.tile WHERE level = %s AND "index" = %s'
         ).format(sql.Identifier(schema))

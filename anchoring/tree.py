@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tree of a Book as stored: any node, path or consistency proof in O(log n) reads of tiles.
 
-    node (height, index) covers positions [index·2^height, (index+1)·2^height)
+    node (height, number) covers positions [number·2^height, (number+1)·2^height)
     it is the root over 2^(height mod 8) elements of a tile of level height div 8
 
 A full tile is one row. The elements of a tile that is not full yet are leaf hashes on level 0 and
@@ -13,10 +13,11 @@ Source: RFC 9162 §2.1; C2SP tlog-tiles.
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from psycopg import sql
+
 from ledger.database import Connection, Database
 from ledger.errors import IntegrityViolation, NotFound
 from ledger.tiles import WIDTH
-from psycopg import sql
 from sealtrail.verify.merkle import EMPTY_ROOT, node_hash, tree_root
 
 HASH: Final = 32
@@ -26,17 +27,17 @@ class Node(NamedTuple):
     """A complete node of the tree."""
 
     height: int
-    index: int
+    number: int  #: From the left, on its height.
 
     @property
     def tile(self) -> tuple[int, int]:
         """The tile that holds the elements under this node: (level, index)."""
-        return self.height // 8, (self.index << self.height % 8) // WIDTH
+        return self.height // 8, (self.number << self.height % 8) // WIDTH
 
     @property
     def elements(self) -> slice:
         """Which of the tile's elements are under this node."""
-        first = (self.index << self.height % 8) % WIDTH
+        first = (self.number << self.height % 8) % WIDTH
         return slice(first, first + (1 << self.height % 8))
 
 
@@ -78,7 +79,8 @@ class Tree:
         book = sql.Identifier(schema)
         self._full = sql.SQL(
             'SELECT t.level, t."index", t.hashes FROM {}.tile t'
-            ' JOIN unnest(%b::smallint[], %b::bigint[]) AS u (l, i) ON t.level = l AND t."index" = i'
+            " JOIN unnest(%b::smallint[], %b::bigint[]) AS u (l, i)"
+            ' ON t.level = u.l AND t."index" = u.i'
         ).format(book)
         self._leaves = sql.SQL(
             "SELECT leaf FROM {}.entry WHERE position >= %b AND position < %b ORDER BY position"
@@ -87,6 +89,15 @@ class Tree:
             'SELECT root FROM {}.tile WHERE level = %b AND "index" >= %b AND "index" < %b'
             ' ORDER BY "index"'
         ).format(book)
+
+    def size(self) -> int:
+        """Return the log's size as its head row has it now, unproved."""
+        query = sql.SQL("SELECT size FROM {}.head WHERE id = 1").format(
+            sql.Identifier(self._schema)
+        )
+        with self._database.duty(self._schema, "read") as connection:
+            row = connection.execute(query).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Return the inclusion path of `index` in the tree of `size`; needs 0 <= index < size."""

@@ -12,11 +12,13 @@ column `name`.
 import base64
 import hashlib
 import threading
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal, cast
 
 from ledger import clock
 from ledger.database import Connection, Database
-from ledger.errors import Refused, Unauthenticated
+from ledger.errors import NotFound, Refused, Unauthenticated
 from ledger.request import Identity
 
 Role = Literal["pipeline", "auditor"]
@@ -26,6 +28,19 @@ _TOKEN_MAX: Final = 128
 
 #: How long a revoked token may still work in a process that has seen it, in seconds.
 CACHE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A credential as the registry keeps it: never the token."""
+
+    credential: str
+    tenant: str
+    role: Role
+    kind: Kind
+    name: str | None = field(repr=False)
+    created_at: datetime
+    revoked_at: datetime | None
 
 
 def issue(connection: Connection, *, tenant: str, role: Role, kind: Kind, name: str) -> str:
@@ -42,12 +57,48 @@ def issue(connection: Connection, *, tenant: str, role: Role, kind: Kind, name: 
 
 
 def revoke(connection: Connection, credential: str) -> None:
-    """Revoke a credential as the registry's owner; entries that name it stay readable."""
-    connection.execute(
-        "UPDATE sealtrail.credential SET revoked_at = now()"
-        " WHERE credential_id = %s AND revoked_at IS NULL",
+    """Revoke a credential as the registry's owner; entries that name it stay readable.
+
+    Safe to repeat; raises NotFound for one that never was.
+    """
+    found = connection.execute(
+        "UPDATE sealtrail.credential SET revoked_at = coalesce(revoked_at, now())"
+        " WHERE credential_id = %s RETURNING 1",
         (credential,),
+    ).fetchone()
+    if found is None:
+        raise NotFound("there is no such credential")
+
+
+def credential_of(connection: Connection, token: str) -> str:
+    """Return the id of a token's credential; raises NotFound."""
+    found = connection.execute(
+        "SELECT credential_id FROM sealtrail.credential WHERE token_sha256 = %s", (_digest(token),)
+    ).fetchone()
+    if found is None:
+        raise NotFound("there is no such credential")
+    return str(found[0])
+
+
+def credentials(connection: Connection, tenant: str) -> list[Credential]:
+    """Return a tenant's credentials, oldest first, revoked ones included."""
+    rows = connection.execute(
+        "SELECT credential_id, tenant, role, kind, name, created_at, revoked_at"
+        " FROM sealtrail.credential WHERE tenant = %s ORDER BY created_at, credential_id",
+        (tenant,),
     )
+    return [
+        Credential(
+            credential=credential,
+            tenant=of_tenant,
+            role=role,
+            kind=kind,
+            name=name,
+            created_at=created,
+            revoked_at=revoked,
+        )
+        for credential, of_tenant, role, kind, name, created, revoked in rows
+    ]
 
 
 class Credentials:

@@ -12,11 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sealtrail.verify import canonical
-from sealtrail.verify.entry import ENTRY_MAX
-from sealtrail.verify.frontier import grow
-from sealtrail.verify.merkle import leaf_hash
-
 from ledger import catalog, clock, lifecycle
 from ledger.errors import EventConflict, LedgerError, SourceConflict, TooLarge
 from ledger.head import Chain, Head, Link
@@ -24,6 +19,10 @@ from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
 from ledger.request import Prepared, ledger_made
 from ledger.store import Entry, Row, Swap
 from ledger.tiles import Edge
+from sealtrail.verify import canonical
+from sealtrail.verify.entry import ENTRY_MAX
+from sealtrail.verify.frontier import grow
+from sealtrail.verify.merkle import leaf_hash
 
 #: An epoch that is not ended by midnight ends after this many entries.
 EPOCH_ENTRIES: Final = 65_536
@@ -62,10 +61,14 @@ class Builder:
         self._epoch_start, self._epoch_entries = epoch_start, epoch_entries
         self._rows: list[Row] = []
 
-    def must_seal(self) -> bool:
-        """Say if the next entry begins a new UTC day, or the epoch is full."""
+    def must_seal(self, count: int) -> bool:
+        """Say if `count` entries begin a new UTC day, or are more than the epoch has room for.
+
+        The entry that seals an epoch is its last one, so room is kept for it.
+        """
         new_day = clock.day_of(self._recorded_ms) != clock.day_of(self._head.last_time)
-        return new_day or self._position - self._epoch_start >= self._epoch_entries
+        held = self._position - self._epoch_start
+        return new_day or (held > 0 and held + count >= self._epoch_entries)
 
     def seal_epoch(self) -> None:
         """Make EPOCH_SEALED the next row, under the old key, and go on under the new one.
@@ -178,7 +181,7 @@ class Builder:
             position=link.position, request_digest=prepared.digest
         )
         if prepared.source is not None:
-            self._knowledge.sources[prepared.source] = prepared.event_id
+            self._knowledge.sources.add(prepared.source)
         return row
 
     def _entry(

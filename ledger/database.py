@@ -10,20 +10,20 @@ the same cluster as before. A ledger that promises durability asks its disk firs
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger import clock
-from ledger.errors import ClockUnsure, HistoryRewritten, Unavailable
+from ledger.errors import ClockUnsure, HistoryRewritten, LedgerError, Unavailable
 
 Row = tuple[Any, ...]
 Connection = psycopg.Connection[Row]
 Duty = Literal["append", "read", "retain"]
 
-#: psycopg's pool logs every failed attempt with its connection string's host; we answer 503 instead.
+#: psycopg's pool logs each failed attempt with its connection string's host; we answer 503 instead.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 _SERVER: Final = """
@@ -34,8 +34,8 @@ SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page
 """
 
 
-#: A writer looks rows up by key and nothing else. Its prepared statements are planned before a young
-#: table has statistics, and a plan that reads whole tables would stay for the session's life.
+#: A writer looks rows up by key and nothing else. Its statements are planned before a young table
+#: has statistics, and a plan that reads whole tables would stay for the session's life.
 _BY_KEY: Final = """
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
 """
@@ -59,6 +59,7 @@ class Database:
         self.url = url
         self.skew_ms = skew_ms
         self._identity: tuple[int, int] | None = None
+        self._complaint: LedgerError | None = None  # Of the last connection that was not taken.
         self._pool = ConnectionPool(
             url,
             connection_class=Connection,
@@ -66,7 +67,7 @@ class Database:
             min_size=0,
             max_size=pool_max,
             timeout=timeout_s,
-            configure=self.check_server,
+            configure=self._configure,
             check=ConnectionPool.check_connection,
             open=True,
         )
@@ -74,7 +75,7 @@ class Database:
     def close(self) -> None:
         self._pool.close()
 
-    def __enter__(self) -> "Database":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,7 +87,10 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 yield connection
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except PoolTimeout as error:
+            # The pool tries again and again, and keeps to itself why.
+            raise self._complaint or unavailable(error) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable(error) from error
 
     @contextmanager
@@ -97,8 +101,7 @@ class Database:
             try:
                 yield connection
             finally:
-                if not connection.closed:
-                    connection.execute("RESET ROLE")
+                _give_back_role(connection)
 
     def dedicated(self, schema: str, duty: Duty) -> Connection:
         """Open a connection outside the pool, with a Book's role for good; the caller closes it."""
@@ -150,6 +153,15 @@ class Database:
         self.check_clock(server_ms)
         self._check_identity(int(system), int(timeline))
 
+    def _configure(self, connection: Connection) -> None:
+        """Check a new connection of the pool, and remember why it was not taken."""
+        try:
+            self.check_server(connection)
+        except LedgerError as error:
+            self._complaint = error
+            raise
+        self._complaint = None
+
     def check_clock(self, server_ms: int) -> None:
         """Return if this host and the database agree on the time; else raise ClockUnsure."""
         if abs(clock.now_ms() - server_ms) > self.skew_ms:
@@ -171,6 +183,15 @@ def connect(url: str) -> Iterator[Connection]:
         raise unavailable(error) from error
     with connection:
         yield connection
+
+
+def _give_back_role(connection: Connection) -> None:
+    """Leave no Book's role on a connection that the next borrower may use for another Book."""
+    try:
+        if not connection.closed:
+            connection.execute("RESET ROLE")
+    except psycopg.Error:
+        connection.close()  # The pool throws it away.
 
 
 def set_role(schema: str, duty: Duty) -> sql.Composed:

@@ -13,17 +13,23 @@ yesterday. A process that slept through some epochs takes the same steps from th
 """
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from psycopg import sql
-from sealtrail.verify import chain
-from sealtrail.verify.frontier import Frontier
 
 from ledger import clock
 from ledger.database import Connection
 from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
-from ledger.keys import Keys, chain_key
+from ledger.keys import KeyDestroyed, KeyMissing, Keys, chain_key
+from sealtrail.verify import chain
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.frontier import Frontier
+
+#: A process that slept catches up by so many epochs at most, eleven years of nights. A head row
+#: further ahead was not written by us, and each step would leave a key file behind.
+STEPS_MAX: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +58,11 @@ class Chain:
         self.origin = origin
         self._keys = keys
         self._evolve = chain.evolve_message(origin)
+        self._used: set[int] = set()  # Epochs whose keys this process may hold in memory.
+        self._forgotten = 0  # All epochs before this one are forgotten here.
 
     def mac(self, epoch: int, message: bytes) -> bytes:
+        self._used.add(epoch)
         return self._keys.mac(chain_key(self.origin, epoch), message)
 
     def link(self, epoch: int, previous_mac: bytes, position: int, leaf: bytes) -> bytes:
@@ -68,29 +77,20 @@ class Chain:
         return Head(epoch=epoch, frontier=frontier, mac=mac, last_time=last_time, tag=tag)
 
     def check(self, head: Head) -> None:
-        """Return if we (any process of this ledger) wrote this head; else raise HeadForged."""
-        self.reach(head.epoch)
-        tag = self._tag(head.epoch, head.frontier, head.mac, head.last_time)
+        """Return if we (any process of this ledger) wrote this head; else raise HeadForged.
+
+        Raises HistoryRewritten when the key of the head's epoch was destroyed. Another process may
+        have done that since the head was read: see HeadRow.checked.
+        """
+        try:
+            self._reach(head.epoch)
+            tag = self._tag(head.epoch, head.frontier, head.mac, head.last_time)
+        except KeyDestroyed as error:
+            raise _too_old(head.epoch) from error
+        except ValueError as error:  # A MAC of another length, a time before 1970.
+            raise HeadForged from error
         if not hmac.compare_digest(tag, head.tag):
             raise HeadForged
-
-    def reach(self, epoch: int) -> None:
-        """Make sure that the key of `epoch` is there, by evolving from an older one.
-
-        Raises HistoryRewritten when only younger keys are left: the head went back in time.
-        """
-        if self._keys.has(chain_key(self.origin, epoch)):
-            return
-        held = self.epochs()
-        older = [e for e in held if e < epoch]
-        if not older:
-            raise HistoryRewritten(
-                f"the head is in epoch {epoch}, whose chain key was destroyed when the log moved on"
-                if held
-                else f"there is no chain key for {self.origin} in this keystore"
-            )
-        for step in range(max(older), epoch):
-            self.evolve(step)
 
     def evolve(self, epoch: int) -> None:
         """Make the key of `epoch + 1` durable beside that of `epoch`; both stay."""
@@ -99,16 +99,41 @@ class Chain:
         )
 
     def forget_before(self, epoch: int) -> None:
-        """Destroy the keys of all epochs before `epoch`: only after a reread head has shown it."""
-        for old in self.epochs():
+        """Destroy the keys of all epochs before `epoch`: only after a reread head has shown it.
+
+        Oldest first: whoever holds an older key can make the younger ones. Cheap when there is
+        nothing to do.
+        """
+        if epoch <= self._forgotten:
+            return
+        for old in sorted({*self.epochs(), *self._used}):
             if old < epoch:
-                self._keys.destroy(chain_key(self.origin, old))
+                # Also what another process destroyed already: this one may have it in memory.
+                with suppress(KeyDestroyed, KeyMissing):
+                    self._keys.destroy(chain_key(self.origin, old))
+                self._used.discard(old)
+        self._forgotten = epoch
 
     def epochs(self) -> list[int]:
         """The epochs whose keys are held, in no order."""
         prefix = chain_key(self.origin, 0)[:-1]
-        names = (name.removeprefix(prefix) for name in self._keys.names() if name.startswith(prefix))
-        return [int(rest) for rest in names if rest.isascii() and rest.isdigit()]
+        found = [name[len(prefix) :] for name in self._keys.names() if name.startswith(prefix)]
+        return [int(rest) for rest in found if rest.isascii() and rest.isdigit()]
+
+    def _reach(self, epoch: int) -> None:
+        """Make sure that the key of `epoch` is there, by evolving from an older one."""
+        if self._keys.has(chain_key(self.origin, epoch)):
+            return
+        held = self.epochs()
+        if not held:
+            raise KeyMissing(f"there is no chain key of {self.origin} in this keystore")
+        newest = max((e for e in held if e < epoch), default=None)
+        if newest is None:
+            raise _too_old(epoch)
+        if epoch - newest > STEPS_MAX:
+            raise HeadForged(f"the head row is {epoch - newest} epochs ahead of our chain keys")
+        for step in range(newest, epoch):
+            self.evolve(step)
 
     def _tag(self, epoch: int, frontier: Frontier, mac: bytes, last_time: int) -> bytes:
         message = chain.head_message(
@@ -120,6 +145,12 @@ class Chain:
             last_time_ms=last_time,
         )
         return self.mac(epoch, message)
+
+
+def _too_old(epoch: int) -> HistoryRewritten:
+    return HistoryRewritten(
+        f"the head is in epoch {epoch}, whose chain key was destroyed when the log moved on"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +171,30 @@ class HeadRow:
         epoch, size, frontier, mac, last_time, tag = row
         try:
             unpacked = Frontier.unpack(size, bytes(frontier))
-        except Exception as error:
+        except VerifyError as error:
             raise HeadForged("the head row's frontier does not fit its size") from error
         return Head(
             epoch=epoch, frontier=unpacked, mac=bytes(mac), last_time=last_time, tag=bytes(tag)
         )
+
+    def checked(self, connection: Connection, chain_of_book: Chain) -> Head:
+        """Return the head, read and proved to be ours.
+
+        Between our two looks another process may end the epoch and destroy its key. It does so only
+        when the database shows the next epoch, so a key that is gone condemns only a head that
+        stays where it is.
+        """
+        head = self.read(connection)
+        while True:
+            try:
+                chain_of_book.check(head)
+            except HistoryRewritten:
+                again = self.read(connection)
+                if again.epoch <= head.epoch:
+                    raise
+                head = again
+            else:
+                return head
 
     def lay(self, connection: Connection, chain_of_book: Chain) -> Head | None:
         """Lay the first head row, as the owner; None if there is one already."""

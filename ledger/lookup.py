@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a batch must know before it is written: which ids are taken, and the state of each stream.
 
-One statement asks for everything. States that this writer has seen are kept in a bounded cache; it
-is exact as long as nobody else has moved the head, and is thrown away as soon as somebody has.
+One statement asks for everything, the head included. States that this writer has seen are kept in a
+bounded cache; it is exact as long as nobody else has moved the head, and is thrown away as soon as
+somebody has.
 """
 
 from collections import OrderedDict
@@ -14,32 +15,36 @@ from psycopg import sql
 
 from ledger import catalog, lifecycle
 from ledger.database import Connection
+from ledger.errors import EntryDamaged
+from ledger.head import Head
 from ledger.lifecycle import Aggregate
 from ledger.request import Prepared
-from ledger.store import Entry, EntryMapper
+from ledger.store import Entry, EntryMapper, HeadMoved
+from sealtrail.verify.merkle import leaf_hash
 
 #: The one stream of a Book for entries that belong to no aggregate of a client.
 LOG_ID: Final = "log"
 LOG_STREAM: Final = f"Log/{LOG_ID}"
 
 _LOOKUP: Final = """
-SELECT 'id', e.position, e.event_id::text, e.stream, e.version, e.topic, e.recorded_at,
-       e.request_digest, e.source_id, e.source_n, NULL::bytea
+SELECT 'head', h.size, NULL::text, NULL::bigint, NULL::text, h.tag, NULL::bytea
+  FROM {book}.head h WHERE h.id = 1
+UNION ALL
+SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, NULL
   FROM {book}.entry e WHERE e.event_id = ANY(%b::text[]::uuid[])
 UNION ALL
-SELECT 'source', e.position, e.event_id::text, e.stream, e.version, e.topic, e.recorded_at,
-       e.request_digest, e.source_id, e.source_n, NULL
+SELECT 'source', e.position, e.source_id, e.source_n, NULL, NULL, NULL
   FROM unnest(%b::text[], %b::text[]::bigint[]) AS s (id, n)
   JOIN {book}.entry e ON e.source_id = s.id AND e.source_n = s.n
 UNION ALL
-SELECT 'stream', e.position, e.event_id::text, e.stream, e.version, e.topic, e.recorded_at,
-       e.request_digest, e.source_id, e.source_n, b.bytes
-  FROM {book}.entry e JOIN {book}.entry_body b USING (position) WHERE e.stream = ANY(%b::text[])
+SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes
+  FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
+ WHERE e.stream = ANY(%b::text[])
 UNION ALL
-SELECT 'birth', a.position, NULL, a.asset_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'birth', a.position, a.asset_id, NULL, NULL, NULL, NULL
   FROM {book}.asset_birth a WHERE a.asset_id = ANY(%b::text[])
 UNION ALL
-(SELECT 'log', e.position, NULL, e.stream, e.version, NULL, NULL, NULL, NULL, NULL, NULL
+(SELECT 'log', e.position, e.stream, e.version, NULL, NULL, NULL
   FROM {book}.entry e WHERE e.stream = 'Log/log' AND %b ORDER BY e.version DESC LIMIT 1)
 """
 
@@ -57,7 +62,7 @@ class Knowledge:
     """What is known of the ids and streams of one batch; grows as the batch is built."""
 
     events: dict[str, Known] = field(default_factory=dict)
-    sources: dict[tuple[str, int], str] = field(default_factory=dict)  #: → event_id
+    sources: set[tuple[str, int]] = field(default_factory=set)
     states: dict[str, Aggregate] = field(default_factory=dict)
     log_version: int = 0
 
@@ -96,9 +101,14 @@ class Lookup:
         self._mapper = EntryMapper()
 
     def load(
-        self, connection: Connection, batch: Sequence[Prepared], states: States
+        self, connection: Connection, batch: Sequence[Prepared], states: States, head: Head
     ) -> Knowledge:
-        """Return all that `batch` needs: one statement, whatever the batch."""
+        """Return all that `batch` needs: one statement, and so one snapshot, whatever the batch.
+
+        Raises HeadMoved when that snapshot shows another head. Without this look a batch that
+        writes nothing would be answered from old states: an export refused for want of an asset
+        that another process has just recorded, or a repeat found that no checkpoint covers yet.
+        """
         knowledge = Knowledge(log_version=states.log_version or 0)
         missing: set[str] = set()
         for stream in _streams(batch):
@@ -120,9 +130,13 @@ class Lookup:
             ),
             prepare=True,
         ).fetchall()
+        if ("head", head.size, head.tag) not in ((row[0], row[1], row[5]) for row in rows):
+            raise HeadMoved
         entries: dict[str, list[Entry]] = {}
         born: set[str] = set()
         for row in rows:
+            if row[0] != "head" and row[1] >= head.size:
+                raise EntryDamaged("an index row lies beyond the end of the log")
             self._take(row, knowledge, entries, born)
         for stream in missing:
             knowledge.states[stream] = _fold(stream, entries.get(stream, []), stream in born)
@@ -135,18 +149,19 @@ class Lookup:
         entries: dict[str, list[Entry]],
         born: set[str],
     ) -> None:
-        what, position, event_id, stream, version, topic, _, digest, source_id, source_n, data = row
+        what, position, name, number, topic, digest, data = row
         if what == "id":
-            knowledge.events[event_id] = Known(position=position, request_digest=bytes(digest))
+            knowledge.events[name] = Known(position=position, request_digest=digest)
         elif what == "source":
-            knowledge.sources[source_id, source_n] = event_id
+            knowledge.sources.add((name, number))
         elif what == "stream":
-            entry = self._mapper.of_row(stream, version, topic, bytes(data))
-            entries.setdefault(stream, []).append(entry)
+            if data is None or leaf_hash(data) != digest:
+                raise EntryDamaged(f"the entry at position {position} is not the one recorded")
+            entries.setdefault(name, []).append(self._mapper.of_row(name, number, topic, data))
         elif what == "birth":
-            born.add(f"Asset/{stream}")
-        else:
-            knowledge.log_version = version
+            born.add(f"Asset/{name}")
+        elif what == "log":
+            knowledge.log_version = number
 
 
 def _streams(batch: Iterable[Prepared]) -> Iterable[str]:
@@ -164,5 +179,7 @@ def _fold(stream: str, entries: list[Entry], born: bool) -> Aggregate:
     if born and (not entries or entries[0].value["type"] != "INGEST"):
         state = lifecycle.Asset.born(id_)
     for entry in entries:
+        if entry.originator_version != state.version + 1:
+            raise EntryDamaged("an entry of a stream is gone")
         state = state.after(entry.value["type"], entry.value["body"])
     return state

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import sql
-from sealtrail.verify.merkle import leaf_hash
 
 from ledger.database import Connection, Database
 from ledger.errors import EntryDamaged, NotFound
 from ledger.head import Head, HeadRow
 from ledger.store import Entry, read_entry
+from sealtrail.verify.merkle import leaf_hash
 
 _ROW: Final = """
 SELECT e.position, e.leaf, e.mac, e.event_id::text, e.stream, e.version, e.topic, e.recorded_at,

@@ -24,19 +24,19 @@ from eventsourcing.persistence import (
     Subscription,
 )
 from psycopg import sql
-from sealtrail.verify import canonical
-from sealtrail.verify.errors import VerifyError
 
 from ledger import clock
 from ledger.database import Connection, Database
 from ledger.errors import EntryDamaged, LedgerError
 from ledger.head import Head, Link
 from ledger.tiles import Tile
+from sealtrail.verify.entry import check_entry
+from sealtrail.verify.errors import VerifyError
 
 JSON = dict[str, Any]
 
 
-class HeadMoved(LedgerError):
+class HeadMoved(LedgerError):  # noqa: N818 - what happened, in the words of this house
     """Another writer appended first. Nothing was inserted; read the head again."""
 
 
@@ -70,11 +70,15 @@ class Entry:
 
     @property
     def recorded_ms(self) -> int:
-        return clock.parse_time(self.value["time"]["recorded"])
+        """When it was recorded; raises EntryDamaged for a time that no clock of ours can show."""
+        try:
+            return clock.parse_time(self.value["time"]["recorded"])
+        except ValueError as error:
+            raise EntryDamaged("an entry's recorded time is none that this ledger gives") from error
 
 
 class EntryMapper(Mapper[str]):
-    """Translates nothing: state is the entry's bytes, and columns must agree with them on reading."""
+    """Translates nothing: state is the entry's bytes, and columns must agree with them."""
 
     def __init__(self) -> None:
         super().__init__(JSONTranscoder())  # Never used: both directions are overridden.
@@ -84,25 +88,27 @@ class EntryMapper(Mapper[str]):
         return StoredEvent(entry.stream, entry.originator_version, entry.topic, entry.data)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        entry = read_entry(stored_event.state)
-        columns = (stored_event.originator_id, stored_event.originator_version, stored_event.topic)
-        if columns != (entry.stream, entry.originator_version, entry.topic):
+        return self.of_row(
+            cast("str", stored_event.originator_id),
+            stored_event.originator_version,
+            stored_event.topic,
+            stored_event.state,
+        )
+
+    def of_row(self, stream: str, version: int, topic: str, state: bytes) -> Entry:
+        """Decode a stored event; raises EntryDamaged unless its columns say what its bytes say."""
+        entry = read_entry(state)
+        if (stream, version, topic) != (entry.stream, entry.originator_version, entry.topic):
             raise EntryDamaged("a stored entry and its index columns name different events")
         return entry
 
-    def of_row(self, stream: str, version: int, topic: str, data: bytes) -> Entry:
-        """Return the entry of one row, checked like every other."""
-        return cast("Entry", self.to_domain_event(StoredEvent(stream, version, topic, data)))
-
 
 def read_entry(data: bytes) -> Entry:
-    """Decode stored bytes. Raises EntryDamaged when they are not a canonical entry."""
+    """Decode stored bytes. Raises EntryDamaged when they are not an entry in canonical form."""
     try:
-        value = canonical.decode(data)
+        value = check_entry(data)
     except VerifyError as error:
-        raise EntryDamaged("the stored bytes of an entry are not canonical") from error
-    if not isinstance(value, dict):
-        raise EntryDamaged("the stored bytes of an entry are not an object")
+        raise EntryDamaged("the stored bytes are not an entry in canonical form") from error
     return Entry(data=data, value=value)
 
 
@@ -176,7 +182,7 @@ class LedgerRecorder(ApplicationRecorder):
         connection = cast("Connection", kwargs["connection"])
         swap = cast("Swap", kwargs["swap"])
         states = [event.state for event in stored_events]
-        assert states == [row.entry.data for row in swap.rows]
+        assert states == [row.entry.data for row in swap.rows]  # noqa: S101 - our own mistake
         moved = connection.execute(self._append, _parameters(swap), prepare=True).fetchone()
         if moved is None or moved[0] != 1:
             raise HeadMoved

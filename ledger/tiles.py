@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import sql
-from sealtrail.verify.frontier import Frontier
-from sealtrail.verify.merkle import tree_root
 
 from ledger.database import Connection
 from ledger.errors import IntegrityViolation
+from sealtrail.verify.frontier import Frontier
+from sealtrail.verify.merkle import tree_root
 
 WIDTH: Final = 256
 

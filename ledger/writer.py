@@ -37,22 +37,23 @@ from ledger.errors import (
     Unavailable,
 )
 from ledger.head import Chain, Head, HeadRow
+from ledger.keys import KeyDestroyed
 from ledger.lookup import Known, Lookup, States
 from ledger.request import Prepared
 from ledger.store import EntryMapper, HeadMoved, LedgerRecorder, Row
 from ledger.tiles import Edge, load_edge
+from ledger.timekeeper import Timekeeper
 
 log = logging.getLogger("sealtrail.writer")
 
 _SWAP_TRIES: Final = 64
-_CLOCK_EVERY_S: Final = 60.0
 _CLOSE: Final = None
 
 
-class ClockJump(Unavailable):
-    """The clock is far ahead of the last entry; an operator has to confirm that it is right."""
+class WriterClosed(Unavailable):
+    """This Book was just closed; send the same request again."""
 
-    problem = "clock-jump"
+    problem = "book-closed"
 
 
 class Notary(Protocol):
@@ -120,8 +121,11 @@ class Writer:
         now_ms: Clock = clock.now_ms,
     ) -> None:
         self._database, self._schema, self._name, self._tenant = database, schema, name, tenant
-        self._chain, self._notary, self._now_ms = chain, notary, now_ms
+        self._chain, self._notary = chain, notary
         self._limits = limits or Limits()
+        self._timekeeper = Timekeeper(
+            database, book=name, jump_ms=self._limits.jump_ms, now_ms=now_ms
+        )
         self._recorder = LedgerRecorder(database, schema)
         self._mapper = EntryMapper()
         self._lookup = Lookup(schema)
@@ -130,8 +134,8 @@ class Writer:
         self._head: Head | None = None  # None: read it before the next batch.
         self._edge = Edge.empty()
         self._epoch_start = 0
+        self._shown = 0  # The newest epoch that the database itself has shown.
         self._connection: Connection | None = None
-        self._clock_checked = 0.0
         self._stopped: IntegrityViolation | None = None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
@@ -157,7 +161,7 @@ class Writer:
         """
         with self._lock:
             if self._closed:
-                raise Unavailable("this Book was just closed; send the same request again")
+                raise WriterClosed
             if self._waiting and self._waiting + len(batch) > self._limits.queue_max:
                 raise Overloaded
             self._waiting += len(batch)
@@ -193,8 +197,11 @@ class Writer:
                 break
             if job is None:
                 return jobs, True
-            jobs.append(job)
-            taken += len(job[0])
+            if job[1].set_running_or_notify_cancel():
+                jobs.append(job)
+                taken += len(job[0])
+            else:  # Its caller has gone away; nothing was recorded.
+                self._done(len(job[0]))
         return jobs, False
 
     def _answer(self, jobs: list[_Job]) -> None:
@@ -203,8 +210,8 @@ class Writer:
             outcomes = self._commit(batch)
         except LedgerError as error:
             self._fail(jobs, error)
-        except Exception as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
-            log.error("writer of %s failed: %s", self._name, type(error).__name__, exc_info=error)
+        except Exception as error:
+            log.exception("writer of %s failed: %s", self._name, type(error).__name__)
             self._head = None
             self._fail(jobs, Unavailable("the ledger failed while recording; see its log"))
         else:
@@ -212,8 +219,11 @@ class Writer:
             for prepareds, future in jobs:
                 future.set_result(outcomes[at : at + len(prepareds)])
                 at += len(prepareds)
+        self._done(len(batch))
+
+    def _done(self, count: int) -> None:
         with self._lock:
-            self._waiting -= len(batch)
+            self._waiting -= count
 
     def _fail(self, jobs: list[_Job], error: LedgerError) -> None:
         if isinstance(error, IntegrityViolation) and self._stopped is None:
@@ -228,15 +238,17 @@ class Writer:
             raise self._stopped
         try:
             for _ in range(_SWAP_TRIES):
-                head = self._current_head()
                 try:
-                    return self._write(head, batch)
-                except HeadMoved:
+                    return self._write(self._current_head(), batch)
+                except (HeadMoved, KeyDestroyed):
+                    # Somebody else was first, and may have ended the epoch and destroyed its key.
                     self._head = None
             raise Unavailable("other writers were always first; send the same request again")
         except psycopg.errors.UniqueViolation as error:
             # The lookup saw none of these ids under this very head: index and bytes disagree.
-            raise IntegrityViolation("an index names an entry that the lookup did not see") from error
+            raise IntegrityViolation(
+                "an index names an entry that the lookup did not see"
+            ) from error
         except psycopg.Error as error:
             # Perhaps committed, perhaps not; the head that is read next will tell.
             self._disconnect()
@@ -244,8 +256,8 @@ class Writer:
 
     def _write(self, head: Head, batch: Sequence[Prepared]) -> list[Outcome]:
         connection = self._connect()
-        now_ms = self._time(connection, head)
-        knowledge = self._lookup.load(connection, batch, self._states)
+        now_ms = self._timekeeper.now(connection, head)
+        knowledge = self._lookup.load(connection, batch, self._states, head)
         builder = Builder(
             chain=self._chain,
             head=head,
@@ -256,7 +268,7 @@ class Writer:
             epoch_start=self._epoch_start,
             epoch_entries=self._limits.epoch_entries,
         )
-        if builder.must_seal():
+        if builder.must_seal(len(batch)):
             builder.seal_epoch()
         placed = [builder.add(prepared) for prepared in batch]
         built = builder.finish()
@@ -265,7 +277,9 @@ class Writer:
             self._insert(connection, built)
             self._states.keep(knowledge.states, built.log_version)
             self._epoch_start = builder.epoch_start
-            checkpoint = self._seal(connection, built)
+            checkpoint = self._seal(built)
+            if built.swap.after.epoch != head.epoch:
+                self._end_epochs(connection)
         return [_outcome(place, head, built, checkpoint) for place in placed]
 
     def _insert(self, connection: Connection, built: Built) -> None:
@@ -276,11 +290,8 @@ class Writer:
         self._recorder.insert_events(stored, connection=connection, swap=swap)
         self._head, self._edge = swap.after, built.edge
 
-    def _seal(self, connection: Connection, built: Built) -> bytes:
+    def _seal(self, built: Built) -> bytes:
         swap = built.swap
-        if swap.after.epoch != swap.before.epoch:
-            # Destroy old chain keys only when the database itself shows the new epoch.
-            self._chain.forget_before(min(swap.after.epoch, self._head_row.read(connection).epoch))
         leaves = [row.link.leaf for row in swap.rows]
         return self._notary.seal(
             swap.after,
@@ -288,21 +299,45 @@ class Writer:
             extension=swap.before.frontier.consistency(leaves),
         )
 
+    def _end_epochs(self, connection: Connection) -> None:
+        """Destroy the keys of ended epochs, now that the database itself shows the new one.
+
+        What fails here fails no receipt: the head is read anew for the next batch.
+        """
+        try:
+            self._shown = self._head_row.checked(connection, self._chain).epoch
+        except (LedgerError, psycopg.Error) as error:
+            log.warning("%s: the new epoch's head: %s", self._name, type(error).__name__)
+            self._head = None
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
+        """Destroy the keys of epochs that the database has shown to be over; no cost if done."""
+        try:
+            self._chain.forget_before(self._shown)
+        except LedgerError as error:
+            log.warning("%s: old chain keys are still there: %s", self._name, error.problem)
+
     def _current_head(self) -> Head:
         """Return the head to build on: known, checked, and under a signed checkpoint."""
+        if self._head is not None and self._head.size < self._notary.size:
+            self._head = None  # The store has seen more than we have.
         if self._head is None:
-            connection = self._connect()
-            head = self._head_row.read(connection)
-            self._chain.check(head)
-            self._notary.check(head)
-            self._states.forget()
-            self._edge = load_edge(connection, self._schema, head.frontier)
-            self._epoch_start = self._last_seal(connection) + 1
-            self._head = head
+            self._head = self._read_head(self._connect())
+        self._forget_keys()
         if self._head.size > self._notary.size:
             # Committed but not yet signed: by us when the store failed, or by one who died.
             self._notary.seal(self._head, base=self._head.size, extension=())
         return self._head
+
+    def _read_head(self, connection: Connection) -> Head:
+        head = self._head_row.checked(connection, self._chain)
+        self._notary.check(head)
+        self._shown = head.epoch
+        self._states.forget()
+        self._edge = load_edge(connection, self._schema, head.frontier)
+        self._epoch_start = self._last_seal(connection) + 1
+        return head
 
     def _last_seal(self, connection: Connection) -> int:
         row = connection.execute(
@@ -312,28 +347,10 @@ class Writer:
         ).fetchone()
         return row[0] if row is not None else -1
 
-    def _time(self, connection: Connection, head: Head) -> int:
-        """Return the time to record, if this host's clock can be believed."""
-        if clock.monotonic() - self._clock_checked > _CLOCK_EVERY_S:
-            row = connection.execute(
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-            ).fetchone()
-            self._database.check_clock(row[0] if row is not None else 0)
-            self._clock_checked = clock.monotonic()
-        now_ms = self._now_ms()
-        if head.size and now_ms > head.last_time + self._limits.jump_ms:
-            confirmed = connection.execute(
-                "SELECT 1 FROM sealtrail.clock_confirmation WHERE book = %s AND until_ms >= %s",
-                (self._name, now_ms),
-            ).fetchone()
-            if confirmed is None:
-                raise ClockJump
-        return now_ms
-
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.dedicated(self._schema, "append")
-            self._clock_checked = clock.monotonic()  # Checked on connecting.
+            self._timekeeper.compared()
             self._head = None  # A new connection may lead to another server.
         return self._connection
 
