@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests as clients send them, and the entry that comes of one, written down a second time."""
+
+import copy
+from typing import Any
+
+import pytest
+from event_bodies import AT, ID, LEAST
+
+from ledger.errors import MalformedEvent
+from ledger.request import Identity, Prepared, prepare
+from sealtrail.verify.disclosure import PERSON, commit, digest, encode_base64url
+
+KEY = bytes(range(32))
+PIPELINES = frozenset({"renderer", "Nightly "})
+PIPELINE = Identity(
+    credential="c-1", tenant="dev", role="pipeline", kind="pipeline", name="renderer"
+)
+ZOE = Identity(credential="c-2", tenant="dev", role="pipeline", kind="person", name="zoe")
+
+
+def request(type_: str = "GEN_ATTEMPT", **changes: Any) -> dict[str, Any]:
+    """A request as a pipeline sends it; a change to ... leaves the member out."""
+    whole = {
+        "event_id": ID,
+        "type": type_,
+        "schema": 1,
+        "aggregate_id": "call-1",
+        "on_behalf_of": "emp-7",
+        "body": LEAST[type_],
+        "record_key": encode_base64url(KEY),
+        **changes,
+    }
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+def prepared(one: Any, identity: Identity = PIPELINE) -> Prepared:
+    return prepare(one, identity, received_ms=1, pipelines=PIPELINES)
+
+
+def refused(one: Any, identity: Identity = PIPELINE) -> set[tuple[str, str]]:
+    with pytest.raises(MalformedEvent) as refusal:
+        prepared(one, identity)
+    return {(error.pointer, error.rule) for error in refusal.value.errors}
+
+
+def recorded(one: Prepared, rewritten: Any = None, tenant: str = "dev") -> dict[str, Any]:
+    """The entry that comes of a request: what the ledger adds, written down a second time."""
+    entry = copy.deepcopy(one.part)
+    if rewritten is not None:
+        entry |= {"type": rewritten.type, "schema": rewritten.schema, "body": rewritten.body}
+    entry["tenant"] = tenant
+    entry["aggregate"]["version"] = 2**53 - 1
+    entry["time"] = {**entry.get("time", {}), "recorded": AT, "request_received": AT}
+    entry["actor"]["credential"] = one.credential
+    if one.sd:
+        entry |= {"_sd": list(one.sd), "_sd_alg": "sha-256"}
+    return entry
+
+
+def custody(**fields: Any) -> dict[str, Any]:
+    """What a client sends that keeps its values: digests, and which of them is the person's."""
+    digests, disclosures = commit(KEY, {PERSON: "emp-7", **fields})
+    mine = {"_sd": digests, "person_digest": digest(disclosures[PERSON])}
+    return {"on_behalf_of": ..., "record_key": ..., **mine}
