@@ -1,27 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP application: routes, one handler for errors, health, and the OpenAPI document."""
+"""The HTTP application: routes, handlers for errors, and the OpenAPI document.
 
+POST of events ──► Ingest        everything else ──► Door ──► the framework's routes
+"""
+
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from ledger.errors import FieldError, LedgerError, MalformedEvent, NotFound, Refused
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import content, health, packets, problems, public
-from api.ingest import Asgi, Ingest
+from api.body import Asgi
+from api.door import Door
+from api.ingest import Ingest
 from api.openapi import describe
 from api.state import State
+from ledger.errors import LedgerError
 
+#: Threads that may wait for the database on behalf of the ingest route.
+_THREADS: Final = 32
 
-class MethodRefused(Refused):
-    """This path does not take that method."""
-
-    status = 405
-    problem = "method-not-allowed"
+#: Telemetry of the framework would record values of requests; it is off, all of it.
+_SILENT: Final[Any] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> Asgi:
@@ -29,16 +42,26 @@ def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         on_ready()
         yield
         state.shelf.close()
 
+    return Ingest(state.shelf, state.credentials, Door(routes(state, lifespan)))
+
+
+def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
+    """Return the framework's application; without a state it can only describe itself."""
     app = FastAPI(
         title="Sealtrail",
         version="0.1.0",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+        telemetry=_SILENT,
+        generate_unique_id_function=_operation_id,
     )
     app.state.sealtrail = state
     for prefix in ("/v1", "/v1/books/{book}"):
@@ -46,47 +69,53 @@ def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> 
         app.include_router(content.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
-    app.add_api_route("/checkpoint", public.checkpoint, include_in_schema=False)
-    app.add_api_route("/tile/{path:path}", content.tile, include_in_schema=False)
+    app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
+    app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])
     app.include_router(health.router)
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    return Ingest(state.shelf, state.credentials, app)
+    return app
 
 
-async def _ledger_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, LedgerError):  # Cannot be: registered for LedgerError only.
-        raise error
+def _operation_id(route: APIRoute) -> str:
+    """Name an operation after its function, and its path where there are several."""
+    if route.path.startswith("/v1/books/"):
+        return f"{route.name}_of_book"
+    return f"{route.name}_tlog" if "tlog-tiles" in route.tags else route.name
+
+
+def _answer(error: LedgerError) -> Response:
     status, headers, body = problems.response(error)
     return Response(
         body, status_code=status, headers={name.decode(): value.decode() for name, value in headers}
     )
 
 
-async def _validation_error(request: Request, error: Exception) -> Response:
-    """Translate the framework's complaint: pointer and rule, never the value."""
+async def _ledger_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, LedgerError):  # Cannot be: registered for LedgerError only.
+        raise error
+    return _answer(error)
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    fields = [
-        FieldError(
-            "/" + "/".join(str(part) for part in item["loc"]), item["type"], "breaks this rule"
-        )
-        for item in error.errors()
-    ]
-    return await _ledger_error(request, MalformedEvent(errors=fields))
+    return _answer(problems.of_validation(error))
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 405:
-        return await _ledger_error(request, MethodRefused())
-    return await _ledger_error(request, NotFound("there is nothing at this path"))
+    return _answer(problems.of_framework(error))
 
 
-def openapi_text(app: Any) -> str:
+async def _bug(_: Request, __: Exception) -> Response:
+    return _answer(problems.InternalError())  # It is raised again, and told by api.door.
+
+
+def openapi_text() -> str:
     """Return the OpenAPI document as it is kept in docs/openapi.json."""
-    return json.dumps(describe(app), indent=1, sort_keys=True) + "\n"
-
+    return json.dumps(describe(routes()), indent=1, sort_keys=True) + "\n"

@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What only an auditor may read: entries, their proofs by event id, bundles of entries.
 
-Each answer is preceded by an ACCESS entry in the tenant's access Book.
+Each answer is preceded by an ACCESS entry in the tenant's access Book: also one that finds nothing,
+and one that says that nothing has changed.
 """
 
 import base64
+import json
+from hashlib import sha256
 from typing import Any
+
+from fastapi import APIRouter, Request, Response
 
 from anchoring.receipt import digest_text, prove
 from anchoring.shelf import Book
-from fastapi import APIRouter, Request, Response
-from ledger.errors import FieldError, MalformedEvent, NotFound
-from ledger.reader import Stored
-from ledger.request import UUID7
-
+from api.caching import EACH_TIME, tagged
 from api.looks import note_look
 from api.public import hash_tile
 from api.state import AppState, AuditorLook, Look, State, book_in_public, look, maybe_identity
 from api.tiles import TilePath, bundle
+from ledger.errors import FieldError, MalformedEvent, NotFound
+from ledger.reader import Stored
+from ledger.request import UUID7
 
 router = APIRouter(tags=["content"])
 
 
-@router.get("/events/{event_id}")
-def event(app: AppState, looking: AuditorLook, event_id: str) -> dict[str, Any]:
+@router.get("/events/{event_id}", response_class=Response)
+def event(request: Request, app: AppState, looking: AuditorLook, event_id: str) -> Response:
     """Return one entry: its exact bytes, what they say, and where it lies."""
     stored = _find(app, looking, event_id, "/v1/events/{id}")
-    return {
+    document = {
         "event_id": stored.entry.event_id,
         "origin": looking.book.origin,
         "position": stored.position,
@@ -35,6 +39,13 @@ def event(app: AppState, looking: AuditorLook, event_id: str) -> dict[str, Any]:
         "entry": base64.b64encode(stored.entry.data).decode(),
         "content": stored.entry.value,
     }
+    return tagged(
+        request,
+        json.dumps(document).encode(),
+        tag=stored.leaf.hex(),
+        media_type="application/json",
+        cache=EACH_TIME,
+    )
 
 
 @router.get("/events/{event_id}/proof", response_model=None)
@@ -64,12 +75,12 @@ def tile(request: Request, app: AppState, path: str) -> Response:
     name = request.path_params.get("book")
     if wanted.level is not None:
         book = book_in_public(app, maybe_identity(app, authorization), name)
-        return hash_tile(book, wanted)
+        return hash_tile(request, book, wanted)
     looking = look(app, name, authorization, request.headers.get("sealtrail-purpose"))
-    return _bundle(app, looking, wanted)
+    return _bundle(request, app, looking, wanted)
 
 
-def _bundle(app: State, looking: Look, wanted: TilePath) -> Response:
+def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Response:
     _, newest = looking.book.notary.refresh()
     wanted.check(newest.size)
     begin = wanted.index * 256
@@ -86,7 +97,13 @@ def _bundle(app: State, looking: Look, wanted: TilePath) -> Response:
         exported=True,
     )
     data = bundle([stored.entry.data for stored in found])
-    return Response(data, media_type="application/octet-stream")
+    return tagged(
+        request,
+        data,
+        tag=sha256(data).hexdigest(),
+        media_type="application/octet-stream",
+        cache=EACH_TIME,
+    )
 
 
 def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:

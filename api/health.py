@@ -3,11 +3,12 @@
 
 from typing import Any
 
-from anchoring.shelf import Book
 from fastapi import APIRouter, Response
-from ledger.errors import LedgerError, NotFound
 
+from anchoring.shelf import Book
+from api.caching import BRIEFLY
 from api.state import AppState, State
+from ledger.errors import LedgerError, NotFound, Unavailable
 
 router = APIRouter(tags=["operation"])
 
@@ -21,9 +22,11 @@ def livez() -> dict[str, str]:
 @router.get("/readyz", response_model=None)
 def readyz(app: AppState) -> Response | dict[str, Any]:
     """Say if a POST would be recorded now: database, checkpoint store and every open Book."""
-    problems = _problems(app)
-    if problems:
-        raise NotReady(**problems)
+    found = _problems(app)
+    if found:
+        refusal = NotReady()
+        refusal.facts = {**found}
+        raise refusal
     return {"status": "ready"}
 
 
@@ -62,20 +65,20 @@ def trust(app: AppState) -> Response:
         data = app.trust_file.read_bytes()
     except OSError as error:
         raise NotFound("this ledger has published no trust file") from error
-    return Response(data, media_type="application/json")
+    headers = {"cache-control": BRIEFLY}
+    return Response(data, media_type="application/json", headers=headers)
 
 
-class NotReady(LedgerError):
+class NotReady(Unavailable):
     """A POST would be refused now."""
 
-    status = 503
     problem = "not-ready"
 
 
 def _problems(app: State) -> dict[str, str]:
     """Name what would refuse a POST."""
     try:
-        app.shelf.database.now_ms()
+        app.shelf.database.check_clock(app.shelf.database.now_ms())
     except LedgerError as error:
         return {"database": error.problem}
     found: dict[str, str] = {}

@@ -9,11 +9,15 @@ is durable, in the tree and under a checkpoint that the checkpoint store has acc
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from anchoring.receipt import receipt_of
 from anchoring.shelf import Book, Shelf
+from api import body, problems
+from api.body import Asgi, Receive, Scope, Send
+from api.identity import bearer
+from api.problems import Headers
 from ledger import clock
 from ledger.access import Credentials
 from ledger.errors import (
@@ -22,31 +26,30 @@ from ledger.errors import (
     LedgerError,
     MalformedEvent,
     NotFound,
-    NotJson,
     TooLarge,
     Unauthenticated,
     Unavailable,
 )
-from ledger.request import Identity, Prepared, parse_body, prepare
-from ledger.writer import Recorded
-from sealtrail.verify.canonical import NotCanonical
-
-from api import problems
-from api.identity import bearer
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+from ledger.request import Identity, Prepared, prepare
+from ledger.writer import Outcome, Recorded
 
 SINGLE_MAX: Final = 1024 * 1024  #: Bytes of one request; its committed values included.
 BATCH_MAX: Final = 8 * 1024 * 1024
 BATCH_EVENTS: Final = 1_000
 
-#: A client that sends its body more slowly than this, in seconds, loses the connection.
-BODY_S: Final = 30.0
+#: A commit that takes longer than this, in seconds, is answered "nobody knows; send it again".
+ANSWER_S: Final = 30.0
 
-_PATH: Final = re.compile(r"/v1(?:/books/(?P<book>[a-z0-9-]{1,64}))?/events(?P<batch>:batch)?")
+_PATH: Final = re.compile(r"/v1(?:/books/(?P<book>[^/]*))?/events(?P<batch>:batch)?")
+_NDJSON: Final = (b"application/x-ndjson", b"application/ndjson")
+
+_Answer = tuple[int, Headers, bytes]
+
+
+class Unanswered(Unavailable):
+    """The database takes too long. Nobody knows whether this was recorded; send it again."""
+
+    problem = "commit-slow"
 
 
 class Ingest:
@@ -56,38 +59,38 @@ class Ingest:
         self._shelf, self._credentials, self._rest = shelf, credentials, rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            path = _PATH.fullmatch(scope["path"])
+        path = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if path is None:
             await self._rest(scope, receive, send)
             return
         try:
-            status, headers, body = await self._answer(scope, receive, path)
+            status, headers, data = await self._answer(scope, receive, path)
         except LedgerError as error:
-            status, headers, body = problems.response(error)
-        headers.append((b"content-length", str(len(body)).encode()))
+            status, headers, data = problems.response(error)
+        except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
+            status, headers, data = problems.response(problems.unexpected(error))
+        headers.append((b"content-length", str(len(data)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": data})
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, path: re.Match[str]
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, scope: Scope, receive: Receive, path: re.Match[str]) -> _Answer:
         received_ms = clock.now_ms()
+        if scope["method"] != "POST":
+            raise problems.MethodRefused(allow="POST")
         headers = dict(scope["headers"])
         identity, pipelines = await self._identify(headers)
         book = await self._book(identity, path["book"])
-        limit = BATCH_MAX if path["batch"] else SINGLE_MAX
-        data = await _read(headers, receive, limit)
+        data = await body.read(scope, receive, BATCH_MAX if path["batch"] else SINGLE_MAX)
         if not path["batch"]:
-            return await _single(book, _parse(data), identity, received_ms, pipelines)
+            return await _single(book, body.parse(data), identity, received_ms, pipelines)
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        lines = media_type in (b"application/x-ndjson", b"application/ndjson")
-        requests = _lines(data) if lines else _array(data)
+        in_lines = media_type in _NDJSON
+        # Eight megabytes take a while to parse, and others wait for this loop, too.
+        requests = await asyncio.to_thread(body.lines if in_lines else body.array, data)
         results = await _batch(book, requests, identity, received_ms, pipelines)
-        if lines:
+        if in_lines:
             text = b"".join(json.dumps(result).encode() + b"\n" for result in results)
-            return 200, [(b"content-type", b"application/x-ndjson")], text
+            return 200, _headers(b"application/x-ndjson"), text
         return _json(200, {"results": results})
 
     async def _identify(self, headers: dict[bytes, bytes]) -> tuple[Identity, frozenset[str]]:
@@ -98,6 +101,8 @@ class Ingest:
         identity = self._credentials.remembered(token)
         if identity is None:  # Asking the database may take a while.
             identity = await asyncio.to_thread(self._credentials.identify, token)
+        if identity.role != "pipeline":
+            raise Forbidden("an auditor's credential reads and does not record")
         pipelines = self._credentials.pipelines_known(identity.tenant)
         if pipelines is None:
             pipelines = await asyncio.to_thread(self._credentials.pipelines, identity.tenant)
@@ -109,20 +114,22 @@ class Ingest:
         if name not in (None, identity.tenant):
             raise NotFound("there is no such Book for this credential")
         opened = self._shelf.opened(identity.tenant)
-        return opened or await asyncio.to_thread(self._shelf.book, identity.tenant)
+        if opened is not None:
+            return opened
+        return await asyncio.to_thread(self._shelf.book, identity.tenant)
 
 
 async def _single(
     book: Book, request: Any, identity: Identity, received_ms: int, pipelines: frozenset[str]
-) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+) -> _Answer:
     prepared = _prepare(request, identity, received_ms, pipelines)
     ((status, answer),) = await _record(book, [prepared])
     if isinstance(answer, LedgerError):
         raise answer
-    status_line = _json(status, answer)
+    found = _json(status, answer)
     if status == 200:
-        status_line[1].append((b"sealtrail-repeat", b"true"))
-    return status_line
+        found[1].append((b"sealtrail-repeat", b"true"))
+    return found
 
 
 async def _batch(
@@ -163,16 +170,32 @@ async def _record(
     """Wait for the commit and return (status, receipt or error) for each request."""
     if not batch:
         return []
-    outcomes = await asyncio.wrap_future(book.record(batch))
+    # Shielded: a caller who is given up must not cancel what the writer is about to answer.
+    commit = asyncio.wrap_future(book.record(batch))
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            outcomes = await asyncio.shield(commit)
+    except TimeoutError:
+        raise Unanswered from None
+    if all(isinstance(outcome, (Recorded, LedgerError)) for outcome in outcomes):
+        return _answers(book, batch, outcomes)
+    return await asyncio.to_thread(_answers, book, batch, outcomes)  # A repeat is read back.
+
+
+def _answers(
+    book: Book, batch: Sequence[Prepared], outcomes: Sequence[Outcome]
+) -> list[tuple[int, dict[str, Any] | LedgerError]]:
     answers: list[tuple[int, dict[str, Any] | LedgerError]] = []
     for prepared, outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, LedgerError):
             answers.append((outcome.status, outcome))
-        elif isinstance(outcome, Recorded):
-            answers.append((201, receipt_of(book, outcome, prepared.disclosures).json()))
-        else:  # A repeat is read back from the tree.
-            receipt = await asyncio.to_thread(receipt_of, book, outcome, prepared.disclosures)
-            answers.append((200, receipt.json()))
+            continue
+        try:
+            receipt = receipt_of(book, outcome, prepared.disclosures)
+        except LedgerError as error:  # This one alone; the others have their receipts.
+            answers.append((error.status, error))
+        else:
+            answers.append((200 if receipt.repeat else 201, receipt.json()))
     return answers
 
 
@@ -184,56 +207,10 @@ def _prepare(
     return prepare(request, identity, received_ms=received_ms, pipelines=pipelines)
 
 
-def _parse(data: bytes) -> Any:
-    try:
-        return parse_body(data)
-    except NotCanonical as error:
-        raise problems.not_json(error) from error
+def _json(status: int, value: Any) -> _Answer:
+    return status, _headers(b"application/json"), json.dumps(value).encode()
 
 
-def _array(data: bytes) -> list[Any]:
-    requests = _parse(data)
-    if not isinstance(requests, list):
-        raise NotJson("a batch is a JSON array, or NDJSON with its own content type")
-    return requests
-
-
-def _lines(data: bytes) -> list[Any]:
-    """Parse NDJSON line by line; a line that is not JSON is refused alone."""
-    requests: list[Any] = []
-    for line in data.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            requests.append(_parse(line))
-        except NotJson as error:
-            requests.append(error)
-    return requests
-
-
-async def _read(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """Read the whole body; raises TooLarge before reading more than `limit`."""
-    announced = headers.get(b"content-length", b"0")
-    if not announced.isdigit() or len(announced) > 18 or int(announced) > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes")
-    chunks: list[bytes] = []
-    taken = 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Unavailable("the connection was closed before the body was complete")
-                chunk = message.get("body", b"")
-                taken += len(chunk)
-                if taken > limit:
-                    raise TooLarge(f"the body is larger than {limit} bytes")
-                chunks.append(chunk)
-                if not message.get("more_body"):
-                    return b"".join(chunks)
-    except TimeoutError as error:
-        raise Unavailable("the body came too slowly") from error
-
-
-def _json(status: int, value: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    return status, [(b"content-type", b"application/json")], json.dumps(value).encode()
+def _headers(media_type: bytes) -> Headers:
+    # A receipt holds disclosures; no cache on the way may keep it.
+    return [(b"content-type", media_type), (b"cache-control", b"no-store")]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from anchoring.receipt import digest_text
 from anchoring.shelf import Shelf
-from ledger.errors import FieldError, MalformedEvent
+from ledger.errors import FieldError, LedgerError, MalformedEvent, Unavailable
 from ledger.lookup import LOG_ID
 from ledger.request import Identity, ledger_made
 from sealtrail.verify import canonical
@@ -21,6 +21,12 @@ from sealtrail.verify import canonical
 UNSTATED: Final = "unstated"
 _PURPOSE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LISTED: Final = 64
+
+
+class LookUnrecorded(Unavailable):
+    """This look could not be entered in the access Book, so nothing is shown."""
+
+    problem = "look-unrecorded"
 
 
 def purpose_code(header: str | None) -> str:
@@ -73,4 +79,9 @@ def note_look(
     entry = ledger_made(
         "ACCESS", LOG_ID, body, actor={"kind": kind, "credential": identity.credential}
     )
-    shelf.access_book(identity.tenant).record_own(entry)
+    try:
+        shelf.access_book(identity.tenant).record_own(entry)
+    except Unavailable:
+        raise
+    except (LedgerError, TimeoutError) as error:  # A stopped access Book, too, shows nothing.
+        raise LookUnrecorded from error

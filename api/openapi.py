@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The OpenAPI document: the framework's routes, and the two that stand in front of it."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ _PROBLEM: dict[str, Any] = {
     "description": "RFC 9457 problem details; `code` names the problem, `errors` the fields.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-_REFUSALS = ("400", "401", "403", "404", "409", "413", "422", "500", "503")
+_REFUSALS = ("400", "401", "403", "404", "405", "409", "413", "422", "500", "503")
 
 _EVENT: dict[str, Any] = {
     "type": "object",
@@ -69,6 +70,15 @@ _RECEIPT: dict[str, Any] = {
 _SCHEMAS: dict[str, Any] = {
     "Event": _EVENT,
     "Receipt": _RECEIPT,
+    "Result": {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"type": "integer"},
+            "receipt": {"$ref": "#/components/schemas/Receipt"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+    },
     "Problem": {
         "type": "object",
         "required": ["type", "title", "status", "detail", "code"],
@@ -95,43 +105,81 @@ _SCHEMAS: dict[str, Any] = {
 }
 
 
+_BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string"}}}
+_TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+_ANY: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+
+#: What the answers of routes are that give bytes and not a model, by the end of their path.
+_CONTENT: dict[str, dict[str, Any]] = {
+    "/checkpoint": _TEXT,
+    "/tile/{path}": _BINARY,
+    "/events/{event_id}": _ANY,
+    "/events/{event_id}/proof": {**_ANY, **_TEXT},
+    "/packets/{packet_id}": {"application/zip": {"schema": {"type": "string"}}},
+    "/metrics": _TEXT,
+    "/readyz": _ANY,
+    "/.well-known/sealtrail/trust.json": _ANY,
+}
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the whole interface."""
+    """Return the OpenAPI 3.1 document of the whole interface; made once, then remembered."""
+    if app.openapi_schema is None:
+        app.openapi_schema = _describe(app)
+    return app.openapi_schema
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_SCHEMAS)
+    schemas = components.setdefault("schemas", {})
+    for of_framework in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(of_framework, None)
+    schemas.update(_SCHEMAS)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}, {}]
-    for prefix in ("/v1", "/v1/books/{book}"):
-        document["paths"][f"{prefix}/events"] = {"post": _operation(_single(), prefix)}
-        document["paths"][f"{prefix}/events:batch"] = {"post": _operation(_batch(), prefix)}
-    for path in document["paths"].values():
-        for operation in path.values():
-            _answers(operation)
+    for prefix, suffix in (("/v1", ""), ("/v1/books/{book}", "_of_book")):
+        for path, operation in (("/events", _single()), ("/events:batch", _batch())):
+            operation["operationId"] += suffix
+            item = document["paths"].setdefault(f"{prefix}{path}", {})
+            item["post"] = {"security": [{"token": []}], **operation}
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            _name_book(path, operation)
+            _name_content(path, operation)
+            _name_refusals(operation)
     return document
 
 
-def _operation(operation: dict[str, Any], prefix: str) -> dict[str, Any]:
-    if "{book}" in prefix:
-        book = {"name": "book", "in": "path", "required": True, "schema": {"type": "string"}}
-        return {**operation, "parameters": [book]}
-    return operation
+def _name_book(path: str, operation: dict[str, Any]) -> None:
+    """The framework does not see this parameter: the routes take it from the path themselves."""
+    parameters = operation.setdefault("parameters", [])
+    for name in re.findall(r"{(book|path)}", path):
+        if all(parameter["name"] != name for parameter in parameters):
+            schema = {"type": "string"}
+            parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
 
 
-def _answers(operation: dict[str, Any]) -> None:
+def _name_content(path: str, operation: dict[str, Any]) -> None:
+    for end, content in _CONTENT.items():
+        if path.endswith(end):
+            operation["responses"]["200"]["content"] = content
+
+
+def _name_refusals(operation: dict[str, Any]) -> None:
     """Give an operation the answers that every path can have instead of the framework's own."""
-    answers = operation.setdefault("responses", {})
-    answers.pop("422", None)
+    operation["responses"].pop("422", None)
     for status in _REFUSALS:
-        answers.setdefault(status, _PROBLEM)
+        operation["responses"].setdefault(status, _PROBLEM)
 
 
 def _single() -> dict[str, Any]:
     receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
     return {
         "tags": ["ingest"],
+        "operationId": "record_event",
         "summary": "Record one event",
-        "description": "Answers when the entry is durable, in the tree and under a signed checkpoint.",
+        "description": "Answered when it is durable, in the tree and under a signed checkpoint.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Event"}}},
@@ -149,8 +197,11 @@ def _single() -> dict[str, Any]:
 
 def _batch() -> dict[str, Any]:
     events = {"type": "array", "maxItems": 1000, "items": {"$ref": "#/components/schemas/Event"}}
+    results = {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}
+    answer = {"type": "object", "required": ["results"], "properties": {"results": results}}
     return {
         "tags": ["ingest"],
+        "operationId": "record_batch",
         "summary": "Record up to 1,000 events, each on its own merit",
         "description": "A JSON array or NDJSON, answered in kind, in request order.",
         "requestBody": {
@@ -164,14 +215,8 @@ def _batch() -> dict[str, Any]:
             "200": {
                 "description": "One result for each event: a receipt or a problem.",
                 "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "results": {"type": "array", "items": {"type": "object"}}
-                            },
-                        }
-                    }
+                    "application/json": {"schema": answer},
+                    "application/x-ndjson": {"schema": {"type": "string"}},
                 },
             }
         },

@@ -5,86 +5,104 @@ Nothing here is content. Every answer can be checked against the log's public ke
 need no credential and no entry in the access Book.
 """
 
-from typing import Annotated, Any
+from hashlib import sha256
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from anchoring.anchors import Anchors
 from anchoring.receipt import digest_text, prove
 from anchoring.shelf import Book
-from fastapi import APIRouter, Query, Response
+from api.caching import BRIEFLY, FOREVER, tagged
+from api.state import PublicBook
+from api.tiles import WIDTH, TilePath
 from ledger.clock import day_start
 from ledger.errors import FieldError, MalformedEvent, NotFound
 from sealtrail.verify.note import Checkpoint
 
-from api.state import PublicBook
-from api.tiles import TilePath
-
 router = APIRouter(tags=["public"])
 
-_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
-_BRIEFLY = {"cache-control": "public, max-age=1"}
-Size = Annotated[int, Query(ge=0, lt=2**63)]
+#: A size or position as it is spelled: int() alone would take more than one spelling.
+_NUMBER: Final = r"^(?:0|[1-9][0-9]{0,18})$"
+Number = Annotated[str, Query(pattern=_NUMBER, json_schema_extra={"format": "int64"})]
 
 
-def _latest(book: Book) -> tuple[bytes, Checkpoint]:
-    return book.notary.refresh()
+def _latest(book: Book) -> Checkpoint:
+    _, checkpoint = book.notary.refresh()
+    return checkpoint
+
+
+def _briefly(response: Response) -> None:
+    response.headers["cache-control"] = BRIEFLY
 
 
 @router.get("/checkpoint", response_class=Response)
 def checkpoint(book: PublicBook) -> Response:
     """Return the newest signed checkpoint (C2SP tlog-checkpoint)."""
-    note, _ = _latest(book)
-    return Response(note, media_type="text/plain; charset=utf-8", headers=_BRIEFLY)
+    note, _ = book.notary.refresh()
+    headers = {"cache-control": BRIEFLY}
+    return Response(note, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @router.get("/consistency")
 def consistency(
     book: PublicBook,
-    old: Annotated[int, Query(alias="from", ge=0, lt=2**63)],
-    new: Annotated[int, Query(alias="to", ge=0, lt=2**63)],
+    response: Response,
+    old: Annotated[Number, Query(alias="from")],
+    new: Annotated[Number, Query(alias="to")],
 ) -> dict[str, Any]:
     """Return the RFC 9162 path that proves the log of `to` entries to extend that of `from`."""
-    _, newest = _latest(book)
-    if old > new:
+    first, last = int(old), int(new)
+    newest = _latest(book)
+    if first > last:
         raise MalformedEvent(
             errors=[FieldError("/query/from", "order", "from is not larger than to")]
         )
-    if new > newest.size:
+    if last > newest.size:
         raise NotFound(f"the log has {newest.size} signed entries")
+    _briefly(response)
     return {
         "origin": book.origin,
-        "from": old,
-        "to": new,
-        "from_root": digest_text(book.tree.root(old)),
-        "to_root": digest_text(book.tree.root(new)),
-        "path": [digest_text(node) for node in book.tree.consistency(old, new)],
+        "from": first,
+        "to": last,
+        "from_root": digest_text(book.tree.root(first)),
+        "to_root": digest_text(book.tree.root(last)),
+        "path": [digest_text(node) for node in book.tree.consistency(first, last)],
     }
 
 
 @router.get("/proofs/{position}")
-def proof(book: PublicBook, position: int, size: Size | None = None) -> dict[str, Any]:
+def proof(
+    book: PublicBook,
+    response: Response,
+    position: Annotated[str, Path(pattern=_NUMBER)],
+    size: Number | None = None,
+) -> dict[str, Any]:
     """Prove the entry at a position, by its leaf hash alone, under any signed size.
 
     Without `size`: under the newest checkpoint, as a tlog-proof. With it: the bare path and root.
     """
-    _, newest = _latest(book)
-    limit = newest.size if size is None else size
-    if not 0 <= position < limit or limit > newest.size:
+    index = int(position)
+    newest = _latest(book)
+    limit = newest.size if size is None else int(size)
+    if index >= limit or limit > newest.size:
         raise NotFound(f"the log has {newest.size} signed entries")
-    leaf = book.tree.tile(0, position // 256, position % 256 + 1)[-32:]
+    _briefly(response)
+    leaf = book.tree.tile(0, index // WIDTH, index % WIDTH + 1)[-32:]
     if size is None:
-        return {"origin": book.origin, **prove(book, position, leaf).json()}
+        return {"origin": book.origin, **prove(book, index, leaf).json()}
     return {
         "origin": book.origin,
-        "position": position,
+        "position": index,
         "leaf": digest_text(leaf),
-        "size": size,
-        "root": digest_text(book.tree.root(size)),
-        "path": [digest_text(node) for node in book.tree.inclusion(position, size)],
+        "size": limit,
+        "root": digest_text(book.tree.root(limit)),
+        "path": [digest_text(node) for node in book.tree.inclusion(index, limit)],
     }
 
 
 @router.get("/anchors/{day}")
-def anchors(book: PublicBook, day: str) -> dict[str, Any]:
+def anchors(book: PublicBook, response: Response, day: str) -> dict[str, Any]:
     """List the anchors of a UTC day, interim and nightly, with their raw tokens."""
     try:
         day_start(day)
@@ -92,14 +110,18 @@ def anchors(book: PublicBook, day: str) -> dict[str, Any]:
         raise MalformedEvent(
             errors=[FieldError("/path/day", "day", "a day is written YYYY-MM-DD")]
         ) from None
+    _briefly(response)
     return {"origin": book.origin, "day": day, "anchors": Anchors(book).of_day(day)}
 
 
-def hash_tile(book: Book, tile: TilePath) -> Response:
-    """Return a hash tile of the signed log."""
-    _, newest = _latest(book)
-    tile.check(newest.size)
+def hash_tile(request: Request, book: Book, tile: TilePath) -> Response:
+    """Return a hash tile of the signed log. Only a full one stays what it is."""
+    tile.check(_latest(book).size)
     hashes = book.tree.tile(tile.level or 0, tile.index, tile.width)
-    return Response(hashes, media_type="application/octet-stream", headers=_FOREVER)
-
-
+    return tagged(
+        request,
+        hashes,
+        tag=sha256(hashes).hexdigest(),
+        media_type="application/octet-stream",
+        cache=FOREVER if tile.width == WIDTH else BRIEFLY,
+    )

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every endpoint may ask for: the shelf of Books, the credentials, the settings, the caller."""
+"""What every endpoint may ask for: the Books, the credentials, the settings, the caller."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from anchoring.shelf import Book, Shelf
 from fastapi import Depends, Header, Request
-from ledger.access import Credentials
-from ledger.request import Identity
 
+from anchoring.shelf import Book, Shelf
 from api.identity import auditor, identify, own_book, public_book
 from api.looks import purpose_code
+from ledger.access import Credentials
+from ledger.request import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@
 from typing import Any
 
 import typer
+
 from anchoring.anchors import Anchors
 from anchoring.night import Anchored, Night
 from anchoring.receipt import digest_text
 from ledger.clock import rfc3339
-
 from scripts.assembly import Ledger, authorities, open_ledger
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json

@@ -83,9 +83,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             open_max=settings.books_open_max,
         )
         try:
-            yield Ledger(
-                settings=settings, database=database, keys=keys, store=store, shelf=shelf
-            )
+            yield Ledger(settings=settings, database=database, keys=keys, store=store, shelf=shelf)
         finally:
             shelf.close()
 

@@ -3,23 +3,26 @@
 
 Settings come from SEALTRAIL_* variables (docs/settings.md), or with `--data DIR` from a ledger that
 `dev` made. Exit codes: 0 verified or done, 1 refuted, 2 usage or refused, 3 incomplete or
-unavailable, 4 unreadable.
+unavailable, 4 unreadable; 70 is a mistake of ours and no verdict.
 """
 
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from ledger.settings import default_data_dir
 
+from ledger.settings import default_data_dir
 from scripts import anchor, doctor, fsck, keys, packets, tenants
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
 from scripts.options import DataDir, Json
-from scripts.output import exits, say, show
+from scripts.output import FAULT, exits, show
 from scripts.scheduler import Scheduler
-from scripts.serve import bind, check_server, serve as serve_api
+from scripts.serve import bind, check_server, refuse_root
+from scripts.serve import serve as serve_api
 
 app = typer.Typer(
     name="sealtrail-server",
@@ -47,7 +50,7 @@ def dev(
     *,
     as_json: Json = False,
 ) -> None:
-    """Run a whole ledger on this machine: database, authority, API, scheduler. NOT FOR PRODUCTION."""
+    """Run a whole ledger here: database, authority, API, scheduler. NOT FOR PRODUCTION."""
 
     def announce(running: Running) -> None:
         text = (
@@ -65,8 +68,9 @@ def dev(
 
 @app.command()
 def serve(*, data: DataDir = None, as_json: Json = False) -> None:
-    """Serve the API."""
+    """Serve the API. Never as root."""
     with exits(as_json=as_json):
+        refuse_root()
         settings = settings_from(data)
         log_to_stderr(settings)
         with open_ledger(settings) as ledger:
@@ -85,6 +89,8 @@ def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
     """Run the night, the overdue sweep and the daily fsck of every Book, when they are due."""
     with exits(as_json=as_json):
         settings = settings_from(data)
+        if settings.environment == "production":
+            refuse_root()
         log_to_stderr(settings)
         with open_ledger(settings) as ledger:
             check_server(ledger)
@@ -92,7 +98,7 @@ def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
                 ledger.shelf, settings, authorities(settings), settings.database_url or ""
             )
             jobs.start()
-            say("scheduler started")
+            show({"scheduler": "started"}, "scheduler started", as_json=as_json)
             try:
                 jobs.wait()
             finally:
@@ -100,7 +106,12 @@ def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
 
 
 def main() -> None:
-    app()
+    """Run one command; a mistake of ours ends like no verdict."""
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - Python would end with 1, which here means `refuted`
+        traceback.print_exc()
+        sys.exit(FAULT)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,6 @@ from ledger.embedded import EmbeddedPostgres
 from ledger.keys import EscrowPassphrase
 from ledger.migrate import migrate
 from ledger.settings import Settings
-
 from scripts.assembly import (
     authorities,
     confirm_clock,
@@ -34,7 +33,7 @@ from scripts.assembly import (
     origins_of,
     trust_of,
 )
-from scripts.configure import DEV_FILE
+from scripts.configure import DEV_FILE, log_to_stderr
 from scripts.scheduler import Scheduler
 from scripts.serve import bind, check_server, serve
 
@@ -64,7 +63,7 @@ class Running:
         }
 
 
-def run(data: Path, *, host: str, port: int, announce: object) -> None:
+def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]) -> None:
     """Run the ledger in `data` until told to stop; `announce(Running)` once it answers."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data = data.resolve()
@@ -72,6 +71,7 @@ def run(data: Path, *, host: str, port: int, announce: object) -> None:
         tsa = stack.enter_context(_authority(data))
         postgres = stack.enter_context(EmbeddedPostgres(data / "postgres"))
         settings = _settings(data, postgres, tsa, host=host, port=port)
+        log_to_stderr(settings)
         with connect(postgres.url()) as owner:
             _prepare(settings, owner, data)
         ledger = stack.enter_context(open_ledger(settings))
@@ -85,7 +85,7 @@ def run(data: Path, *, host: str, port: int, announce: object) -> None:
         running = Running(api=f"http://{host}:{address[1]}", tsa=tsa.url, data=data)
         scheduler.start()
         stack.callback(scheduler.stop)
-        serve(ledger, listener, ready=lambda: announce(running))  # type: ignore[operator]
+        serve(ledger, listener, ready=lambda: announce(running))
 
 
 @contextlib.contextmanager

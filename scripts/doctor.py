@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`doctor`: is this installation what it promises to be? One line a check, and what to do."""
 
-import os
 from collections.abc import Callable
 
 import typer
+
+from anchoring.checkpoint import verifier_key
 from anchoring.night import Night
 from anchoring.timestamp import obtain
 from ledger import clock
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Refused
 from ledger.migrate import pending
-
 from scripts.assembly import Ledger, authorities, check_packages, open_ledger
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
 from scripts.output import INCOMPLETE, exits, show
 from scripts.serve import check_server
+from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.trust import Trust
 
 _Check = Callable[[Ledger], str]
 
@@ -37,6 +39,8 @@ def _row(name: str, check: _Check, ledger: Ledger) -> dict[str, object]:
         return {"check": name, "ok": True, "found": check(ledger)}
     except LedgerError as error:
         return {"check": name, "ok": False, "found": f"{error.problem}: {error}"}
+    except VerifyError as error:
+        return {"check": name, "ok": False, "found": str(error)}
 
 
 def _packages(_: Ledger) -> str:
@@ -67,14 +71,26 @@ def _books(ledger: Ledger) -> str:
     return f"{len(names)} Books extend their stored checkpoints"
 
 
+def _trust(ledger: Ledger) -> str:
+    path = ledger.settings.trust_file
+    try:
+        published = Trust.parse(path.read_bytes())
+    except OSError:
+        raise Refused(f"{path} cannot be read; `keys init` writes it") from None
+    for row in ledger.shelf.rows().values():
+        if verifier_key(ledger.keys, row.origin) not in published.origins.get(row.origin, ()):
+            raise Refused(f"{path} does not name the log key of {row.origin}")
+    return f"{path} names every log"
+
+
 def _separation(ledger: Ledger) -> str:
     settings = ledger.settings
-    apart = os.stat(settings.checkpoint_store).st_dev != os.stat(settings.keystore).st_dev
     if settings.environment == "development":
         return "NOT FOR PRODUCTION: keys, database and checkpoint store share one disk"
-    return "checkpoint store on another file system than the keys" if apart else (
-        "checkpoint store and keystore share a file system"
-    )
+    store, keys = (path.stat().st_dev for path in (settings.checkpoint_store, settings.keystore))
+    if store == keys:
+        return "checkpoint store and keystore share a file system"
+    return "checkpoint store on another file system than the keys"
 
 
 def _authorities(ledger: Ledger) -> str:
@@ -97,6 +113,7 @@ CHECKS: tuple[tuple[str, _Check], ...] = (
     ("packages", _packages),
     ("database", _server),
     ("books", _books),
+    ("trust", _trust),
     ("separation", _separation),
     ("authorities", _authorities),
     ("anchors", _anchors),

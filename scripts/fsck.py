@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from anchoring.fsck import Fsck, FsckReport, findings_json
 from ledger import durable
 from ledger.errors import Refused
 from ledger.escrow import open_with_passphrase, open_with_private_key
 from ledger.keystore import read_passphrase
-
 from scripts.assembly import Ledger, open_ledger
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json

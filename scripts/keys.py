@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from ledger import durable
 from ledger.errors import Refused
 from ledger.keys import AuditorKey, EscrowPassphrase, Recipient
 from ledger.keystore import read_passphrase
 from ledger.settings import Settings
-from sealtrail.verify.timestamp import certificates_from_pem
-from sealtrail.verify.trust import Trust
-
 from scripts.assembly import make_keys, open_keystore, origins_of, trust_of
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
 from scripts.output import exits, show
+from sealtrail.verify.timestamp import certificates_from_pem
+from sealtrail.verify.trust import Trust
 
 app = typer.Typer(help="Make, list and escrow keys.", no_args_is_help=True)
 
@@ -38,15 +38,20 @@ def init(
     """Make log and chain keys for a tenant's two Books, their escrow files, and trust.json."""
     with exits(as_json=as_json):
         settings = settings_from(data)
-        keystore = open_keystore(settings)
-        sealed = make_keys(keystore, origin, _recipient(auditor_key, escrow_passphrase_file))
+        recipient = _recipient(auditor_key, escrow_passphrase_file)
+        roots = _roots(settings)
+        # First what can fail: a chain key is escrowed once, when it is made.
         escrow_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _try_to_write(escrow_dir)
+        _try_to_write(settings.trust_file.parent)
+        keystore = open_keystore(settings)
+        sealed = make_keys(keystore, origin, recipient)
         files = []
         for each, content in sealed.items():
             path = escrow_dir / f"{durable.safe_name(each)}.json"
             durable.write_durably(path, content, mode=0o600)
             files.append(str(path))
-        trust = trust_of(keystore, origins_of(origin), _roots(settings))
+        trust = trust_of(keystore, origins_of(origin), roots)
         merged = _publish(settings.trust_file, trust)
         show(
             {"origins": list(merged.origins), "escrow": files, "trust": str(settings.trust_file)},
@@ -97,8 +102,14 @@ def _roots(settings: Settings) -> list[bytes]:
         return []
     try:
         return list(certificates_from_pem(settings.tsa_roots.read_text("ascii")))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise Refused("SEALTRAIL_TSA_ROOTS cannot be read") from error
+
+
+def _try_to_write(directory: Path) -> None:
+    trial = directory / ".sealtrail-trial"
+    durable.write_durably(trial, b"", mode=0o600)
+    trial.unlink()
 
 
 def _publish(path: Path, trust: Trust) -> Trust:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a command says: data on standard output, talk on standard error, and one exit code.
 
-    0 verified or done   1 refuted   2 usage or refused   3 incomplete or unavailable   4 unreadable
+0 verified or done · 1 refuted · 2 usage or refused · 3 incomplete or unavailable · 4 unreadable
 """
 
 import contextlib
@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import typer
-from ledger.errors import IntegrityViolation, LedgerError, Unavailable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ledger.errors import IntegrityViolation, LedgerError, Unavailable
 from sealtrail.verify.errors import VerifyError
 
 DONE: Final = 0
@@ -21,6 +22,7 @@ REFUTED: Final = 1
 USAGE: Final = 2
 INCOMPLETE: Final = 3
 UNREADABLE: Final = 4
+FAULT: Final = 70  #: sysexits.h: an internal fault. Python would end with 1.
 
 _talk: Final = Console(stderr=True, highlight=False)
 
@@ -50,6 +52,15 @@ def exits(*, as_json: bool = False) -> Iterator[None]:
         _fail(error.problem, str(error), code, as_json=as_json)
     except VerifyError as error:
         _fail("unreadable", str(error), UNREADABLE, as_json=as_json)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        _fail("file-refused", f"{named}{error.strerror}", USAGE, as_json=as_json)
+    except Exception as error:
+        sqlstate = getattr(error, "sqlstate", None)
+        if sqlstate is None:
+            raise
+        sentence = f"PostgreSQL refused: {type(error).__name__} ({sqlstate})"
+        _fail("database-refused", sentence, USAGE, as_json=as_json)
 
 
 def _fail(problem: str, sentence: str, code: int, *, as_json: bool) -> None:

@@ -109,13 +109,13 @@ def build(
     return Delivered(packet=packet, out=out, look=look, person=disclosure)
 
 
-def verify(file: Path, *, trust: Path, as_json: bool = False) -> int:
+def verify(file: Path, *, trust: Path | None, as_json: bool = False) -> int:
     """Check a packet with a trust file as verify.pyz does; print the report, return the exit code.
 
     0 verified, 1 refuted, 2 usage, 3 incomplete, 4 unreadable.
     """
-    arguments = [f"--trust={trust}", *(["--json"] if as_json else []), "--", str(file)]
-    return command.main(arguments)
+    trusted = [] if trust is None else [f"--trust={trust}"]
+    return command.main([*trusted, *(["--json"] if as_json else []), "--", str(file)])
 
 
 def note_look(

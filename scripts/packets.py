@@ -48,7 +48,9 @@ def build(  # noqa: PLR0917 - Typer reads the parameters by name
 @app.command()
 def verify(
     file: Path,
-    trust: Annotated[Path, typer.Option(help="A trust file from outside the packet.")],
+    trust: Annotated[
+        Path | None, typer.Option(help="A trust file from outside the packet; else `incomplete`.")
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:

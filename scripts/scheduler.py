@@ -12,14 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
 from anchoring.fsck import Fsck
 from anchoring.night import Night
 from anchoring.overdue import Sweep
 from anchoring.shelf import Book, Shelf
 from anchoring.timestamp import Authority
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 from ledger.database import Connection
 from ledger.errors import LedgerError
 from ledger.settings import Settings
@@ -117,13 +118,14 @@ class Scheduler:
             try:
                 names = list(self._shelf.rows())
             except LedgerError as error:
-                log.error("%s: %s", name, error.problem)
+                log.error("%s: %s", name, error.problem)  # noqa: TRY400 - no values in logs
                 return
             for book_name in names:
                 try:
                     work(self._shelf.book(book_name))
                 except LedgerError as error:
-                    log.error("%s of %s: %s (%s)", name, book_name, error, error.problem)
+                    # Without the traceback: no values in logs.
+                    log.error("%s of %s: %s (%s)", name, book_name, error, error.problem)  # noqa: TRY400
 
         return job
 
@@ -151,5 +153,3 @@ class Scheduler:
 
     def _look(self, book: Book) -> None:
         book.notary.check(book.reader.head())
-
-

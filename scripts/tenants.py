@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The owner's commands: migrate the database, make a tenant's Books, issue tokens, confirm a clock."""
+"""The owner's commands: migrate, make a tenant's Books, issue tokens, confirm a clock."""
 
-from typing import Annotated, Literal
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import typer
+
 from ledger import access
 from ledger.clock import parse_time, rfc3339
+from ledger.database import Connection
 from ledger.errors import Refused
-from ledger.migrate import find_book
+from ledger.migrate import find_book, pending
 from ledger.migrate import migrate as apply_migrations
-
+from ledger.settings import Settings
 from scripts.assembly import (
     confirm_clock,
     make_tenant,
@@ -45,7 +50,7 @@ def init(
     with exits(as_json=as_json):
         settings = settings_from(data)
         keys = open_keystore(settings)
-        with owner_connection(settings) as owner:
+        with _current(settings) as owner:
             rows = make_tenant(
                 owner, keys, open_store(settings, keys), tenant=tenant, origin=origin
             )
@@ -62,7 +67,7 @@ def clock(
     as_json: Json = False,
 ) -> None:
     """Confirm that the clock is right, so that a Book's time may move far ahead."""
-    with exits(as_json=as_json), owner_connection(settings_from(data)) as owner:
+    with exits(as_json=as_json), _current(settings_from(data)) as owner:
         try:
             until_ms = parse_time(until)
         except ValueError as error:
@@ -83,14 +88,32 @@ def issue(
     as_json: Json = False,
 ) -> None:
     """Make a token and print it, once: the database keeps its SHA-256 only."""
-    with exits(as_json=as_json), owner_connection(settings_from(data)) as owner:
-        if role == "auditor" and not person:
-            raise Refused("an auditor is a person: add --person")
+    if role == "auditor" and not person:
+        raise typer.BadParameter("an auditor is a person: add --person")
+    with exits(as_json=as_json), _current(settings_from(data)) as owner:
         find_book(owner, tenant)
         token = access.issue(
             owner, tenant=tenant, role=role, kind="person" if person else "pipeline", name=name
         )
-        show({"token": token}, token, as_json=as_json)
+        credential = access.credential_of(owner, token)
+        say(f"credential {credential}; the token below is shown this once")
+        show({"credential": credential, "token": token}, token, as_json=as_json)
+
+
+@token_app.command("list")
+def list_tokens(
+    tenant: Annotated[str, typer.Option()], *, data: DataDir = None, as_json: Json = False
+) -> None:
+    """List a tenant's credentials by the ids that entries name; no token can be shown again."""
+    with exits(as_json=as_json), _current(settings_from(data)) as owner:
+        find_book(owner, tenant)
+        rows = [_row(one) for one in access.credentials(owner, tenant)]
+        lines = [
+            f"{row['credential']}  {row['role']:8}  {row['kind']:8}  {row.get('name', '(erased)')}"
+            + ("  revoked" if "revoked_at" in row else "")
+            for row in rows
+        ]
+        show({"credentials": rows}, "\n".join(lines) or "no credentials", as_json=as_json)
 
 
 @token_app.command("revoke")
@@ -101,6 +124,33 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a credential; servers follow within seconds."""
-    with exits(as_json=as_json), owner_connection(settings_from(data)) as owner:
+    with exits(as_json=as_json), _current(settings_from(data)) as owner:
         access.revoke(owner, credential)
         show({"revoked": credential}, "revoked", as_json=as_json)
+
+
+@contextlib.contextmanager
+def _current(settings: Settings) -> Iterator[Connection]:
+    """Connect as the owner of a database that is migrated to this version."""
+    with owner_connection(settings) as owner:
+        missing = pending(owner)
+        if missing:
+            raise Refused(f"run `sealtrail-server migrate` first: {missing[0]}")
+        yield owner
+
+
+def _row(one: access.Credential) -> dict[str, Any]:
+    row = {
+        "credential": one.credential,
+        "tenant": one.tenant,
+        "role": one.role,
+        "kind": one.kind,
+        "name": one.name,
+        "created_at": _time(one.created_at),
+        "revoked_at": _time(one.revoked_at),
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(int(moment.timestamp() * 1000))
