@@ -183,7 +183,7 @@ class Anchors:
         }
 
     def _select(self, where: str, *values: object) -> list[Anchor]:
-        query = self._sql("SELECT " + _COLUMNS + " FROM {book}.anchor " + where)
+        query = self._sql("SELECT " + _COLUMNS + " FROM {book}.anchor " + where)  # noqa: S608 - ours
         with self._book.database.duty(self._schema, "read") as connection:
             return [_anchor(row) for row in _rows(connection, query, values)]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ledger.head import Chain
+from ledger.keys import KeyDestroyed, KeyMissing
 from sealtrail.verify import chain
 
 
@@ -24,55 +25,57 @@ class ChainWalk:
         self._held = set(of.epochs())
         self._key = first_key  #: Key of the present epoch when walking from escrow.
         self.epoch = 0
-        self.mac = self._start(None)
-        self.unchecked: list[int] = []  #: Epochs whose MACs could not be recomputed.
-        self._note_epoch()
+        self.mac: bytes | None = None  #: Before the next entry; None if no key could tell.
+        self.checkable = False  #: Whether the present epoch's MACs can be recomputed.
+        self.unchecked: list[int] = []  #: Epochs whose MACs could not be.
+        self._open(None)
 
     def step(self, position: int, leaf: bytes, stored_mac: bytes) -> bool:
-        """Return whether the MAC stored at `position` follows from the one before."""
+        """Return whether the MAC stored at `position` follows from the one before, if one can."""
         previous, self.mac = self.mac, stored_mac
-        if previous == b"":
-            return True  # No key for this epoch; recorded in `unchecked`.
-        message = chain.link_message(previous, position, leaf)
-        return self._compute(message) == stored_mac
+        if not self.checkable:
+            return True
+        if previous is None or len(previous) != chain.MAC_BYTES:
+            return False
+        expected = self._compute(chain.link_message(previous, position, leaf))
+        return expected is None or expected == stored_mac
 
     def seal(self, body: Mapping[str, Any], position: int, before: bytes) -> str | None:
         """Take EPOCH_SEALED at `position`, go on to the next epoch, or say what is wrong with it.
 
         before: the MAC stored for the entry before it; empty at position 0.
         """
+        last_n, last_mac = (position - 1, mac_text(before)) if position else (None, None)
         wrong = None
         if body.get("epoch") != self.epoch:
             wrong = "it seals another epoch than the present one"
-        elif position and (
-            body.get("last_n") != position - 1 or body.get("last_mac") != mac_text(before)
-        ):
+        elif body.get("last_n") != last_n or body.get("last_mac") != last_mac:
             wrong = "it names another last entry or MAC than the one before it"
         if self._key is not None:
             self._key = chain.evolve(self._key, self._origin)
-        last = self.mac
         self.epoch += 1
-        self.mac = self._start(last)
-        self._note_epoch()
+        self._open(self.mac)
         return wrong
 
-    def _note_epoch(self) -> None:
-        if not self._checkable():
+    def _open(self, last_mac: bytes | None) -> None:
+        """Begin an epoch after the MAC of the one before."""
+        self.checkable = self._key is not None or self.epoch in self._held
+        self.mac = None
+        if not self.checkable:
             self.unchecked.append(self.epoch)
-            self.mac = b""
+        elif self.epoch == 0 or (last_mac is not None and len(last_mac) == chain.MAC_BYTES):
+            self.mac = self._compute(chain.start_message(self._origin, self.epoch, last_mac))
 
-    def _checkable(self) -> bool:
-        return self._key is not None or self.epoch in self._held
-
-    def _start(self, last_mac: bytes | None) -> bytes:
-        if not self._checkable():
-            return b""
-        return self._compute(chain.start_message(self._origin, self.epoch, last_mac))
-
-    def _compute(self, message: bytes) -> bytes:
+    def _compute(self, message: bytes) -> bytes | None:
         if self._key is not None:
             return hmac.digest(self._key, message, "sha256")
-        return self._chain.mac(self.epoch, message)
+        try:
+            return self._chain.mac(self.epoch, message)
+        except (KeyDestroyed, KeyMissing):
+            # The writer ended this epoch while we were reading it.
+            self.checkable = False
+            self.unchecked.append(self.epoch)
+            return None
 
 
 def mac_text(mac: bytes) -> str:

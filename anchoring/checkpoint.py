@@ -78,9 +78,7 @@ class CheckpointNotary:
                 raise HistoryRewritten(
                     f"the database ends at {head.size} entries; {known.size} were signed before"
                 )
-            self._check_prefix(
-                known, Checkpoint(origin=self.origin, size=head.size, root=head.root)
-            )
+            self._check_prefix(known, present)
 
     def seal(self, head: Head, *, base: int, extension: Sequence[bytes]) -> bytes:
         """Sign `head`; return its note once the store has accepted it or a larger one."""

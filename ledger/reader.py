@@ -126,7 +126,8 @@ def _checked(row: tuple[Any, ...]) -> Stored:
     if data is None:
         raise EntryDamaged(f"the body of the entry at position {position} is gone")
     entry = read_entry(bytes(data))
-    wrong = disagreement(entry, leaf_hash(entry.data) == bytes(leaf), columns)
+    fits = leaf_hash(entry.data) == bytes(leaf)
+    wrong = disagreement(entry, leaf_fits=fits, columns=columns)
     if wrong:
         raise EntryDamaged(f"at position {position} the column {wrong} does not fit the bytes")
     return Stored(
@@ -138,7 +139,7 @@ def _checked(row: tuple[Any, ...]) -> Stored:
     )
 
 
-def disagreement(entry: Entry, leaf_fits: bool, columns: list[Any]) -> str | None:
+def disagreement(entry: Entry, *, leaf_fits: bool, columns: list[Any]) -> str | None:
     """Name the first index column that says another thing than the bytes; None if all agree.
 
     columns: event_id, stream, version, topic, recorded_at, request_digest, source_id, source_n.
