@@ -214,7 +214,6 @@ class Generation(Aggregate):
     kind: ClassVar[str] = "Generation"
 
     attempted: bool = False
-    deadline_s: int | None = None  #: The attempt's own deadline; None: the setting's.
     outcome: str | None = None
     timed_out: bool = False
     late: bool = False
@@ -256,7 +255,6 @@ class Generation(Aggregate):
             self,
             version=self.version + 1,
             attempted=True,
-            deadline_s=body.get("deadline_s") if type_ == "GEN_ATTEMPT" else self.deadline_s,
             outcome=type_ if type_ in OUTCOMES else self.outcome,
             timed_out=self.timed_out or (type_ == "GEN_ERROR" and body.get("timeout") is True),
             late=self.late or type_ == "OUTCOME_LATE",

@@ -83,9 +83,9 @@ class GenerationLife(RuleBasedStateMachine):
         else:
             self.stream.refuses(type_, body, by_ledger=by_ledger)
 
-    @rule(deadline=st.sampled_from([{}, {"deadline_s": 60}]))
-    def a_client_attempts(self, deadline):
-        self.attempt_to("A", "GEN_ATTEMPT", LEAST["GEN_ATTEMPT"] | deadline)
+    @rule()
+    def a_client_attempts(self):
+        self.attempt_to("A", "GEN_ATTEMPT", LEAST["GEN_ATTEMPT"])
 
     @rule()
     def a_client_moderates(self):
@@ -170,15 +170,6 @@ def test_an_attempt_that_was_closed_is_not_closed_again():
     stream.own("GEN_ERROR", TIMEOUT)
 
     assert stream.refuses("GEN_ERROR", TIMEOUT, by_ledger=True) == "out-of-order"
-
-
-def test_the_attempts_own_deadline_is_part_of_the_state():
-    """The sweep asks for it; without one the setting's default counts."""
-    stream = Stream("Generation")
-    stream.send("GEN_ATTEMPT", LEAST["GEN_ATTEMPT"] | {"deadline_s": 60})
-    stream.send("MODERATION")
-
-    assert stream.state.deadline_s == 60
 
 
 def test_an_output_is_a_new_asset():
