@@ -107,9 +107,9 @@ def prepare(
     _check_members(request)
     event = catalog.lookup(request["type"], request["schema"])
     groups = {name: request[name] for name in GROUPS if name in request}
-    sealed, custody = request.get("sealed", {}), "_sd" in request or "person_digest" in request
+    custody = "_sd" in request or "person_digest" in request
     record_key = b"" if custody else _base64url(request.get("record_key"))
-    errors = catalog.faults(event, request["body"], sealed, custody=custody)
+    errors = catalog.faults(event, request["body"], request.get("sealed", {}), custody=custody)
     errors += catalog.envelope_faults(event, groups)
     if custody:
         errors += _custody_faults(request, identity)
@@ -118,14 +118,7 @@ def prepare(
         errors += _key_faults(request, record_key)
     if errors:
         raise MalformedEvent(errors=errors)
-    actor = {"kind": "human" if identity.kind == "person" else "service", **groups.get("actor", {})}
-    if custody:
-        actor["person_digest"] = request["person_digest"]
-        digests = tuple(request["_sd"])
-        commitments = _Commitments(sent=digests, all=digests, disclosures={})
-    else:
-        person = identity.name if identity.kind == "person" else request["on_behalf_of"]
-        commitments = _commit(record_key, sealed, person, by_token=identity.kind == "person")
+    commitments = _given(request) if custody else _commit(request, record_key, identity)
     part: JSON = {
         "v": 1,
         "type": request["type"],
@@ -133,7 +126,7 @@ def prepare(
         "event_id": request["event_id"],
         "aggregate": {"type": event.aggregate, "id": request["aggregate_id"]},
         **groups,
-        "actor": actor,
+        "actor": _actor(request, identity),
         "body": request["body"],
     }
     if commitments.sent:
@@ -341,9 +334,26 @@ def _base64url(text: object) -> bytes:
         return b""
 
 
-def _commit(record_key: bytes, sealed: JSON, person: str | None, *, by_token: bool) -> _Commitments:
+def _actor(request: JSON, identity: Identity) -> JSON:
+    """Return who acted: what the request says, else a person or a service, as the token is."""
+    actor = {"kind": "human" if identity.kind == "person" else "service"}
+    actor |= request.get("actor", {})
+    if "person_digest" in request:
+        actor["person_digest"] = request["person_digest"]
+    return actor
+
+
+def _given(request: JSON) -> _Commitments:
+    digests = tuple(request["_sd"])
+    return _Commitments(sent=digests, all=digests, disclosures={})
+
+
+def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitments:
     """Commit what is sealed and the person, under the record key that came with them."""
-    digests, disclosures = commit_values(record_key, {**sealed, PERSON: person})
+    by_token = identity.kind == "person"
+    person = identity.name if by_token else request["on_behalf_of"]
+    values = {**request.get("sealed", {}), PERSON: person}
+    digests, disclosures = commit_values(record_key, values)
     sent = digests
     if by_token:  # The token's person may change hands; the request is the same.
         added = digest(disclosures[PERSON])
