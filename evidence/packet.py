@@ -281,7 +281,10 @@ class _Evidence:
         positions += [cover.entry.position for cover in self.covers]
         note, checkpoint = self._book.notary.refresh()
         if checkpoint.size <= max(positions):
-            self._book.record([]).result(timeout=_SIGN_S)  # Signs a head that nobody signed yet.
+            try:
+                self._book.record([]).result(timeout=_SIGN_S)  # Signs a head nobody signed yet.
+            except TimeoutError:
+                raise Unavailable("the newest entries could not be signed in time") from None
             note, _ = self._book.notary.refresh()
         return note
 

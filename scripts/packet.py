@@ -147,7 +147,10 @@ def note_look(
         sd=tuple(digests),
         disclosures=disclosures,
     )
-    outcome = shelf.access_book(book.row.tenant).record_own(entry)
+    try:
+        outcome = shelf.access_book(book.row.tenant).record_own(entry)
+    except TimeoutError:
+        raise Unavailable("the look was not recorded in time; run the command again") from None
     if not isinstance(outcome, Recorded):  # Cannot be: its id was made just now.
         raise Unavailable("the look could not be recorded; run the command again")
     return entry.event_id, disclosures[PERSON]
