@@ -213,4 +213,5 @@ def test_the_exit_code_says_what_came_of_the_check(build, world, tmp_path):
 
     assert command.verify(delivered.out, trust=foreign) == 1
     assert command.verify(delivered.out, trust=keys_only) == 3
+    assert command.verify(delivered.out, trust=None) == 3
     assert command.verify(twice, trust=world.trust_file) == 4
