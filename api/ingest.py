@@ -7,7 +7,6 @@ is durable, in the tree and under a checkpoint that the checkpoint store has acc
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -30,6 +29,7 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ledger.printing import json_bytes
 from ledger.request import Identity, Prepared, prepare
 from ledger.writer import Outcome, Recorded
 
@@ -89,7 +89,7 @@ class Ingest:
         requests = await asyncio.to_thread(body.lines if in_lines else body.array, data)
         results = await _batch(book, requests, identity, received_ms, pipelines)
         if in_lines:
-            text = b"".join(json.dumps(result).encode() + b"\n" for result in results)
+            text = b"".join(json_bytes(result) + b"\n" for result in results)
             return 200, _headers(b"application/x-ndjson"), text
         return _json(200, {"results": results})
 
@@ -208,7 +208,7 @@ def _prepare(
 
 
 def _json(status: int, value: Any) -> _Answer:
-    return status, _headers(b"application/json"), json.dumps(value).encode()
+    return status, _headers(b"application/json"), json_bytes(value)
 
 
 def _headers(media_type: bytes) -> Headers:

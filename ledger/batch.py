@@ -16,10 +16,10 @@ from ledger import catalog, clock, lifecycle
 from ledger.errors import EventConflict, LedgerError, SourceConflict, TooLarge
 from ledger.head import Chain, Head, Link
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
+from ledger.printing import canonical_bytes
 from ledger.request import Prepared, ledger_made
 from ledger.store import Entry, Row, Swap
 from ledger.tiles import Edge
-from sealtrail.verify import canonical
 from sealtrail.verify.entry import ENTRY_MAX
 from sealtrail.verify.frontier import grow
 from sealtrail.verify.merkle import leaf_hash
@@ -162,7 +162,7 @@ class Builder:
         event: dict[str, Any] | None = None,
     ) -> Row:
         value = self._entry(prepared, version, event)
-        data = canonical.encode(value)
+        data = canonical_bytes(value)
         if len(data) > ENTRY_MAX:
             raise TooLarge("the entry is larger than 16 KiB; what is larger is an artifact")
         leaf = leaf_hash(data)

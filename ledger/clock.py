@@ -9,6 +9,7 @@ exactly three fractional digits.
 import os
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -47,7 +48,13 @@ def rfc3339(ms: int) -> str:
     """Print a time as `2026-01-14T18:23:45.123Z`. 0 <= ms <= MAX_MS."""
     if not 0 <= ms <= MAX_MS:
         raise ValueError("a time must lie between 1970 and 9999")
-    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{_seconds(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _seconds(seconds: int) -> str:
+    """Print a whole second; many entries share one."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_time(text: str) -> int:
