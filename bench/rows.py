@@ -17,6 +17,7 @@ from pathlib import Path
 
 import events
 import load
+import proofs as proof_bench
 import reference
 from server import REPOSITORY, SERVER, Server
 
@@ -39,6 +40,7 @@ class Bench:
     seconds: float
     rounds: int
     bodies: list[bytes]
+    entries: int
 
     def requests(self, count: int, sealed: int = 1) -> list[bytes]:
         return [
@@ -202,6 +204,19 @@ def memory(bench: Bench) -> Iterator[Row]:
     )
 
 
+def proofs(bench: Bench) -> Iterator[Row]:
+    """Proof latency in a log of a year, cold process, real endpoint."""
+    data = proof_bench.prepared(bench.entries)
+    with Server.start_in(data) as server:
+        for what, p50, p99 in proof_bench.measure(server, bench.entries):
+            yield Row(
+                name=f"proof at {bench.entries:,} entries, {what}, p99",
+                ratio=None,
+                floor="< 10 ms (aim < 2)",
+                detail=f"p50 {p50:.2f} ms, p99 {p99:.2f} ms",
+            )
+
+
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "single": single,
     "sealed": sealed,
@@ -210,6 +225,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "disk": disk,
     "fsck": fsck,
     "memory": memory,
+    "proofs": proofs,
 }
 
 
@@ -218,6 +234,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, about")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--entries", type=int, default=36_500_000, help="of the row `proofs`")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = []
@@ -227,6 +244,7 @@ def main() -> int:
             seconds=options.seconds,
             rounds=options.rounds,
             bodies=_bodies(server),
+            entries=options.entries,
         )
         for name in options.only:
             for row in ROWS[name](bench):
