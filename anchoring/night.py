@@ -21,6 +21,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from anchoring.anchors import Anchor, Anchors, StoredToken
+from anchoring.checkpoint import verifier_key
 from anchoring.completeness import provisional_report
 from anchoring.second_opinion import GrowingTree, TreeDisagrees, day_root
 from anchoring.shelf import Book
@@ -33,7 +34,7 @@ from ledger.request import ledger_made
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.merkle import check_consistency
-from sealtrail.verify.note import Checkpoint, Note
+from sealtrail.verify.note import Checkpoint, Note, open_checkpoint
 
 _STEP: Final = 2_000
 _SKEW_MS: Final = 5_000
@@ -221,6 +222,7 @@ class Night:
         """Get what tokens are missing, and record the ANCHOR when there are enough."""
         held = {token.authority for token in self._anchors.tokens(anchor.anchor_id)}
         failed = []
+        self._check_choice(anchor)
         for authority in self._authorities:
             if authority.name not in held:
                 try:
@@ -241,6 +243,16 @@ class Night:
             recorded=done,
             missing=failed,
         )
+
+    def _check_choice(self, anchor: Anchor) -> None:
+        """Return if the kept bytes are a checkpoint of ours over the kept root; they may be old."""
+        try:
+            key = verifier_key(self._book.keys, self._book.origin)
+            _, signed = open_checkpoint(anchor.stamped, origin=self._book.origin, keys=[key])
+        except VerifyError as error:
+            raise TreeDisagrees("what was kept to be stamped is no checkpoint of ours") from error
+        if (signed.size, signed.root) != (anchor.size, anchor.root):
+            raise TreeDisagrees("what was kept to be stamped has another root than its anchor")
 
     def _stamp(self, anchor: Anchor, authority: Authority) -> None:
         newest = self._book.reader.at(anchor.size - 1).entry.recorded_ms if anchor.size else 0

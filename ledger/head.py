@@ -196,13 +196,15 @@ class HeadRow:
             else:
                 return head
 
-    def lay(self, connection: Connection, chain_of_book: Chain) -> Head | None:
+    def lay(
+        self, connection: Connection, chain_of_book: Chain, *, at_ms: int | None = None
+    ) -> Head | None:
         """Lay the first head row, as the owner; None if there is one already."""
         head = chain_of_book.head(
             epoch=0,
             frontier=Frontier.empty(),
             mac=chain_of_book.start(0, None),
-            last_time=clock.now_ms(),
+            last_time=clock.now_ms() if at_ms is None else at_ms,
         )
         laid = connection.execute(
             sql.SQL(

@@ -170,18 +170,37 @@ def _record(connection: Connection, scope: str, name: str) -> None:
 
 
 def _make_application_role(connection: Connection) -> None:
+    """Make the servers' role, or refuse one that can do more than take a Book's duties in turn."""
     if not _role_exists(connection, APPLICATION_ROLE):
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN NOINHERIT").format(sql.Identifier(APPLICATION_ROLE))
         )
+    found = connection.execute(
+        "SELECT rolsuper OR rolbypassrls OR rolcreaterole, rolinherit FROM pg_roles"
+        " WHERE rolname = %s",
+        (APPLICATION_ROLE,),
+    ).fetchone()
+    powerful, inherits = found if found is not None else (False, False)
+    if powerful:
+        raise Refused(f"the role {APPLICATION_ROLE} must not be a superuser or make roles")
+    if inherits and not _grants_inherit(connection):
+        raise Refused(f"the role {APPLICATION_ROLE} inherits: ALTER ROLE it to NOINHERIT")
 
 
 def _make_duty_role(connection: Connection, name: str) -> None:
     if not _role_exists(connection, name):
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    grant = "GRANT {} TO {}"
+    if _grants_inherit(connection):
+        grant += " WITH INHERIT FALSE"  # Whatever the application role's own setting is.
     connection.execute(
-        sql.SQL("GRANT {} TO {}").format(sql.Identifier(name), sql.Identifier(APPLICATION_ROLE))
+        sql.SQL(grant).format(sql.Identifier(name), sql.Identifier(APPLICATION_ROLE))
     )
+
+
+def _grants_inherit(connection: Connection) -> bool:
+    """Say if inheritance is a property of each grant (since 16) and not of the role alone."""
+    return connection.info.server_version >= 160_000
 
 
 def _role_exists(connection: Connection, name: str) -> bool:

@@ -59,3 +59,12 @@ def house(postgres, tmp_path):
 
     with house_in(postgres, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def noon(postgres, tmp_path):
+    """A fresh tenant whose clock stands at noon, three days ago, until `noon.now_ms` is moved."""
+    from house import Hand, house_in, noon_before
+
+    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(3))) as made:
+        yield made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole ledger for tests: real PostgreSQL, real keys, a real checkpoint store, one tenant each."""
+"""A whole ledger for tests: real PostgreSQL, keys and checkpoint store, one tenant each."""
 
 import dataclasses
 import itertools
@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Book, Shelf
 from ledger import access, clock
+from ledger.clock import Clock
 from ledger.database import Connection, Database, connect
 from ledger.embedded import EmbeddedPostgres
-from ledger.keys import EscrowPassphrase
+from ledger.escrow import open_with_private_key
+from ledger.head import Chain, HeadRow
+from ledger.keys import AuditorKey
 from ledger.keystore import FileKeystore
 from ledger.migrate import migrate
 from ledger.request import Identity, Prepared, prepare
@@ -24,6 +29,28 @@ from sealtrail.verify.disclosure import encode_base64url
 
 _numbers = itertools.count(1)
 PASSPHRASE = b"a passphrase for tests"
+AUDITOR = (
+    b"the private key of our auditors."  #: X25519; to its public half chain keys are escrowed.
+)
+
+
+class Hand:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+
+    def __call__(self) -> int:
+        return self.ms
+
+    def move(self, *, days: int = 0, hours: int = 0, seconds: int = 0) -> None:
+        self.ms += ((days * 24 + hours) * 3600 + seconds) * 1000
+
+
+def noon_before(days: int) -> int:
+    """Return noon (UTC) of the day that was so many days ago."""
+    today = clock.day_start(clock.day_of(clock.now_ms()))
+    return today - days * clock.DAY_MS + clock.DAY_MS // 2
 
 
 @dataclasses.dataclass
@@ -40,6 +67,9 @@ class House:
     shelf: Shelf
     escrows: dict[str, bytes]
     database: Database
+    limits: dict[str, Any] = dataclasses.field(default_factory=dict)
+    now_ms: Clock = clock.now_ms
+    others: list[Shelf] = dataclasses.field(default_factory=list)
 
     @property
     def book(self) -> Book:
@@ -70,44 +100,69 @@ class House:
         with connect(self.owner_url) as owner:
             return access.issue(owner, tenant=self.tenant, role=role, kind=kind, name=name)
 
+    def first_key(self) -> bytes:
+        """Return the main Book's first chain key, as its auditor opens it from escrow."""
+        return open_with_private_key(
+            self.escrows[self.origin], origin=self.origin, private_key=AUDITOR
+        )
+
     def owner(self) -> Any:
         """A superuser's connection, for tests that play the administrator."""
         return psycopg.connect(self.owner_url, autocommit=True)
 
     def prepare(self, request: dict[str, Any]) -> Prepared:
         return prepare(
-            request, self.identity, received_ms=clock.now_ms(), pipelines=frozenset({"test-pipeline"})
+            request,
+            self.identity,
+            received_ms=clock.now_ms(),
+            pipelines=frozenset({"test-pipeline"}),
         )
 
     def post(self, *requests: dict[str, Any]) -> list[Any]:
         """Record requests through the Book's writer and return the outcomes."""
         return self.book.record([self.prepare(one) for one in requests]).result(timeout=30)
 
-    def second_process(self, **limits: Any) -> Shelf:
-        """Another process's view: its own pool, keystore, store and writers."""
+    def second_process(self, *, now_ms: Clock | None = None, **limits: Any) -> Shelf:
+        """Another process's view: its own pool, keystore, store and writers; closed with us."""
         keys = FileKeystore(self.directory / "keystore", PASSPHRASE)
-        store = FileCheckpointStore(
-            self.directory / "checkpoints", lambda origin: self.store._keys(origin)
+        store = FileCheckpointStore(self.directory / "checkpoints", self.store._keys)
+        shelf = Shelf(
+            database=Database(self.app_url),
+            keys=keys,
+            store=store,
+            limits=Limits(**{**self.limits, **limits}),
+            now_ms=now_ms or self.now_ms,
         )
-        database = Database(self.app_url)
-        return Shelf(database=database, keys=keys, store=store, limits=Limits(**limits))
+        self.others.append(shelf)
+        return shelf
 
     def reopen(self) -> None:
         """Close every Book and forget what was known, as a restart does."""
-        self.shelf.close()
+        self.close()
         self.shelf = self.second_process()
-        self.database.close()
         self.database = self.shelf.database
+
+    def close(self) -> None:
+        for shelf in (self.shelf, *self.others):
+            shelf.close()
+            shelf.database.close()
+        self.others.clear()
 
 
 @contextmanager
-def house_in(postgres: EmbeddedPostgres, directory: Path, **limits: Any) -> Iterator[House]:
-    """Make a fresh tenant with its two Books in the database that is running."""
+def house_in(
+    postgres: EmbeddedPostgres, directory: Path, *, now_ms: Clock = clock.now_ms, **limits: Any
+) -> Iterator[House]:
+    """Make a fresh tenant with its two Books in the database that is running.
+
+    now_ms: the writers' clock, from the first moment of both logs.
+    """
     number = next(_numbers)
     tenant = f"t{number}-{clock.random_bytes(3).hex()}"
     origin = f"ledger.test/{tenant}"
     keys = FileKeystore(directory / "keystore", PASSPHRASE)
-    escrows = make_keys(keys, origin, EscrowPassphrase(passphrase=b"escrow"))
+    auditor = X25519PrivateKey.from_private_bytes(AUDITOR).public_key()
+    escrows = make_keys(keys, origin, AuditorKey(public_key=auditor.public_bytes_raw()))
 
     class Where:
         checkpoint_store = directory / "checkpoints"
@@ -115,9 +170,15 @@ def house_in(postgres: EmbeddedPostgres, directory: Path, **limits: Any) -> Iter
     store = open_store(Where, keys)  # type: ignore[arg-type]
     with connect(postgres.url()) as owner:
         list(migrate(owner))
-        make_tenant(owner, keys, store, tenant=tenant, origin=origin)
+        rows = make_tenant(owner, keys, store, tenant=tenant, origin=origin)
+        for row in rows if now_ms is not clock.now_ms else []:
+            # The logs were made by today's clock; let them begin by the test's.
+            owner.execute(f"ALTER TABLE {row.schema}.head DISABLE TRIGGER one_row")
+            owner.execute(f"DELETE FROM {row.schema}.head")
+            owner.execute(f"ALTER TABLE {row.schema}.head ENABLE TRIGGER one_row")
+            HeadRow(row.schema).lay(owner, Chain(keys, row.origin), at_ms=now_ms())
     database = Database(postgres.url(user="sealtrail_app"))
-    shelf = Shelf(database=database, keys=keys, store=store, limits=Limits(**limits))
+    shelf = Shelf(database=database, keys=keys, store=store, limits=Limits(**limits), now_ms=now_ms)
     house = House(
         directory=directory,
         owner_url=postgres.url(),
@@ -129,12 +190,13 @@ def house_in(postgres: EmbeddedPostgres, directory: Path, **limits: Any) -> Iter
         shelf=shelf,
         escrows=escrows,
         database=database,
+        limits=limits,
+        now_ms=now_ms,
     )
     try:
         yield house
     finally:
-        house.shelf.close()
-        house.database.close()
+        house.close()
 
 
 def event_id() -> str:
@@ -222,4 +284,15 @@ def export(asset_id: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-__all__ = ["Connection", "House", "attempt", "event_id", "export", "gen", "house_in", "ingest"]
+__all__ = [
+    "Connection",
+    "Hand",
+    "House",
+    "attempt",
+    "event_id",
+    "export",
+    "gen",
+    "house_in",
+    "ingest",
+    "noon_before",
+]
