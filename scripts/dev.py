@@ -9,6 +9,8 @@ side by side, and the authority is a local one that nobody else has reason to be
 import contextlib
 import json
 import os
+import signal
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,6 +69,8 @@ def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]
     """Run the ledger in `data` until told to stop; `announce(Running)` once it answers."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data = data.resolve()
+    # Told to stop while it starts, it still stops what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         tsa = stack.enter_context(_authority(data))
         postgres = stack.enter_context(EmbeddedPostgres(data / "postgres"))

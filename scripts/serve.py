@@ -5,10 +5,12 @@ KNOWN GAP: uvicorn bounds neither the size nor the time of a request's header. C
 of our own. Production puts a proxy in front, for TLS, and that bounds both.
 """
 
+import contextlib
 import gc
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import uvicorn
@@ -77,7 +79,24 @@ def serve(
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    server.run(sockets=[listener])
+    with _told_to_stop():
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Make being told to stop an ordinary end.
+
+    uvicorn finishes what it has accepted and then sends itself the same signal once more, which
+    would end the process before what it opened is closed: an embedded PostgreSQL would stay behind.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def make_server(state: State, *, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
