@@ -7,6 +7,7 @@ and one that says that nothing has changed.
 
 import base64
 import json
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -58,7 +59,7 @@ def event_proof(
     """
     stored = _find(app, looking, event_id, "/v1/events/{id}/proof")
     proof = prove(looking.book, stored.position, stored.leaf)
-    if "text/plain" in request.headers.get("accept", ""):
+    if _wants_text(request.headers.get("accept", "")):
         return Response(
             proof.tlog_proof(),
             media_type="text/plain; charset=utf-8",
@@ -104,6 +105,21 @@ def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Re
         media_type="application/octet-stream",
         cache=EACH_TIME,
     )
+
+
+def _wants_text(accept: str) -> bool:
+    """Whether a client names text/plain, and does not like JSON better (RFC 9110 §12.5.1)."""
+    weights = {"text/plain": 0.0, "application/json": 0.0}
+    for part in accept.lower().split(","):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((_weight(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
+        if media_type in weights:
+            weights[media_type] = weight
+    return weights["text/plain"] > 0 and weights["text/plain"] >= weights["application/json"]
+
+
+def _weight(text: str) -> float:
+    return float(text) if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text, re.ASCII) else 0.0
 
 
 def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:

@@ -126,9 +126,8 @@ def test_the_verifier_is_not_one_that_accepts_everything(dev, receipts, vkeys):
         "root": (proof.replace("localhost/dev\n", "localhost/dev\n1", 1), entry),
     }
 
-    for what, (text, data) in spoiled.items():
+    for text, data in spoiled.values():
         with pytest.raises((InvalidProof, InvalidSignature, ValueError)):
             verify(text, data, "localhost/dev", key)
-            pytest.fail(what)
     with pytest.raises(ValueError, match="signature"):
         verify(proof, entry, "localhost/dev", vkeys["localhost/dev/access"])

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""/openapi.json says all that the interface does, the two routes before the framework included."""
+
+import json
+import re
+
+import pytest
+from house import attempt
+from jsonschema import Draft202012Validator
+
+from api.app import openapi_text
+
+METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}
+DESIGN = {
+    ("post", "/v1/events"), ("post", "/v1/events:batch"), ("get", "/v1/events/{event_id}"),
+    ("get", "/v1/events/{event_id}/proof"), ("get", "/v1/checkpoint"), ("get", "/v1/consistency"),
+    ("get", "/v1/tile/{path}"), ("get", "/v1/anchors/{day}"), ("get", "/v1/proofs/{position}"),
+    ("post", "/v1/packets"), ("get", "/v1/packets/{packet_id}"),
+}  # fmt: skip
+ALONE = {
+    ("get", "/checkpoint"), ("get", "/tile/{path}"), ("get", "/livez"), ("get", "/readyz"),
+    ("get", "/metrics"), ("get", "/.well-known/sealtrail/trust.json"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def document(service):
+    return service.ask("GET", "/openapi.json").json()
+
+
+def operations(document):
+    for path, item in document["paths"].items():
+        for method in METHODS & set(item):
+            yield method, path, item[method]
+
+
+def resolve(document, reference):
+    node = document
+    for step in reference.removeprefix("#/").split("/"):
+        node = node[step]
+    return node
+
+
+def references(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def validator(document, name):
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return Draft202012Validator(schema)
+
+
+def test_every_path_of_the_interface_is_there_and_no_other(document):
+    found = {(method, path) for method, path, _ in operations(document)}
+
+    named = {(method, path.replace("/v1/", "/v1/books/{book}/", 1)) for method, path in DESIGN}
+    assert found == DESIGN | named | ALONE
+    assert document["openapi"].startswith("3.1")
+
+
+def test_the_document_is_whole(document):
+    """References lead somewhere, operations have a name each, paths name their parameters."""
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+
+    assert len(set(ids)) == len(ids)
+    for reference in references(document):
+        resolve(document, reference)
+    for name in document["components"]["schemas"]:
+        Draft202012Validator.check_schema(document["components"]["schemas"][name])
+    for _, path, operation in operations(document):
+        named = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+        assert named == set(re.findall(r"{(\w+)}", path)), path
+
+
+def test_every_refusal_is_a_problem_document(document):
+    for _, path, operation in operations(document):
+        for status in ("401", "403", "404", "405", "409", "413", "422", "503"):
+            content = operation["responses"][status]["content"]
+            assert list(content) == ["application/problem+json"], path
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_what_is_sent_and_answered_fits_the_schemas(document, service):
+    request = attempt()
+    validator(document, "Event").validate(request)
+    receipt = service.post(request).json()
+    validator(document, "Receipt").validate(receipt)
+    problem = service.post({}).json()
+    validator(document, "Problem").validate(problem)
+    for result in service.post([request, {}], "/v1/events:batch").json()["results"]:
+        validator(document, "Result").validate(result)
+
+
+def test_the_document_can_be_made_without_a_ledger(document):
+    """docs/openapi.json is this text, and a test of the docs compares the two."""
+    assert json.loads(openapi_text()) == document
