@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from anchoring.anchors import Anchors
+from anchoring.anchors import Anchor, Anchors
 from anchoring.night import Anchored, Night
 from anchoring.receipt import digest_text
 from ledger.clock import rfc3339
@@ -48,7 +48,7 @@ def status(*, data: DataDir = None, book: BookName = None, as_json: Json = False
             last = anchors.last()
             missing = _night(ledger, name).missing_days(ledger.database.now_ms())
             size = one.reader.head().size
-            stamped = anchors.newest_gen_time()
+            stamped = _newest_stamp(anchors, last)
             rows.append(
                 {
                     "book": name,
@@ -64,6 +64,14 @@ def status(*, data: DataDir = None, book: BookName = None, as_json: Json = False
                 f"{len(missing)} days wait"
             )
         show({"books": rows}, "\n".join(lines), as_json=as_json)
+
+
+def _newest_stamp(anchors: Anchors, last: Anchor | None) -> int:
+    """Return the newest time that an authority gave this log, in ms; 0 if none did."""
+    if last is None:
+        return 0
+    times = [token.gen_time_ms for token in anchors.tokens(last.anchor_id)]
+    return max([anchors.newest_gen_time(last), *times])
 
 
 def _night(ledger: Ledger, name: str) -> Night:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from api.state import State
 from house import House
+
+from api.state import State
 from ledger.access import Credentials
 from scripts.serve import bind, make_server
 
