@@ -31,8 +31,6 @@ _numbers = itertools.count(1)
 PASSPHRASE = b"a passphrase for tests"
 #: X25519: to the public half of this key, chain keys are escrowed.
 AUDITOR = b"the private key of our auditors."
-    b"the private key of our auditors."  #: X25519; to its public half chain keys are escrowed.
-)
 
 
 class Hand:
