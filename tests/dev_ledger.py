@@ -61,6 +61,14 @@ class Dev:
         return (self.data / "trust.json").read_bytes()
 
 
+@dataclass
+class Server:
+    """A server process without a database of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
 def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command of `sealtrail-server` to its end."""
     return subprocess.run(
@@ -92,10 +100,10 @@ def running(directory: Path, **environment: str) -> Iterator[Dev]:
 
 
 @contextlib.contextmanager
-def second_server(dev: Dev, directory: Path) -> Iterator[str]:
+def second_server(dev: Dev, directory: Path) -> Iterator[Server]:
     """Run another server process on the same database, keystore and checkpoint store."""
-    with _process(["-c", _SERVE, str(dev.data)], directory / "second", {}) as (_, line):
-        yield line.strip()
+    with _process(["-c", _SERVE, str(dev.data)], directory / "second", {}) as (process, line):
+        yield Server(url=line.strip(), process=process)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Acceptance: with PostgreSQL down nothing is promised; a retry after its return counts once."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dev_ledger import eventually
+from house import attempt, house_in
+from served_house import serving
+
+from ledger.embedded import EmbeddedPostgres
+
+
+class OwnPostgres:
+    """A database of this file's own, which it may kill and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._users = [EmbeddedPostgres(directory)]
+        self._users[0].start()
+
+    def url(self, **options: str) -> str:
+        return self._users[-1].url(**options)
+
+    def kill(self) -> None:
+        """End it as the out-of-memory killer does: at once, with all it had not written."""
+        cluster = self.directory / "server" / "cluster"
+        pid = int((cluster / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
+
+    def start(self) -> None:
+        self._users.append(EmbeddedPostgres(self.directory))
+        self._users[-1].start()
+
+    def stop(self) -> None:
+        for user in self._users:
+            user.stop()
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+@pytest.fixture(scope="module")
+def database():
+    # A short path: the socket's must fit, and stay the same when the server starts again.
+    directory = Path(tempfile.mkdtemp(prefix="sealtrail-down-"))
+    directory.chmod(0o755)
+    postgres = OwnPostgres(directory / "postgres")
+    yield postgres
+    postgres.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def own(database, tmp_path_factory):
+    with house_in(database, tmp_path_factory.mktemp("down")) as house, serving(house) as made:
+        yield made
+
+
+def test_with_the_database_down_there_is_no_promise_and_a_retry_counts_once(own, database):
+    """503 with Retry-After for whoever writes or reads; alive, not ready; then all is as before."""
+    receipt = own.post(attempt()).json()
+    request = attempt()
+    database.kill()
+
+    began = time.monotonic()
+    posted = own.post(request)
+    batch = own.post([request, attempt()], "/v1/events:batch")
+    read = own.get(f"/v1/events/{receipt['event_id']}")
+    ready = own.ask("GET", "/readyz")
+    alive = own.ask("GET", "/livez")
+
+    for answer in (posted, batch, read, ready):
+        assert answer.status_code == 503, answer.text[:300]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "postgres" not in answer.json()["detail"].replace("PostgreSQL", "")
+    assert ready.json()["code"] == "not-ready"
+    assert alive.status_code == 200
+    assert time.monotonic() - began < 30
+
+    database.start()
+    eventually(lambda: own.ask("GET", "/readyz").status_code == 200, seconds=30)
+    again = own.post(request)
+    twice = own.post(request)
+
+    assert again.status_code in (200, 201)  # 200: the COMMIT was done, and its answer lost.
+    assert twice.status_code == 200
+    assert twice.json()["position"] == again.json()["position"]
+    assert own.size == again.json()["position"] + 1
+    assert own.get(f"/v1/events/{receipt['event_id']}").status_code == 200
+
+
+def test_many_clients_are_all_answered_soon_while_it_is_down(own, database):
+    """A hundred requests do not queue up behind one another's time-outs."""
+    own.post(attempt())
+    database.kill()
+    answers = []
+    began = time.monotonic()
+
+    def send():
+        answers.append(own.post(attempt()).status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - began
+    alive = own.ask("GET", "/livez").status_code
+    database.start()
+    eventually(lambda: own.ask("GET", "/readyz").status_code == 200, seconds=30)
+
+    assert set(answers) == {503}
+    assert len(answers) == 100
+    assert alive == 200
+    assert took < 20
+    assert own.post(attempt()).status_code == 201
+
+
+def test_killed_under_load_every_receipt_is_kept_and_nothing_is_there_twice(own, database):
+    """Failed but persisted, or not persisted: whoever got no receipt sends again and has one."""
+    sent, receipts, stop = [], {}, threading.Event()
+
+    def send():
+        while not stop.is_set():
+            request = attempt()
+            sent.append(request)
+            answer = own.post(request)
+            if answer.status_code == 201:
+                receipts[request["event_id"]] = answer.json()
+            else:
+                assert answer.status_code == 503, answer.text[:300]
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    database.kill()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    database.start()
+    eventually(lambda: own.ask("GET", "/readyz").status_code == 200, seconds=30)
+
+    assert receipts
+    for request in sent:
+        answer = own.post(request)
+        before = receipts.get(request["event_id"])
+        assert answer.status_code == 200 if before else answer.status_code in (200, 201)
+        if before:
+            assert answer.json()["position"] == before["position"]
+            assert answer.json()["leaf"] == before["leaf"]
+    entries = own.house.book.reader.between(0, own.size)
+    ids = [one.entry.event_id for one in entries]
+    assert len(ids) == len(set(ids))
+    assert {request["event_id"] for request in sent} <= set(ids)
