@@ -256,8 +256,9 @@ class Writer:
 
     def _write(self, head: Head, batch: Sequence[Prepared]) -> list[Outcome]:
         connection = self._connect()
-        now_ms = self._timekeeper.now(connection, head)
         knowledge = self._lookup.load(connection, batch, self._states, head)
+        # After the look: a head that others have moved on since would make time seem to jump.
+        now_ms = self._timekeeper.now(connection, head)
         builder = Builder(
             chain=self._chain,
             head=head,

@@ -117,19 +117,28 @@ class House:
             pipelines=frozenset({"test-pipeline"}),
         )
 
-    def post(self, *requests: dict[str, Any]) -> list[Any]:
-        """Record requests through the Book's writer and return the outcomes."""
-        return self.book.record([self.prepare(one) for one in requests]).result(timeout=30)
+    def post(self, *requests: dict[str, Any], by: Shelf | None = None) -> list[Any]:
+        """Record requests through a process's Book, ours unless another is named."""
+        book = (by or self.shelf).book(self.tenant)
+        return book.record([self.prepare(one) for one in requests]).result(timeout=30)
 
-    def second_process(self, *, now_ms: Clock | None = None, **limits: Any) -> Shelf:
+    def second_process(
+        self,
+        *,
+        now_ms: Clock | None = None,
+        database: Database | None = None,
+        open_max: int = 64,
+        **limits: Any,
+    ) -> Shelf:
         """Another process's view: its own pool, keystore, store and writers; closed with us."""
         keys = FileKeystore(self.directory / "keystore", PASSPHRASE)
         store = FileCheckpointStore(self.directory / "checkpoints", self.store._keys)
         shelf = Shelf(
-            database=Database(self.app_url),
+            database=database or Database(self.app_url),
             keys=keys,
             store=store,
             limits=Limits(**{**self.limits, **limits}),
+            open_max=open_max,
             now_ms=now_ms or self.now_ms,
         )
         self.others.append(shelf)
