@@ -224,10 +224,10 @@ class Fsck:
         self._last_time = entry.recorded_ms
         if type_ == "ANCHOR":
             self._anchors.take(position, body)
+        self._born |= dict.fromkeys(births(entry), position)
         complaint = self._lifecycles.step(connection, position, entry)
         if complaint is not None:
             self.report.add(position, "lifecycle", f"at position {position} {complaint}")
-        self._born |= dict.fromkeys(births(entry), position)
 
     def _grow(self, leaves: list[bytes], sizes: set[int], begin: int) -> None:
         """Append leaves, keeping the root at each size that somebody has signed or anchored."""

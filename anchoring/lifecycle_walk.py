@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ledger import catalog, lifecycle
 from ledger.database import Connection
-from ledger.errors import Refused
+from ledger.errors import LedgerError, Refused
 from ledger.lifecycle import Aggregate, Asset
 from ledger.store import Entry, read_entry
 
@@ -57,13 +57,14 @@ class LifecycleWalk:
             wrong = entry.originator_version != self._log_version
             return "the Log stream's version has a gap" if wrong else None
         state = self._state(connection, entry.stream, position)
+        born = births(entry)
         complaint = None
         if entry.originator_version != state.version + 1:
             complaint = "the stream's version has a gap"
         else:
             complaint = self._check(connection, state, entry, position)
         self._keep(entry.stream, state.after(type_, body))
-        for asset in births(entry):
+        for asset in born:
             if f"Asset/{asset}" != entry.stream:
                 self._keep(f"Asset/{asset}", Asset.born(asset))
         return complaint
@@ -88,7 +89,7 @@ class LifecycleWalk:
             return
         for first in range(0, last + 1, _STEP):
             for asset, position, data in connection.execute(self._index, (first, first + _STEP)):
-                if data is None or asset not in births(read_entry(data)):
+                if data is None or not _bears(data, asset):
                     yield position, f"the index of births is wrong about position {position}"
 
     def _check(
@@ -141,6 +142,17 @@ class LifecycleWalk:
 
 
 def births(entry: Entry) -> list[str]:
-    """Name the assets to which an entry gives birth."""
+    """Name the assets to which an entry gives birth; raises TypeError if they are no names."""
     value = entry.value
-    return catalog.born_assets(value["type"], value["aggregate"]["id"], value["body"])
+    born = catalog.born_assets(value["type"], value["aggregate"]["id"], value["body"])
+    if not all(isinstance(asset, str) for asset in born):
+        raise TypeError("an asset's id is a string")
+    return born
+
+
+def _bears(data: bytes, asset: str) -> bool:
+    """Say if these bytes are an entry that gives birth to an asset."""
+    try:
+        return asset in births(read_entry(data))
+    except (LedgerError, LookupError, TypeError):
+        return False
