@@ -9,9 +9,7 @@ from typing import Any
 
 
 def event_id() -> str:
-    value = int.from_bytes(
-        (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10), "big"
-    )
+    value = int.from_bytes((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"

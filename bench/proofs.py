@@ -9,6 +9,7 @@ is then started cold opens the Book as it would any other. Positions are random,
 old sizes included; every proof is verified.
 """
 
+import base64
 import json
 import random
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import load
 import psycopg
+from server import Server
+
 from anchoring.checkpoint import sign_checkpoint
 from ledger.database import connect
 from ledger.head import Chain
@@ -26,7 +29,6 @@ from ledger.tiles import Edge
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint
-from server import Server
 
 STEP = 256 * 1_024
 ROWS = """
@@ -50,9 +52,12 @@ def build(server: Server, entries: int) -> None:
             frontier = frontier.append(leaves)
             edge, tiles = edge.append(leaves)
             owner.execute(ROWS, (begin, end - 1))
-            with owner.cursor() as cursor, cursor.copy(
-                'COPY book_dev.tile (level, "index", root, hashes) FROM STDIN (FORMAT BINARY)'
-            ) as sink:
+            with (
+                owner.cursor() as cursor,
+                cursor.copy(
+                    'COPY book_dev.tile (level, "index", root, hashes) FROM STDIN (FORMAT BINARY)'
+                ) as sink,
+            ):
                 sink.set_types(["int2", "int8", "bytea", "bytea"])
                 for tile in tiles:
                     sink.write_row((tile.level, tile.index, tile.root, tile.hashes))
@@ -78,7 +83,7 @@ def _drop_indexes(owner: psycopg.Connection) -> list[str]:
 
 
 def _head(server: Server, frontier: Frontier) -> None:
-    """Give the head a valid tag and the checkpoint store the signed checkpoint that goes with it."""
+    """Give the head a valid tag, and the checkpoint store the checkpoint that goes with it."""
     data = server.data / "ledger"
     keys = FileKeystore(data / "keystore", read_passphrase(data / "passphrase"))
     chain = Chain(keys, "localhost/dev")
@@ -93,9 +98,7 @@ def _head(server: Server, frontier: Frontier) -> None:
     note = sign_checkpoint(
         keys, Checkpoint(origin="localhost/dev", size=frontier.size, root=frontier.root())
     )
-    (path,) = [
-        p for p in (data / "checkpoints").glob("*.checkpoint") if "access" not in p.name
-    ]
+    (path,) = [p for p in (data / "checkpoints").glob("*.checkpoint") if "access" not in p.name]
     path.write_bytes(note)
 
 
@@ -123,8 +126,6 @@ def _verify(answer: bytes) -> None:
     root = proof.get("root")
     if root is None:
         checkpoint = proof["checkpoint"].split("\n")
-        import base64
-
         root_bytes = base64.b64decode(checkpoint[2])
     else:
         root_bytes = bytes.fromhex(root.removeprefix("sha256:"))

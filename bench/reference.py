@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What raw PostgreSQL does with the same bytes on the same server: pgbench, COPY, single INSERTs."""
+"""What raw PostgreSQL does with the same bytes on the same server: pgbench, COPY, INSERTs."""
 
 import os
 import re
@@ -60,11 +60,11 @@ def copy(connection: psycopg.Connection, bodies: Sequence[bytes], *, batch: int 
     """Return rows a second by binary COPY, `batch` rows a transaction."""
     began = time.perf_counter()
     for at in range(0, len(bodies), batch):
-        with connection.cursor() as cursor:
-            with cursor.copy("COPY bench.raw (body) FROM STDIN (FORMAT BINARY)") as sink:
-                sink.set_types(["bytea"])
-                for body in bodies[at : at + batch]:
-                    sink.write_row((body,))
+        copying = "COPY bench.raw (body) FROM STDIN (FORMAT BINARY)"
+        with connection.cursor() as cursor, cursor.copy(copying) as sink:
+            sink.set_types(["bytea"])
+            for body in bodies[at : at + batch]:
+                sink.write_row((body,))
     return len(bodies) / (time.perf_counter() - began)
 
 

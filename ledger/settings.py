@@ -273,7 +273,9 @@ SETTINGS: Final = (
 )  # fmt: skip
 
 #: Read by the client, the gateway or the test suite, whose environment a server may share.
-_ELSEWHERE: Final = re.compile(r"SEALTRAIL_(URL|TOKEN|TOKEN_FILE|TRUST|LEDGER|(CLIENT|GATEWAY|TEST|BENCH)_.*)")
+_ELSEWHERE: Final = re.compile(
+    r"SEALTRAIL_(URL|TOKEN|TOKEN_FILE|TRUST|LEDGER|(CLIENT|GATEWAY|TEST|BENCH)_.*)"
+)
 
 _VARIABLES: Final = frozenset(setting.variable for setting in SETTINGS)
 

@@ -50,7 +50,7 @@ def writing(house):
     with house.owner() as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            " AND application_name = 'sealtrail writer'"
+            f" AND application_name = 'sealtrail writer {house.schema}'"
         ).fetchone()
     return row[0] > 0
 
@@ -250,7 +250,7 @@ def test_a_connection_that_was_terminated_costs_one_503(house):
     with house.owner() as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'sealtrail writer'"
+            f" WHERE application_name = 'sealtrail writer {house.schema}'"
         )
     request = attempt()
 
@@ -271,7 +271,8 @@ def test_a_statement_that_is_cancelled_in_the_middle_is_recorded_on_retry(house)
         with house.owner() as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'sealtrail writer' AND wait_event_type = 'Lock'"
+                f" WHERE application_name = 'sealtrail writer {house.schema}'"
+                " AND wait_event_type = 'Lock'"
             )
         with pytest.raises(Unavailable):
             future.result(timeout=30)
