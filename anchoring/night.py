@@ -66,7 +66,7 @@ class Night:
         still closed and reported, so that nothing waits for an authority but the stamp.
         """
         for anchor in [*self._anchors.open("day"), *self._anchors.open("interim")]:
-            yield self._finish(anchor)
+            yield self._finish(anchor, chosen_now=False)
         for day in self.missing_days(now_ms):
             if self._anchors.get(f"day/{day}") is None:
                 yield self._day(day)
@@ -218,7 +218,7 @@ class Night:
             return self._book.reader.head().last_time
         return self._book.reader.at(size - 1).entry.recorded_ms
 
-    def _finish(self, anchor: Anchor) -> Anchored:
+    def _finish(self, anchor: Anchor, *, chosen_now: bool = True) -> Anchored:
         """Get what tokens are missing, and record the ANCHOR when there are enough."""
         held = {token.authority for token in self._anchors.tokens(anchor.anchor_id)}
         failed = []
@@ -233,6 +233,8 @@ class Night:
         tokens = self._anchors.tokens(anchor.anchor_id)
         done = self._anchors.entry(anchor) is not None
         if not done and len(tokens) >= self._quorum:
+            if not chosen_now:
+                self._check_range(anchor)
             self._record("ANCHOR", anchor.day, self._body(anchor, tokens))
             done = True
         return Anchored(
@@ -253,6 +255,16 @@ class Night:
             raise TreeDisagrees("what was kept to be stamped is no checkpoint of ours") from error
         if (signed.size, signed.root) != (anchor.size, anchor.root):
             raise TreeDisagrees("what was kept to be stamped has another root than its anchor")
+
+    def _check_range(self, anchor: Anchor) -> None:
+        """Return if the range that was kept is still the one over these entries."""
+        if anchor.kind == "day":
+            midnight = clock.day_start(anchor.day) + clock.DAY_MS
+            self._check_edge(anchor.from_size, midnight - clock.DAY_MS)
+            self._check_edge(anchor.to_size, midnight)
+        checkpoint = Checkpoint(origin=self._book.origin, size=anchor.size, root=anchor.root)
+        if self._range_root(anchor.from_size, anchor.to_size, checkpoint) != anchor.day_root:
+            raise TreeDisagrees("the kept root of a range is not what its entries give")
 
     def _stamp(self, anchor: Anchor, authority: Authority) -> None:
         newest = self._book.reader.at(anchor.size - 1).entry.recorded_ms if anchor.size else 0
