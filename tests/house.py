@@ -257,6 +257,18 @@ def gen(aggregate_id: str, asset_id: str | None = None, **changes: Any) -> dict[
     }
 
 
+def deny(aggregate_id: str, **changes: Any) -> dict[str, Any]:
+    """A GEN_DENY: the attempt was refused by a rule."""
+    body = {"decision": "DENY", "refusal_reason_code": "policy"}
+    return {**gen(aggregate_id), "type": "GEN_DENY", "body": body, **changes}
+
+
+def error(aggregate_id: str, **changes: Any) -> dict[str, Any]:
+    """A GEN_ERROR of the provider's."""
+    failure = {"class": "provider", "code": "overloaded", "stage": "model", "retryable": True}
+    return {**gen(aggregate_id), "type": "GEN_ERROR", "body": {"error": failure}, **changes}
+
+
 def ingest(asset_id: str | None = None, **changes: Any) -> dict[str, Any]:
     """An INGEST of an owned image."""
     return {
@@ -297,6 +309,8 @@ __all__ = [
     "Hand",
     "House",
     "attempt",
+    "deny",
+    "error",
     "event_id",
     "export",
     "gen",
