@@ -20,7 +20,7 @@ from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
 from scripts.options import DataDir, Json
 from scripts.output import FAULT, exits, show
-from scripts.scheduler import Scheduler
+from scripts.scheduler import Scheduler, hold_signals, wait
 from scripts.serve import bind, check_server, refuse_root
 from scripts.serve import serve as serve_api
 
@@ -92,6 +92,7 @@ def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
         if settings.environment == "production":
             refuse_root()
         log_to_stderr(settings)
+        hold_signals()
         with open_ledger(settings) as ledger:
             check_server(ledger)
             jobs = Scheduler(
@@ -100,7 +101,7 @@ def scheduler(*, data: DataDir = None, as_json: Json = False) -> None:
             jobs.start()
             show({"scheduler": "started"}, "scheduler started", as_json=as_json)
             try:
-                jobs.wait()
+                wait()
             finally:
                 jobs.stop()
 

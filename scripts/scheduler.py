@@ -21,6 +21,7 @@ from anchoring.night import Night
 from anchoring.overdue import Sweep
 from anchoring.shelf import Book, Shelf
 from anchoring.timestamp import Authority
+from ledger import clock
 from ledger.database import Connection
 from ledger.errors import LedgerError
 from ledger.settings import Settings
@@ -30,6 +31,24 @@ log = logging.getLogger("sealtrail.scheduler")
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
 _SWEEP_S: Final = 15
 _NIGHT_RETRY_S: Final = 600
+
+
+_ENDS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+def hold_signals() -> None:
+    """Keep SIGINT and SIGTERM until `wait` takes them: call before any thread exists.
+
+    A handler would run only between two steps of the main thread. A signal that comes just before
+    that thread begins to wait would be noticed with the next signal, which may never come.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+
+
+def wait() -> None:
+    """Return when the process is told to stop, or was since `hold_signals`."""
+    signal.sigwait(_ENDS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # Told twice, it ends at once.
 
 
 class Leader:
@@ -78,29 +97,24 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
-        """Start the jobs; the night and the sweep run once at once, to catch up."""
+        """Start the jobs; the night runs at once, to catch up."""
         hour, minute = self._settings.night_time.split(":")
         self._add("night", self._night, CronTrigger(hour=hour, minute=minute, timezone="UTC"))
-        self._add("night retry", self._night, IntervalTrigger(seconds=_NIGHT_RETRY_S))
+        # A job for once would be taken off the list when it ran, which stumbles over `stop`.
+        self._add("night retry", self._night, IntervalTrigger(seconds=_NIGHT_RETRY_S), now=True)
         self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._scheduler.start()
-        self._scheduler.add_job(self._guarded("night", self._night))
-
-    def wait(self) -> None:
-        """Return when the process is told to stop (SIGINT, SIGTERM)."""
-        told = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: told.set())
-        told.wait()
 
     def stop(self) -> None:
         """Finish the jobs that run, then stop."""
         self._scheduler.shutdown(wait=True)
         self._leader.resign()
 
-    def _add(self, name: str, work: Callable[[Book], None], trigger: object) -> None:
+    def _add(
+        self, name: str, work: Callable[[Book], None], trigger: object, *, now: bool = False
+    ) -> None:
         # Late starts are wanted: the default would drop a job that starts a second late.
         self._scheduler.add_job(
             self._guarded(name, work),
@@ -109,6 +123,7 @@ class Scheduler:
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
+            **({"next_run_time": clock.now()} if now else {}),
         )
 
     def _guarded(self, name: str, work: Callable[[Book], None]) -> Callable[[], None]:
