@@ -41,6 +41,8 @@ def _row(name: str, check: _Check, ledger: Ledger) -> dict[str, object]:
         return {"check": name, "ok": False, "found": f"{error.problem}: {error}"}
     except VerifyError as error:
         return {"check": name, "ok": False, "found": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are wanted, too
+        return {"check": name, "ok": False, "found": f"failed: {type(error).__name__}"}
 
 
 def _packages(_: Ledger) -> str:
