@@ -46,7 +46,7 @@ class LedgerError(Exception):
         self.facts = facts  # Shown to the caller: never personal data, never a secret.
 
 
-class Refused(LedgerError):
+class Refused(LedgerError):  # noqa: N818 - an answer, not an accident
     """The request was refused and nothing was recorded; change it before sending it again."""
 
     status = 400
@@ -114,7 +114,7 @@ class MalformedEvent(Refused):
     problem = "malformed-event"
 
 
-class Unavailable(LedgerError):
+class Unavailable(LedgerError):  # noqa: N818 - an answer, not an accident
     """The ledger cannot promise durability now; send the same request again."""
 
     status = 503
@@ -133,7 +133,7 @@ class ClockUnsure(Unavailable):
     problem = "clock-unsure"
 
 
-class IntegrityViolation(LedgerError):
+class IntegrityViolation(LedgerError):  # noqa: N818 - a state, not an accident
     """The ledger contradicts itself. Writing has stopped; a human must look."""
 
     problem = "integrity-violation"

@@ -91,7 +91,8 @@ def test_two_hundred_random_flipped_bytes_are_never_verified():
             report = check(bytes(damaged), backend="cryptography")
         except Unreadable:
             continue
-        assert report.verdict == "refuted"
+        assert report.verdict in ("refuted", "incomplete")
+        assert "archive" in failed(report) | failed(report, "incomplete")
 
 
 def test_a_flipped_byte_of_evidence_is_refuted_even_if_it_is_listed_again():

@@ -82,13 +82,14 @@ class Packet:
     """A packet taken apart; nothing in it has been checked yet.
 
     files: all contents by their names below the top folder. damaged: names whose content does not
-    have the archive's checksum. strays: files that belong to nothing. unknown: files in data/
-    that this version does not know.
+    have the archive's checksum. repacked: another program packed the archive. strays: files that
+    belong to nothing. unknown: files in data/ that this version does not know.
     """
 
     id: str
     files: Mapping[str, bytes]
     damaged: tuple[str, ...]
+    repacked: bool
     records: tuple[Record, ...]
     anchors: tuple[Anchor, ...]
     consistency: Mapping[tuple[int, int], bytes]
@@ -129,7 +130,13 @@ class _Sorted:
             self.unknown.append(name)
 
 
-def sort_out(identifier: str, files: Mapping[str, bytes], damaged: tuple[str, ...]) -> Packet:
+def sort_out(
+    identifier: str,
+    files: Mapping[str, bytes],
+    damaged: tuple[str, ...],
+    *,
+    repacked: bool = False,
+) -> Packet:
     """The packet that these files make up; any set of files makes up some packet."""
     names = _Sorted()
     for name in files:
@@ -150,6 +157,7 @@ def sort_out(identifier: str, files: Mapping[str, bytes], damaged: tuple[str, ..
         id=identifier,
         files=files,
         damaged=damaged,
+        repacked=repacked,
         records=records,
         anchors=anchors,
         consistency={sizes: files[name] for sizes, name in names.consistency.items()},

@@ -224,9 +224,7 @@ _UUID7 = _text(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
     "a UUID of version 7 in lower case",
 )
-_LINK = _group(
-    {"rel": _SHORT, "id": _SHORT}, {"type": _SHORT, "leaf": _SHA256, "role": _SHORT}
-)
+_LINK = _group({"rel": _SHORT, "id": _SHORT}, {"type": _SHORT, "leaf": _SHA256, "role": _SHORT})
 _ANY_GROUP = _group({})
 
 _TYPE = _text(r"[A-Z][A-Z0-9_]{0,63}", "an event type in capital letters")

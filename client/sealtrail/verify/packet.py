@@ -6,7 +6,8 @@ root of a time-stamping authority; at least one entry; each entry under a checkp
 signed and an authority stamped; no check that failed. Keys, roots and programs inside the packet
 are used to see whether it agrees with itself, and for nothing else.
 
-A packet that cannot be taken apart is unreadable. Once it can be, whatever does not parse inside
+A packet that cannot be taken apart is unreadable; one that another program packed again is at best
+`incomplete`. Once it can be taken apart, whatever does not parse inside
 refutes it: whoever made it had readable files.
 """
 
@@ -19,12 +20,13 @@ from sealtrail.verify.bag import BAGIT, check_bag
 from sealtrail.verify.checkpoints import Vouchers, gather, judge_checkpoints
 from sealtrail.verify.contents import LOG_KEYS, Packet, sort_out
 from sealtrail.verify.ed25519 import Backend
-from sealtrail.verify.errors import Refuted, Unreadable, VerifyError
+from sealtrail.verify.errors import Incomplete, Refuted, Unreadable, VerifyError
 from sealtrail.verify.note import VerifierKey
 from sealtrail.verify.records import count_withheld, judge_record
+from sealtrail.verify.repacked import read_repacked
 from sealtrail.verify.report import Docket, Report
 from sealtrail.verify.trust import Trust
-from sealtrail.verify.zip import read_zip
+from sealtrail.verify.zip import ArchiveRefused, read_zip
 
 _FOLDER: Final = re.compile(r"packet-([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
 
@@ -41,7 +43,14 @@ NOT_CHECKED: Final = (
 
 def read_packet(data: bytes) -> Packet:
     """Take a packet of at most 256 MiB apart. Raises Unreadable; nothing is checked yet."""
-    archive = read_zip(data)
+    repacked = False
+    try:
+        archive = read_zip(data)
+    except ArchiveRefused as refusal:
+        try:
+            archive, repacked = read_repacked(data), True
+        except ArchiveRefused:
+            raise refusal from None
     tops = {name.partition("/")[0] for name in archive.files}
     top = tops.pop() if len(tops) == 1 else ""
     match = _FOLDER.fullmatch(top)
@@ -51,7 +60,7 @@ def read_packet(data: bytes) -> Packet:
     if BAGIT not in below:
         raise Unreadable("The archive holds no packet: bagit.txt is missing.")
     damaged = tuple(name.removeprefix(top + "/") for name in archive.damaged)
-    return sort_out(match[1], below, damaged)
+    return sort_out(match[1], below, damaged, repacked=repacked)
 
 
 def check_packet(
@@ -114,6 +123,11 @@ def _judge_whole(docket: Docket, packet: Packet) -> None:
 def _check_damage(packet: Packet) -> None:
     if packet.damaged:
         raise Refuted(f"{packet.damaged[0]} was changed after the archive was made.")
+    if packet.repacked:
+        raise Incomplete(
+            "The archive is not in its one form: another program packed it, or its structure was"
+            " changed. Its files are judged all the same; ask for the original, byte for byte."
+        )
 
 
 def _own_keys(packet: Packet) -> list[VerifierKey]:

@@ -69,7 +69,7 @@ def write_zip(files: Mapping[str, bytes]) -> bytes:
         _Member(name=name, checksum=crc32(files[name]), content=files[name])
         for name in sorted(files)
     ]
-    _check_names([member.name for member in members])
+    check_names([member.name for member in members])
     data = _print(members)
     if len(data) > MAX_ARCHIVE:
         raise ArchiveRefused(f"An archive may not be larger than {MAX_ARCHIVE} bytes.")
@@ -84,7 +84,7 @@ def read_zip(data: bytes) -> Archive:
     if len(data) > MAX_ARCHIVE:
         raise ArchiveRefused(f"The archive is larger than {MAX_ARCHIVE} bytes.")
     members = list(_members(data))
-    _check_names([member.name for member in members])
+    check_names([member.name for member in members])
     if _print(members) != data:
         raise ArchiveRefused(
             "The archive's bytes are not the one form of its files: something was changed, added"
@@ -123,7 +123,7 @@ def _members(data: bytes) -> Iterable[_Member]:
         raise ArchiveRefused("This is not an archive, or one with something before its files.")
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: list[str]) -> None:
     """Raise unless each name is plain, relative, and means one file on every system."""
     if len(names) > MAX_FILES:
         raise ArchiveRefused(f"An archive may not hold more than {MAX_FILES} files.")
