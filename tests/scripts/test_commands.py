@@ -10,118 +10,17 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
-import typer
-from dev_ledger import HOUSE, command
-from house import attempt, gen
-from typer.testing import CliRunner
+from dev_ledger import HOUSE
+from installation import KEYS, ORIGIN
 
 from ledger import clock
-from ledger.request import Identity, prepare
-from ledger.settings import Settings
-from scripts import cli, output
-from scripts.assembly import open_ledger
 from sealtrail.verify.trust import Trust
 
-ORIGIN = "ledger.test/acme"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused as root")
-
-
-@dataclass
-class Installation:
-    """A ledger for production: its environment, and what the commands said that made it."""
-
-    directory: Path
-    administrator: str
-    environment: dict[str, str]
-    said: dict[str, dict] = field(default_factory=dict)
-    receipts: list[dict] = field(default_factory=list)
-
-    def run(self, *arguments, **changes):
-        return command(*arguments, **{**self.environment, **changes})
-
-    def json(self, *arguments, code=0, **changes):
-        """Run a command with --json; its exit code must be `code`, its output one document."""
-        done = self.run(*arguments, "--json", **changes)
-        assert done.returncode == code, done.stdout[-500:] + done.stderr[-500:]
-        assert "Traceback" not in done.stderr
-        return json.loads(done.stdout)
-
-    def here(self, *arguments, code=0, **changes):
-        """The same in this process, without a second of start-up."""
-        environment = {**self.environment, **changes}
-        done = CliRunner().invoke(cli.app, [*arguments, "--json"], env=environment)
-        assert done.exit_code == code, done.output[-500:]
-        return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def ledger(postgres, authority, tmp_path_factory):
-    """What docs/operations.md has an operator type, one command after the other."""
-    directory = tmp_path_factory.mktemp("installation")
-    name = f"commands_{clock.random_bytes(4).hex()}"
-    with psycopg.connect(postgres.url(), autocommit=True) as administrator:
-        administrator.execute(f"CREATE ROLE {name} LOGIN CREATEROLE")
-        administrator.execute(f"CREATE DATABASE {name} OWNER {name}")
-    for file in ("passphrase", "escrow-passphrase"):
-        (directory / file).write_bytes(b"correct horse battery staple\n")
-        (directory / file).chmod(0o600)
-    (directory / "roots.pem").write_text(authority.root_pem, "ascii")
-    made = Installation(
-        directory=directory,
-        administrator=postgres.url(dbname=name),
-        environment={
-            "SEALTRAIL_ENVIRONMENT": "production",
-            "SEALTRAIL_DATABASE_URL": postgres.url(user="sealtrail_app", dbname=name),
-            "SEALTRAIL_OWNER_DATABASE_URL": postgres.url(user=name, dbname=name),
-            "SEALTRAIL_DATA_DIR": str(directory / "data"),
-            "SEALTRAIL_CHECKPOINT_STORE": str(directory / "checkpoints"),
-            "SEALTRAIL_KEYSTORE_PASSPHRASE_FILE": str(directory / "passphrase"),
-            "SEALTRAIL_TSA_URLS": f"local={authority.url}",
-            "SEALTRAIL_TSA_ROOTS": str(directory / "roots.pem"),
-            "SEALTRAIL_PORT": "0",
-        },
-    )
-    said = made.said
-    said["too early"] = made.json("init", "--tenant=acme", f"--origin={ORIGIN}", code=2)
-    said["keys init"] = made.json(
-        "keys",
-        "init",
-        *KEYS,
-        str(directory / "escrow"),
-        "--escrow-passphrase-file",
-        str(directory / "escrow-passphrase"),
-    )
-    said["migrate"] = made.json("migrate")
-    said["init"] = made.json("init", "--tenant=acme", f"--origin={ORIGIN}")
-    said["token"] = made.json(
-        "token", "issue", "--tenant=acme", "--role=pipeline", "--name=renderer"
-    )
-    made.receipts = record(made)
-    return made
-
-
-KEYS = (f"--origin={ORIGIN}", "--escrow-dir")
-
-
-def record(made):
-    """Record an attempt and its outcome, as a server process does."""
-    identity = Identity(
-        credential="cred_test", tenant="acme", role="pipeline", kind="pipeline", name="renderer"
-    )
-    first = attempt()
-    requests = [first, gen(first["aggregate_id"])]
-    with open_ledger(Settings.from_environment(made.environment)) as opened:
-        prepared = [
-            prepare(one, identity, received_ms=clock.now_ms(), pipelines=frozenset())
-            for one in requests
-        ]
-        opened.shelf.book("acme").record(prepared).result(timeout=30)
-    return [{"event_id": one.event_id, "disclosures": dict(one.disclosures)} for one in prepared]
 
 
 def test_an_installation_is_made_by_four_commands(ledger):
@@ -417,77 +316,3 @@ def lines_until_told(ledger, *arguments, **changes):
     rest, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     return [json.loads(line) for line in (first + rest).splitlines()]
-
-
-def test_dev_on_a_port_that_is_taken_says_so_and_leaves_nothing_running(tmp_path):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-        done = command("dev", "--data", tmp_path / "data", "--port", str(port), "--json")
-
-    assert done.returncode == 2
-    assert str(port) in json.loads(done.stdout)["detail"]
-    cluster = tmp_path / "data" / "postgres" / "server" / "cluster"
-    assert not (cluster / "postmaster.pid").exists()
-
-
-def commands(group, path=()):
-    """Every command, by the words that call it."""
-    for name, found in sorted(group.commands.items()):
-        if hasattr(found, "commands"):
-            yield from commands(found, (*path, name))
-        else:
-            yield (*path, name), found
-
-
-ALL = dict(commands(typer.main.get_command(cli.app)))
-
-
-def test_these_are_the_commands():
-    assert {" ".join(words) for words in ALL} == {
-        "dev", "serve", "scheduler", "migrate", "init", "clock", "fsck", "doctor",
-        "anchor now", "anchor status", "anchor catch-up", "keys init", "keys list",
-        "token issue", "token list", "token revoke", "packet build", "packet verify",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_every_command_speaks_json_and_explains_itself(words):
-    found = ALL[words]
-
-    assert "--json" in {option for parameter in found.params for option in parameter.opts}
-    assert (found.help or "").strip().endswith((".", "FOR PRODUCTION."))
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (RuntimeError("a mistake of ours"), output.FAULT),
-        (FileNotFoundError(2, "No such file or directory", "escrow.json"), 2),
-        (ConnectionError("lost"), 2),
-    ],
-)
-def test_a_mistake_of_ours_ends_like_no_verdict(monkeypatch, capsys, error, code):
-    """Python would end with 1, which here means `refuted`."""
-
-    def fail(_):
-        raise error
-
-    monkeypatch.setattr("scripts.doctor.settings_from", fail)
-    monkeypatch.setattr(sys, "argv", ["sealtrail-server", "doctor"])
-
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-
-    assert end.value.code == code
-    assert ("Traceback" in capsys.readouterr().err) == (code == output.FAULT)
-
-
-def test_wrong_usage_ends_with_two():
-    for arguments in (["nothing"], ["fsck", "--nothing"], ["init"], ["anchor"], []):
-        assert CliRunner().invoke(cli.app, arguments).exit_code == 2
-    assert CliRunner().invoke(cli.app, ["--help"]).exit_code == 0
-    issue = ["token", "issue", "--tenant=acme", "--role=auditor", "--name=x"]
-    assert CliRunner().invoke(cli.app, issue).exit_code == 2
