@@ -12,13 +12,15 @@ column `name`.
 import base64
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, cast
 
 from ledger import clock
 from ledger.database import Connection, Database
-from ledger.errors import NotFound, Refused, Unauthenticated
+from ledger.errors import NotFound, Refused, Unauthenticated, Unavailable
 from ledger.request import Identity
 
 Role = Literal["pipeline", "auditor"]
@@ -28,6 +30,9 @@ _TOKEN_MAX: Final = 128
 
 #: How long a revoked token may still work in a process that has seen it, in seconds.
 CACHE_S: Final = 5.0
+
+#: How long nobody asks a database again that did not answer, in seconds.
+DOWN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ class Credentials:
         self._lock = threading.Lock()
         self._known: dict[bytes, tuple[float, Identity | None]] = {}
         self._pipelines: dict[str, tuple[float, frozenset[str]]] = {}
+        self._down_until = 0.0
 
     def remembered(self, token: str) -> Identity | None:
         """Return a known identity without asking the database; None if it must be asked."""
@@ -144,7 +150,7 @@ class Credentials:
         now = clock.monotonic()
         found = self._pipelines.get(tenant)
         if found is None or found[0] < now:
-            with self._database.connection() as connection:
+            with self._asking() as connection:
                 rows = connection.execute(
                     "SELECT name FROM sealtrail.credential"
                     " WHERE tenant = %s AND kind = 'pipeline' AND name IS NOT NULL",
@@ -155,8 +161,23 @@ class Credentials:
                 self._pipelines[tenant] = found
         return found[1]
 
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """Lend a connection; while the database is down, refuse all but one a second at once.
+
+        Or a hundred callers would queue up, each waiting for the time-out of those before.
+        """
+        if clock.monotonic() < self._down_until:
+            raise Unavailable("PostgreSQL did not answer a moment ago")
+        try:
+            with self._database.connection() as connection:
+                yield connection
+        except Unavailable:
+            self._down_until = clock.monotonic() + DOWN_S
+            raise
+
     def _load(self, digest: bytes) -> Identity | None:
-        with self._database.connection() as connection:
+        with self._asking() as connection:
             row = connection.execute(
                 "SELECT credential_id, tenant, role, kind, name FROM sealtrail.credential"
                 " WHERE token_sha256 = %s AND revoked_at IS NULL",

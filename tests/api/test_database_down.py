@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dev_ledger import eventually
 from house import attempt, house_in
 from served_house import serving
 
+from ledger import access
 from ledger.embedded import EmbeddedPostgres
 
 
@@ -72,13 +74,17 @@ def test_with_the_database_down_there_is_no_promise_and_a_retry_counts_once(own,
     database.kill()
 
     began = time.monotonic()
-    posted = own.post(request)
-    batch = own.post([request, attempt()], "/v1/events:batch")
-    read = own.get(f"/v1/events/{receipt['event_id']}")
-    ready = own.ask("GET", "/readyz")
-    alive = own.ask("GET", "/livez")
+    asks = [
+        lambda: own.post(request),
+        lambda: own.post([request, attempt()], "/v1/events:batch"),
+        lambda: own.get(f"/v1/events/{receipt['event_id']}"),
+        lambda: own.ask("GET", "/readyz"),
+        lambda: own.ask("GET", "/livez"),
+    ]
+    with ThreadPoolExecutor(len(asks)) as pool:
+        *refused, ready, alive = pool.map(lambda ask: ask(), asks)
 
-    for answer in (posted, batch, read, ready):
+    for answer in (*refused, ready):
         assert answer.status_code == 503, answer.text[:300]
         assert answer.headers["content-type"] == "application/problem+json"
         assert int(answer.headers["retry-after"]) >= 1
@@ -100,9 +106,10 @@ def test_with_the_database_down_there_is_no_promise_and_a_retry_counts_once(own,
 
 
 def test_many_clients_are_all_answered_soon_while_it_is_down(own, database):
-    """A hundred requests do not queue up behind one another's time-outs."""
+    """A hundred requests do not queue up behind one another's time-outs, known token or not."""
     own.post(attempt())
     database.kill()
+    time.sleep(access.CACHE_S)
     answers = []
     began = time.monotonic()
 
@@ -122,7 +129,7 @@ def test_many_clients_are_all_answered_soon_while_it_is_down(own, database):
     assert set(answers) == {503}
     assert len(answers) == 100
     assert alive == 200
-    assert took < 20
+    assert took < 12
     assert own.post(attempt()).status_code == 201
 
 

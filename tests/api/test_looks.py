@@ -81,6 +81,8 @@ def test_every_look_is_one_entry_found_or_not(service, receipt, suffix, path):
 
 @pytest.mark.usefixtures("receipt")
 def test_a_bundle_is_one_look_at_all_of_its_entries(service):
+    service.post(attempt())
+
     looks, answer = looked(service, lambda: service.get("/v1/tile/entries/000.p/2", headers=CASE))
 
     assert answer.status_code == 200
