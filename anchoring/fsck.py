@@ -224,7 +224,8 @@ class Fsck:
         self._last_time = entry.recorded_ms
         if type_ == "ANCHOR":
             self._anchors.take(position, body)
-        self._born |= dict.fromkeys(births(entry), position)
+        for asset in births(entry):
+            self._born.setdefault(asset, position)
         complaint = self._lifecycles.step(connection, position, entry)
         if complaint is not None:
             self.report.add(position, "lifecycle", f"at position {position} {complaint}")

@@ -80,7 +80,8 @@ class House:
 
     @property
     def schema(self) -> str:
-        return self.book.row.schema
+        """The main Book's schema, also while no Book can be opened."""
+        return f"book_{self.tenant.replace('-', '_')}"
 
     @property
     def identity(self) -> Identity:
