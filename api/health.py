@@ -79,6 +79,7 @@ def _problems(app: State) -> dict[str, str]:
     """Name what would refuse a POST."""
     try:
         app.shelf.database.check_clock(app.shelf.database.now_ms())
+        app.credentials.answers()
     except LedgerError as error:
         return {"database": error.problem}
     found: dict[str, str] = {}

@@ -161,6 +161,10 @@ class Credentials:
                 self._pipelines[tenant] = found
         return found[1]
 
+    def answers(self) -> None:
+        """Forget that the database was down: somebody has just had an answer from it."""
+        self._down_until = 0.0
+
     @contextmanager
     def _asking(self) -> Iterator[Connection]:
         """Lend a connection; while the database is down, refuse all but one a second at once.
