@@ -4,6 +4,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ledger.commitments import commit_values
 from ledger.printing import canonical_bytes
 from sealtrail.verify import canonical
