@@ -4,6 +4,10 @@
 `/v1/books/{name}/…` names the Book; without a prefix it is the token's own, and without a token the
 main Book of the only tenant. What is public is public for every Book; content is for the tenant's
 own auditors.
+
+KNOWN GAP: whoever asks for public documents of many Books in turn, which needs no credential, makes
+a process with more Books than SEALTRAIL_BOOKS_OPEN_MAX close and open them without end. Considered:
+a shelf that only reads, for strangers. Until then the proxy in front limits callers.
 """
 
 from anchoring.shelf import Book, Shelf

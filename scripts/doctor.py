@@ -9,12 +9,12 @@ from anchoring.checkpoint import verifier_key
 from anchoring.night import Night
 from anchoring.timestamp import obtain
 from ledger import clock
-from ledger.errors import LedgerError, Refused
+from ledger.errors import IntegrityViolation, LedgerError, Refused
 from ledger.migrate import pending
 from scripts.assembly import Ledger, authorities, check_packages, open_ledger
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
-from scripts.output import INCOMPLETE, exits, show
+from scripts.output import DONE, INCOMPLETE, REFUTED, exits, show
 from scripts.serve import check_server
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
@@ -25,24 +25,31 @@ _Check = Callable[[Ledger], str]
 def doctor(*, data: DataDir = None, as_json: Json = False) -> None:
     """Check packages, database, roles, keys, checkpoint store, authorities and anchors."""
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
-        rows = [_row(name, check, ledger) for name, check in CHECKS]
+        found = [_row(name, check, ledger) for name, check in CHECKS]
+        rows = [row for row, _ in found]
         text = "\n".join(
             f"{'ok  ' if row['ok'] else 'FAIL'} {row['check']:16} {row['found']}" for row in rows
         )
         show({"checks": rows}, text, as_json=as_json)
-        if not all(row["ok"] for row in rows):
-            raise typer.Exit(INCOMPLETE)
+        codes = {code for _, code in found}
+        if codes != {DONE}:
+            raise typer.Exit(REFUTED if REFUTED in codes else INCOMPLETE)
 
 
-def _row(name: str, check: _Check, ledger: Ledger) -> dict[str, object]:
+def _row(name: str, check: _Check, ledger: Ledger) -> tuple[dict[str, object], int]:
+    """Return what one check found, and the exit code that it asks for."""
+    code = INCOMPLETE
     try:
-        return {"check": name, "ok": True, "found": check(ledger)}
+        return {"check": name, "ok": True, "found": check(ledger)}, DONE
+    except IntegrityViolation as error:
+        found, code = f"{error.problem}: {error}", REFUTED
     except LedgerError as error:
-        return {"check": name, "ok": False, "found": f"{error.problem}: {error}"}
+        found = f"{error.problem}: {error}"
     except VerifyError as error:
-        return {"check": name, "ok": False, "found": str(error)}
+        found = str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are wanted, too
-        return {"check": name, "ok": False, "found": f"failed: {type(error).__name__}"}
+        found = f"failed: {type(error).__name__}"
+    return {"check": name, "ok": False, "found": found}, code
 
 
 def _packages(_: Ledger) -> str:

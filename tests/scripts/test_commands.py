@@ -218,6 +218,14 @@ def test_doctor_refuses_the_owners_login_and_an_authority_that_is_silent(ledger)
     assert "owner" in failed["database"]
 
 
+def test_doctor_ends_with_refuted_when_the_checkpoint_store_is_another_one(ledger, tmp_path):
+    """An empty store is not a new one: somebody mounted the wrong directory, or cleared it."""
+    checks = ledger.here("doctor", code=1, SEALTRAIL_CHECKPOINT_STORE=str(tmp_path))["checks"]
+
+    failed = {check["check"]: check["found"] for check in checks if not check["ok"]}
+    assert failed["books"].startswith("checkpoint-missing")
+
+
 def test_fsck_finds_sound_what_is_sound(ledger):
     """With the escrowed first keys every epoch is checked, and nothing is left unchecked."""
     found = ledger.json(
