@@ -19,6 +19,7 @@ from psycopg import sql
 from anchoring.anchor_walk import AnchorWalk
 from anchoring.chain_walk import ChainWalk
 from anchoring.lifecycle_walk import LifecycleWalk, births
+from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
 from anchoring.tile_walk import TileWalk
 from ledger.database import Connection
@@ -78,11 +79,13 @@ class FsckReport:
 class Fsck:
     """Checks one Book.
 
-    first_key: the escrowed K_0, to check the MACs of every epoch.
+    first_key: the escrowed K_0, to check the MACs of every epoch. full: have the second
+    implementation compute the root, too, from all leaf hashes; about twice the time for the tree.
     """
 
-    def __init__(self, book: Book, *, first_key: bytes | None = None) -> None:
+    def __init__(self, book: Book, *, first_key: bytes | None = None, full: bool = False) -> None:
         self._book, self._schema = book, book.row.schema
+        self._second = GrowingTree(Frontier.empty()) if full else None
         self._chain = ChainWalk(book.chain, first_key)
         self._tiles = TileWalk(self._schema)
         self._lifecycles = LifecycleWalk(self._schema)
@@ -118,6 +121,7 @@ class Fsck:
         for begin in range(0, size, _STEP):
             end = min(begin + _STEP, size)
             leaves = self._range(connection, begin, end)
+            self._have_computed(leaves)
             self._grow(leaves, {one for one, _, _ in expected if begin < one <= end}, begin)
             self._take(self._tiles.extend(connection, leaves))
             self._take(
@@ -126,6 +130,8 @@ class Fsck:
             )
             self._born = {}
             progress(end, size)
+        if self._second is not None and self._second.root() != self._frontier.root():
+            self.report.add(None, "tree", "two implementations computed two roots")
         self.report.root = f"sha256:{self._frontier.root().hex()}"
         self._take(self._tiles.finish(connection))
         self._take((at, "birth", said) for at, said in self._lifecycles.finish(connection))
@@ -219,9 +225,10 @@ class Fsck:
             self.report.add(
                 position, "column", f"at position {position} the column {wrong} was changed"
             )
-        if entry.recorded_ms < self._last_time:
+        recorded_ms = entry.recorded_ms
+        if recorded_ms < self._last_time:
             self.report.add(position, "time", f"time goes back at position {position}")
-        self._last_time = entry.recorded_ms
+        self._last_time = recorded_ms
         if type_ == "ANCHOR":
             self._anchors.take(position, body)
         for asset in births(entry):
@@ -237,6 +244,12 @@ class Fsck:
             self._frontier = self._frontier.append(leaves[at - begin : size - begin])
             self._roots[size] = self._frontier.root()
             at = size
+
+    def _have_computed(self, leaves: list[bytes]) -> None:
+        """Append leaves to the second implementation's tree, in bounded memory."""
+        if self._second is not None:
+            self._second.extend_hashes(leaves)
+            self._second = self._second.folded()
 
     # What the rest of the database and the store say
 

@@ -61,6 +61,15 @@ class GrowingTree(BaseMerkleTree):  # type: ignore[misc]
     def root(self) -> bytes:
         return bytes(self.get_root())
 
+    def folded(self) -> "GrowingTree":
+        """Return the same tree, of which only its perfect subtrees are remembered."""
+        size, at, nodes = self._get_size(), 0, []
+        while at < size:
+            width = 1 << ((size - at).bit_length() - 1)
+            nodes.append(self._subroot(at, width))
+            at += width
+        return GrowingTree(Frontier(size=size, nodes=tuple(nodes)))
+
     def agree(self, frontier: Frontier) -> None:
         """Return if `frontier` is what pymerkle computes for its size; else raise TreeDisagrees."""
         if frontier.size != self._get_size() or frontier.root() != self.root():

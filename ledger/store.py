@@ -36,7 +36,7 @@ from sealtrail.verify.errors import VerifyError
 JSON = dict[str, Any]
 
 
-class HeadMoved(LedgerError):  # noqa: N818 - what happened, in the words of this house
+class HeadMoved(LedgerError):  # noqa: N818 - news, not an accident
     """Another writer appended first. Nothing was inserted; read the head again."""
 
 

@@ -50,7 +50,8 @@ def test_a_sound_log_is_sound(house):
     """Everything is checked with the escrowed key; the root is the one that was signed."""
     steps = []
 
-    report = Fsck(house.book, first_key=house.first_key()).run(lambda *done: steps.append(done))
+    fsck = Fsck(house.book, first_key=house.first_key(), full=True)
+    report = fsck.run(lambda *done: steps.append(done))
 
     assert (report.damage, report.not_checked, report.first) == ([], [], None)
     assert (report.size, steps) == (SIZE, [(SIZE, SIZE)])
@@ -76,6 +77,14 @@ def test_what_epoch_sealed_says_is_compared_without_any_key(house, admin):
     report = check(house, key=False)
 
     assert (report.first.position, report.first.what) == (2, "epoch")
+
+
+def test_two_implementations_that_disagree_are_reported(house):
+    """With `full`, pymerkle computes the root from all leaf hashes; here it is given one more."""
+    fsck = Fsck(house.book, full=True)
+    fsck._second.extend_hashes([bytes(32)])
+
+    assert {one.what for one in fsck.run().damage} == {"tree"}
 
 
 # Bodies
