@@ -75,6 +75,7 @@ def _fail(problem: str, sentence: str, code: int, *, as_json: bool) -> None:
 def progress(what: str, *, quiet: bool) -> Iterator[Any]:
     """Show a bar on standard error; yields `update(done, all)`."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_talk, transient=True, disable=quiet) as bar:
+    hidden = quiet or not _talk.is_terminal
+    with Progress(*columns, console=_talk, transient=True, disable=hidden) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
