@@ -122,7 +122,10 @@ def test_the_verifier_is_not_one_that_accepts_everything(dev, receipts, vkeys):
     spoiled = {
         "entry": (proof, entry[:-1] + b" "),
         "path": (proof.replace(node, other.decode()), entry),
-        "index": (proof.replace(f"index {receipt['position']}", "index 1"), entry),
+        "index": (
+            proof.replace(f"index {receipt['position']}", f"index {receipt['position'] ^ 1}"),
+            entry,
+        ),
         "root": (proof.replace("localhost/dev\n", "localhost/dev\n1", 1), entry),
     }
 
