@@ -19,7 +19,7 @@ from anchoring.second_opinion import TreeDisagrees
 from ledger import clock
 from ledger.errors import EntryDamaged, IntegrityViolation, Unavailable
 from ledger.writer import Recorded
-from sealtrail.verify.merkle import EMPTY_ROOT, check_consistency, tree_root
+from sealtrail.verify.merkle import EMPTY_ROOT, check_consistency, leaf_hash, tree_root
 from sealtrail.verify.note import open_checkpoint
 from sealtrail.verify.timestamp import certificates_from_pem, check_stamp
 
@@ -311,6 +311,21 @@ def test_a_body_changed_after_an_interim_anchor_is_not_in_the_days_root(noon, ts
         run(noon, tsa)
 
     assert [one["kind"] for one in bodies(noon, "ANCHOR")] == ["interim"]
+
+
+def test_a_body_changed_under_a_full_tile_is_not_in_the_days_root(noon, tsa):
+    """Bytes and leaf column agree, the tile is the old one, and an anchor lies between."""
+    noon.post(*[attempt() for _ in range(260)])
+    Night(noon.book, [tsa]).interim()
+    with administrator(noon) as admin:
+        ((data,),) = admin.do("SELECT bytes FROM {b}.entry_body WHERE position = 2")
+        data = data.replace(b'"generate"', b'"inpaint"')
+        admin.do("UPDATE {b}.entry_body SET bytes = %s WHERE position = 2", data)
+        admin.do("UPDATE {b}.entry SET leaf = %s WHERE position = 2", leaf_hash(data))
+    noon.now_ms.move(days=1)
+
+    with pytest.raises(TreeDisagrees):
+        run(noon, tsa)
 
 
 def test_a_changed_time_column_does_not_move_a_day(noon, tsa):

@@ -76,6 +76,7 @@ def test_rewrites_the_log_under_a_running_process(refused):
             refused.post(attempt())
 
     assert isinstance(refused.book.writer.stopped, HistoryRewritten)
+    assert refused.book.reader.head().size == 7  # Nothing was added to the other history.
 
 
 def test_shows_fsck_a_consistent_other_history(refused):

@@ -163,6 +163,33 @@ def test_a_keystore_shared_by_two_writers_is_no_trouble(noon):
     assert sound(noon)
 
 
+def test_a_key_destroyed_in_the_middle_of_a_batch_means_that_others_were_first(noon):
+    """After the look at the head and before the MACs, another process ends two epochs."""
+    other = noon.second_process(epoch_entries=2)
+    sharing = Shelf(database=noon.database, keys=other.keys, store=noon.store, now_ms=noon.now_ms)
+    noon.others.append(sharing)
+    noon.post(attempt(), by=sharing)
+    writer = sharing.book(noon.tenant).writer
+    look, crossed = writer._lookup.load, []
+
+    def look_then_sleep(*arguments):
+        found = look(*arguments)
+        if not crossed:
+            crossed.append(True)
+            noon.post(attempt(), by=other)
+            noon.post(attempt(), by=other)
+        return found
+
+    writer._lookup.load = look_then_sleep
+
+    (outcome,) = noon.post(attempt(), by=sharing)
+
+    assert outcome.row.link.position == 5
+    assert other.book(noon.tenant).chain.epochs() == [2]
+    assert writer.stopped is None
+    assert sound(noon)
+
+
 def test_another_keystore_of_the_same_log_keeps_no_old_key_either(noon, tmp_path):
     """Each host has a keystore of its own; each makes the next key and destroys the old."""
     there = tmp_path / "other-host"
