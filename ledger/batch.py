@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ledger import catalog, clock, lifecycle
-from ledger.errors import EventConflict, LedgerError, SourceConflict, TooLarge
+from ledger.errors import Conflict, EventConflict, LedgerError, SourceConflict, TooLarge
 from ledger.head import Chain, Head, Link
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
 from ledger.printing import canonical_bytes
@@ -94,7 +94,8 @@ class Builder:
             return SourceConflict()
         try:
             return self._add_new(prepared)
-        except LedgerError as refusal:
+        except (Conflict, TooLarge) as refusal:
+            # Nothing else is this event's own fault: a key that is gone concerns the whole batch.
             return refusal
 
     def finish(self) -> Built | None:
