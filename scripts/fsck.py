@@ -26,6 +26,9 @@ def fsck(
         Path | None, typer.Option(help="32 bytes in hex; opens the escrow.")
     ] = None,
     *,
+    full: Annotated[
+        bool, typer.Option("--full", help="A second implementation recomputes the root, too.")
+    ] = False,
     data: DataDir = None,
     book: BookName = None,
     as_json: Json = False,
@@ -42,7 +45,8 @@ def fsck(
                 key = _first_key(ledger, name, escrow, escrow_passphrase_file,
                                  auditor_private_key_file)  # fmt: skip
                 with progress(f"fsck {name}", quiet=as_json) as update:
-                    reports.append(Fsck(ledger.shelf.book(name), first_key=key).run(update))
+                    check = Fsck(ledger.shelf.book(name), first_key=key, full=full)
+                    reports.append(check.run(update))
         _tell(reports, as_json=as_json)
 
 

@@ -229,7 +229,7 @@ def test_doctor_ends_with_refuted_when_the_checkpoint_store_is_another_one(ledge
 def test_fsck_finds_sound_what_is_sound(ledger):
     """With the escrowed first keys every epoch is checked, and nothing is left unchecked."""
     found = ledger.json(
-        "fsck", "--chain-escrow", str(ledger.directory / "escrow"),
+        "fsck", "--full", "--chain-escrow", str(ledger.directory / "escrow"),
         "--escrow-passphrase-file", str(ledger.directory / "escrow-passphrase"),
     )  # fmt: skip
 
