@@ -46,6 +46,32 @@ def purpose_code(header: str | None) -> str:
     return header
 
 
+def look_body(
+    *,
+    book: str,
+    path: str,
+    purpose: str,
+    event_ids: Sequence[str],
+    count: int,
+    size: int,
+    fields: Sequence[str],
+    exported: bool,
+) -> dict[str, Any]:
+    """Return what an ACCESS entry says of one look, whoever looked and by whichever way."""
+    query = {"book": book, "path": path, "event_ids": sorted(event_ids)}
+    return {
+        "purpose": purpose,
+        "path": path,
+        "book": book,
+        "book_size": size,
+        "query_digest": digest_text(sha256(canonical.encode(query)).digest()),
+        "result_count": count,
+        "target_event_ids": sorted(event_ids)[:_LISTED],
+        "fields_disclosed": sorted(fields)[:_LISTED],
+        "exported": exported,
+    }
+
+
 def note_look(
     shelf: Shelf,
     identity: Identity,
@@ -63,18 +89,16 @@ def note_look(
 
     path: the template of the path, such as `/v1/events/{id}`; size: of the Book looked into.
     """
-    query = {"book": book, "path": path, "event_ids": sorted(event_ids)}
-    body: dict[str, Any] = {
-        "purpose": purpose,
-        "path": path,
-        "book": book,
-        "book_size": size,
-        "query_digest": digest_text(sha256(canonical.encode(query)).digest()),
-        "result_count": count,
-        "target_event_ids": sorted(event_ids)[:_LISTED],
-        "fields_disclosed": sorted(fields)[:_LISTED],
-        "exported": exported,
-    }
+    body = look_body(
+        book=book,
+        path=path,
+        purpose=purpose,
+        event_ids=event_ids,
+        count=count,
+        size=size,
+        fields=fields,
+        exported=exported,
+    )
     kind = "human" if identity.kind == "person" else "service"
     entry = ledger_made(
         "ACCESS", LOG_ID, body, actor={"kind": kind, "credential": identity.credential}

@@ -8,13 +8,12 @@ that opens the commitment is handed to the person, who alone can show later that
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from anchoring.receipt import digest_text
 from anchoring.shelf import Book, Shelf
-from api.looks import purpose_code
+from api.looks import look_body, purpose_code
 from evidence.packet import BuiltPacket, PacketRequest, Progress, build_packet
 from ledger import clock, durable
 from ledger.access import Credentials
@@ -32,7 +31,6 @@ CREDENTIAL: Final = "cli"
 PATH: Final = "sealtrail-server packet build"
 
 _PERSON_MAX: Final = 256
-_LISTED: Final = 64
 _DISCLOSURES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -126,19 +124,16 @@ def note_look(
     Returns the ACCESS entry's event_id and the disclosure of the person. What makes the commitment
     hiding is a key that is forgotten here: whoever has the entry alone can guess nothing.
     """
-    query = {"book": book.row.name, "path": PATH, "event_ids": sorted(request.event_ids)}
-    fields = sorted({name for shown in request.disclosures.values() for name in shown})
-    body: dict[str, Any] = {
-        "purpose": purpose,
-        "path": PATH,
-        "book": book.row.name,
-        "book_size": book.notary.size,
-        "query_digest": digest_text(sha256(canonical.encode(query)).digest()),
-        "result_count": len(request.event_ids),
-        "target_event_ids": sorted(request.event_ids)[:_LISTED],
-        "fields_disclosed": fields[:_LISTED],
-        "exported": True,
-    }
+    body = look_body(
+        book=book.row.name,
+        path=PATH,
+        purpose=purpose,
+        event_ids=request.event_ids,
+        count=len(request.event_ids),
+        size=book.notary.size,
+        fields=sorted({name for shown in request.disclosures.values() for name in shown}),
+        exported=True,
+    )
     actor = {"kind": "human", "credential": CREDENTIAL}
     digests, disclosures = commit(clock.random_bytes(32), {PERSON: person})
     # In `sd` and not in the part: like a person whom a token names, not what a request said.
