@@ -6,7 +6,7 @@ floats, integers within 2^53 - 1, no lone surrogates, keys that are text. For su
 with sorted keys prints RFC 8785, but for one thing: it orders keys by code point, RFC 8785 by
 UTF-16 unit. The two differ only where a character beyond the basic plane is in a key, so whenever
 the text is not plain ASCII the slow and certain way is taken. A property test holds both against
-each other. This module is orjson's only home.
+each other. This module and decoding.py are orjson's only homes.
 """
 
 from typing import Any, Final

