@@ -21,8 +21,10 @@ the check made here. Considered: lease files, which need a clock that all hosts 
 Source: C2SP tlog-checkpoint and signed-note; RFC 9162 §2.1.4.
 """
 
+import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -124,8 +126,22 @@ class FileCheckpointStore:
             with durable.locked(self._path(origin, "lock")):
                 seen = self._current(origin)
         except OSError as error:
-            raise _unavailable(error) from error
+            if error.errno != errno.EROFS:
+                raise _unavailable(error) from error
+            seen = self._read_only(origin)
         return seen.note, seen.checkpoint
+
+    def check_ready(self) -> None:
+        """Return if a checkpoint could be stored now; costs an fsync. Raises StoreUnavailable."""
+        probe = self._directory / f".probe.{os.getpid()}.{threading.get_ident()}"
+        try:
+            try:
+                durable.write_durably(probe, bytes(_NOTE_MAX), mode=0o600)
+            finally:
+                for path in (probe, durable.temporary(probe)):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unavailable(error) from error
 
     def put(self, origin: str, new_note: bytes, prove: Prove) -> Checkpoint:
         """Store `new_note` unless the stored one is at least as large; return what is then stored.
@@ -159,9 +175,28 @@ class FileCheckpointStore:
             raise CheckpointMissing(origin=origin)
         if seen is None or seen.note != note:
             seen = _Seen(note, self._verified(origin, note), durable=False)
-            self._refuse_older(origin, seen.checkpoint)
+            _refuse_older(origin, self._seen.get(origin), seen.checkpoint)
             self._seen[origin] = seen
         return seen
+
+    def _read_only(self, origin: str) -> _Seen:
+        """Return what is stored where not even a lock can be taken: proofs are still given.
+
+        Others may write, by another way in: what we had seen before the look is compared, and
+        nothing is remembered.
+        """
+        before = self._seen.get(origin)
+        try:
+            note = self._stored(origin)
+        except OSError as error:
+            raise _unavailable(error) from error
+        if not note:
+            raise CheckpointMissing(origin=origin)
+        if before is not None and before.note == note:
+            return before
+        found = self._verified(origin, note)
+        _refuse_older(origin, before, found)
+        return _Seen(note, found, durable=False)
 
     def _verified(self, origin: str, note: bytes) -> Checkpoint:
         try:
@@ -183,24 +218,11 @@ class FileCheckpointStore:
             os.close(descriptor)
 
     def _replace(self, origin: str, note: bytes, checkpoint: Checkpoint) -> None:
-        self._refuse_older(origin, checkpoint)
+        _refuse_older(origin, self._seen.get(origin), checkpoint)
         # A failure between rename and the last fsync leaves a file that nobody calls durable:
         # we still remember the one before, and so verify and sync the new one before we trust it.
         durable.write_durably(self._path(origin, "checkpoint"), note, mode=0o644)
         self._seen[origin] = _Seen(note, checkpoint, durable=True)
-
-    def _refuse_older(self, origin: str, found: Checkpoint) -> None:
-        """Raise HistoryRewritten if the store went back behind what this process has seen."""
-        last = self._seen.get(origin)
-        if last is None or found.size > last.checkpoint.size:
-            return
-        if found.size < last.checkpoint.size or found.root != last.checkpoint.root:
-            raise HistoryRewritten(
-                "The checkpoint store went back behind a checkpoint that it held before.",
-                origin=origin,
-                seen_size=last.checkpoint.size,
-                stored_size=found.size,
-            )
 
     def _path(self, origin: str, suffix: str) -> Path:
         path = self._paths.get((origin, suffix))
@@ -237,6 +259,19 @@ def _check_extends(stored: Checkpoint, new: Checkpoint, prove: Prove) -> None:
             stored_size=stored.size,
             new_size=new.size,
         ) from error
+
+
+def _refuse_older(origin: str, last: _Seen | None, found: Checkpoint) -> None:
+    """Raise HistoryRewritten if the store went back behind what this process has seen."""
+    if last is None or found.size > last.checkpoint.size:
+        return
+    if found.size < last.checkpoint.size or found.root != last.checkpoint.root:
+        raise HistoryRewritten(
+            "The checkpoint store went back behind a checkpoint that it held before.",
+            origin=origin,
+            seen_size=last.checkpoint.size,
+            stored_size=found.size,
+        )
 
 
 def _require(condition: bool, otherwise: str) -> None:

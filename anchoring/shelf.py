@@ -2,7 +2,8 @@
 """The Books of one process: opened when first needed, closed when long unused.
 
 Opening a Book checks it: the head's tag, the checkpoint store, and that the one extends the other.
-All Books share one pool of connections; none shares a lock with another.
+All Books share one pool of connections; none shares a lock with another, and one that cannot be
+opened keeps no other from being used.
 """
 
 import threading
@@ -93,6 +94,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Book] = OrderedDict()
         self._opening: dict[str, threading.Lock] = {}
+        self._unopened: dict[str, str] = {}  # Name and problem of Books that could not be opened.
         self._closed = False
         self._registry: tuple[float, dict[str, BookRow]] = (0.0, {})
 
@@ -114,6 +116,11 @@ class Shelf:
         with self._lock:
             return list(self._open.values())
 
+    def unopened(self) -> dict[str, str]:
+        """Return the problem of each Book that could not be opened when it was last tried."""
+        with self._lock:
+            return dict(self._unopened)
+
     def book(self, name: str) -> Book:
         """Return the Book of that name, opened and checked; raises NotFound."""
         with self._lock:
@@ -130,7 +137,7 @@ class Shelf:
                 found = self._known(name)
             if found is not None:
                 return found
-            book = self._open_book(row)
+            book = self._try_to_open(row)
             with self._lock:
                 closing = [book] if self._closed else self._put(book)
         for old in closing:
@@ -151,6 +158,19 @@ class Shelf:
             self._open.clear()
         for book in closing:
             book.writer.close()
+
+    def _try_to_open(self, row: BookRow) -> Book:
+        """Open a Book, and remember for whoever watches if that failed."""
+        try:
+            book = self._open_book(row)
+        except Exception as error:
+            problem = error.problem if isinstance(error, LedgerError) else "internal-error"
+            with self._lock:
+                self._unopened[row.name] = problem
+            raise
+        with self._lock:
+            self._unopened.pop(row.name, None)
+        return book
 
     def _open_book(self, row: BookRow) -> Book:
         tree = Tree(self.database, row.schema)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every endpoint may ask for: the Books, the credentials, the settings, the caller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Request
 from anchoring.shelf import Book, Shelf
 from api.identity import auditor, identify, own_book, public_book
 from api.looks import purpose_code
+from api.night_watch import NightWatch
 from ledger.access import Credentials
 from ledger.request import Identity
 
@@ -23,6 +24,7 @@ class State:
     trust_file: Path
     packet_dir: Path
     packet_ttl_s: int
+    night_watch: NightWatch = field(default_factory=NightWatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

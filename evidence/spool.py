@@ -6,7 +6,7 @@
       .<book>.<packet id>.zip.tmp        one being written, or left by a crash
 
 A packet holds the disclosures that its requester supplied, so it must not lie about for ever:
-`expire` removes what is older than its time, and so does each `put`.
+`expire` removes what is older than its time; each `put` and the scheduler, hourly, call it.
 """
 
 import contextlib
@@ -38,18 +38,27 @@ class Spool:
             self.expire()
             durable.write_durably(path, data, mode=0o600)
         except OSError as error:
+            # Perhaps it is there all the same, and nobody has its id; or half of it fills the disk.
+            for left in (durable.temporary(path), path):
+                with contextlib.suppress(OSError):
+                    left.unlink()
             raise Unavailable("the packet directory cannot be written") from error
 
     def get(self, packet_id: str, book: str) -> bytes:
-        """Return a packet of that Book; raises NotFound if there is none, or not any more."""
+        """Return a packet of that Book; raises NotFound if there is none, or not any more.
+
+        Raises Unavailable if it cannot be read now.
+        """
         try:
             path = self._path(packet_id, book)
             if self._is_old(path):
                 path.unlink(missing_ok=True)
                 raise NotFound("this packet has expired; ask for it again")
             return path.read_bytes()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFound("there is no such packet") from None
+        except OSError as error:
+            raise Unavailable("the packet directory cannot be read") from error
 
     def expire(self) -> int:
         """Remove what is too old, half-written files too; return how many were removed."""

@@ -34,11 +34,37 @@ SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page
 """
 
 
+#: A message that nobody reads; as part of a transaction it is flushed like any entry.
+_READY: Final = """
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+       current_setting('transaction_read_only'), pg_logical_emit_message(true, 'sealtrail', '')
+"""
+
 #: A writer looks rows up by key and nothing else. Its statements are planned before a young table
 #: has statistics, and a plan that reads whole tables would stay for the session's life.
 _BY_KEY: Final = """
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
 """
+
+
+#: A server that vanished without a word (its host, a firewall) is noticed after this long, instead
+#: of after the hours that TCP takes by itself. Over a Unix socket none of this means anything.
+LINE: Final[Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,  # ms until what was sent must have been received
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+
+#: So long after nobody got a connection, in seconds, whoever asks for one waits DOWN_WAIT_S only.
+_DOWN_S: Final = 5.0
+_DOWN_WAIT_S: Final = 0.5
+
+#: The pool doubles its pause with each failed try until it gives up, in seconds: with more than
+#: this it would still pause for minutes after a long outage is over. Who asks next tries at once.
+_TRY_S: Final = 2.0
 
 
 class UnsafeServer(Unavailable):
@@ -60,13 +86,15 @@ class Database:
         self.skew_ms = skew_ms
         self._identity: tuple[int, int] | None = None
         self._complaint: LedgerError | None = None  # Of the last connection that was not taken.
+        self._down_until = 0.0
         self._pool = ConnectionPool(
             url,
             connection_class=Connection,
-            kwargs={"autocommit": True, "connect_timeout": 5, "application_name": "sealtrail"},
+            kwargs={"autocommit": True, "application_name": "sealtrail", **LINE},
             min_size=0,
             max_size=pool_max,
             timeout=timeout_s,
+            reconnect_timeout=_TRY_S,
             configure=self._configure,
             check=ConnectionPool.check_connection,
             open=True,
@@ -84,11 +112,14 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Lend a connection of the pool; autocommit, no role taken."""
+        wait_s = _DOWN_WAIT_S if clock.monotonic() < self._down_until else None
         try:
-            with self._pool.connection() as connection:
+            with self._pool.connection(timeout=wait_s) as connection:
+                self._down_until = 0.0
                 yield connection
         except PoolTimeout as error:
             # The pool tries again and again, and keeps to itself why.
+            self._down_until = clock.monotonic() + _DOWN_S
             raise self._complaint or unavailable(error) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable(error) from error
@@ -110,8 +141,8 @@ class Database:
             connection = Connection.connect(
                 self.url,
                 autocommit=True,
-                connect_timeout=5,
                 application_name=f"sealtrail writer {schema}"[:63],
+                **LINE,
             )
             self.check_server(connection)
             connection.execute(set_role(schema, duty))
@@ -133,6 +164,20 @@ class Database:
                 "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
             ).fetchone()
         return int(row[0]) if row is not None else 0
+
+    def check_ready(self) -> None:
+        """Return if a write would be made durable now; costs one, of a few bytes, to the WAL.
+
+        Raises Unavailable, UnsafeServer when PostgreSQL takes no writes, or ClockUnsure.
+        """
+        with self.connection() as connection:
+            try:
+                row = connection.execute(_READY).fetchone()
+            except psycopg.Error as error:
+                raise unavailable(error) from error
+        if row is None or row[1] != "off":
+            raise UnsafeServer("PostgreSQL is read-only now")
+        self.check_clock(row[0])
 
     def check_server(self, connection: Connection) -> None:
         """Return if this server keeps what it acknowledges and is the one that we know.
@@ -181,7 +226,7 @@ class Database:
 def connect(url: str) -> Iterator[Connection]:
     """Connect once, unchecked and without a role: for the owner's work and for doctors."""
     try:
-        connection = Connection.connect(url, autocommit=True, connect_timeout=5)
+        connection = Connection.connect(url, autocommit=True, **LINE)
     except psycopg.OperationalError as error:
         raise unavailable(error) from error
     with connection:

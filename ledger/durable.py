@@ -55,10 +55,10 @@ def write_durably(path: Path, data: bytes, *, mode: int) -> None:
     The caller holds the lock of the directory, so the name of the temporary file is free. After an
     OSError nobody knows whether the old or the new content is there; it is one of the two.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    beside = temporary(path)
     with suppress(FileNotFoundError):
-        temporary.unlink()  # left by a crash
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        beside.unlink()  # left by a crash
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(data)
         while view:
@@ -66,8 +66,13 @@ def write_durably(path: Path, data: bytes, *, mode: int) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.rename(path)
+    beside.rename(path)
     sync_directory(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """Name the file that `write_durably` writes first; after a failure it may be there."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def sync(descriptor: int) -> None:

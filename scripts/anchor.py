@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from anchoring.anchors import Anchor, Anchors
+from anchoring.anchors import Anchors
+from anchoring.arrears import arrears
 from anchoring.night import Anchored, Night
 from anchoring.receipt import digest_text
 from ledger.clock import rfc3339
@@ -44,34 +45,26 @@ def status(*, data: DataDir = None, book: BookName = None, as_json: Json = False
         rows, lines = [], []
         for name in _names(ledger, book):
             one = ledger.shelf.book(name)
-            anchors = Anchors(one)
-            last = anchors.last()
-            missing = _night(ledger, name).missing_days(ledger.database.now_ms())
-            size = one.reader.head().size
-            stamped = _newest_stamp(anchors, last)
+            last = Anchors(one).last()
+            owed = arrears(one, ledger.database.now_ms())
+            size, anchored = one.reader.head().size, last.size if last else 0
+            stamped = rfc3339(owed.stamped_ms) if owed.stamped_ms else None
             rows.append(
                 {
                     "book": name,
                     "size": size,
-                    "anchored_size": last.size if last else 0,
-                    "stamped": rfc3339(stamped) if stamped else None,
-                    "waiting_days": missing,
+                    "anchored_size": anchored,
+                    "stamped": stamped,
+                    "waiting_days": owed.days,
+                    "failures": owed.failures,
                 }
             )
-            when = rfc3339(stamped) if stamped else "never"
             lines.append(
-                f"{name:24} size {size}, anchored {last.size if last else 0}, stamped {when}, "
-                f"{len(missing)} days wait"
+                f"{name:24} size {size}, anchored {anchored}, stamped {stamped or 'never'}, "
+                f"{len(owed.days)} days wait"
             )
+            lines += [f"{'':24} {who} failed: {why}" for who, why in owed.failures.items()]
         show({"books": rows}, "\n".join(lines), as_json=as_json)
-
-
-def _newest_stamp(anchors: Anchors, last: Anchor | None) -> int:
-    """Return the newest time that an authority gave this log, in ms; 0 if none did."""
-    if last is None:
-        return 0
-    times = [token.gen_time_ms for token in anchors.tokens(last.anchor_id)]
-    return max([anchors.newest_gen_time(last), *times])
 
 
 def _night(ledger: Ledger, name: str) -> Night:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts what is due: the night, the overdue sweep, the daily fsck, the hourly look at the store.
+"""Starts what is due: night, overdue sweep, daily fsck, hourly look at the store, old packets.
 
 The clock decides only when to look. What is due is read from the ledger's own state, so a start
 that was missed, late or doubled does no harm. One scheduler at a time works (advisory lock); others
@@ -21,8 +21,9 @@ from anchoring.night import Night
 from anchoring.overdue import Sweep
 from anchoring.shelf import Book, Shelf
 from anchoring.timestamp import Authority
+from evidence.spool import Spool
 from ledger import clock
-from ledger.database import Connection
+from ledger.database import LINE, Connection
 from ledger.errors import LedgerError
 from ledger.settings import Settings
 
@@ -64,7 +65,7 @@ class Leader:
         with self._lock:
             try:
                 if self._session is None or self._session.closed:
-                    self._session = Connection.connect(self._url, autocommit=True)
+                    self._session = Connection.connect(self._url, autocommit=True, **LINE)
                     row = self._session.execute(_LOCK).fetchone()
                     if row is None or not row[0]:
                         self._drop()
@@ -94,6 +95,7 @@ class Scheduler:
         self._shelf, self._settings, self._authorities = shelf, settings, authorities
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
+        self._spool = Spool(settings.packet_dir, ttl_s=settings.packet_ttl_h * 3600)
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
@@ -105,6 +107,7 @@ class Scheduler:
         self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
         self._add("store", self._look, IntervalTrigger(hours=1))
+        self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -115,9 +118,14 @@ class Scheduler:
     def _add(
         self, name: str, work: Callable[[Book], None], trigger: object, *, now: bool = False
     ) -> None:
+        self._add_job(name, self._guarded(name, work), trigger, now=now)
+
+    def _add_job(
+        self, name: str, job: Callable[[], None], trigger: object, *, now: bool = False
+    ) -> None:
         # Late starts are wanted: the default would drop a job that starts a second late.
         self._scheduler.add_job(
-            self._guarded(name, work),
+            job,
             trigger,
             id=name,
             coalesce=True,
@@ -141,14 +149,19 @@ class Scheduler:
                 except LedgerError as error:
                     # Without the traceback: no values in logs.
                     log.error("%s of %s: %s (%s)", name, book_name, error, error.problem)  # noqa: TRY400
+                except Exception as error:  # noqa: BLE001 - one Book's damage harms no other's night
+                    log.critical("%s of %s failed: %s", name, book_name, type(error).__name__)
 
         return job
 
     def _night(self, book: Book) -> None:
         night = Night(book, self._authorities, quorum=self._settings.tsa_quorum)
         for step in night.catch_up(book.database.now_ms()):
-            state = "anchored" if step.recorded else "waits for an authority"
-            log.info("%s %s: size %d, %s", book.row.name, step.anchor_id, step.size, state)
+            if step.recorded:
+                log.info("%s %s: size %d, anchored", book.row.name, step.anchor_id, step.size)
+            else:
+                missing = ", ".join(step.missing) or "an authority"
+                log.warning("%s %s waits for %s", book.row.name, step.anchor_id, missing)
 
     def _sweep(self, book: Book) -> None:
         sweep = self._sweeps.get(book.row.name)
@@ -165,6 +178,16 @@ class Scheduler:
             log.critical("fsck of %s: %s", book.row.name, finding.sentence)
         if not report.damage:
             log.info("fsck of %s: %d entries are sound", book.row.name, report.size)
+
+    def _expire(self) -> None:
+        """Remove old packets; every scheduler does, for they may lie on its host alone."""
+        try:
+            removed = self._spool.expire()
+        except OSError as error:
+            log.error("old packets cannot be removed: %s", error.strerror)  # noqa: TRY400
+        else:
+            if removed:
+                log.info("%d old packets were removed", removed)
 
     def _look(self, book: Book) -> None:
         book.notary.check(book.reader.head())

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the API. This module is uvicorn's only home.
+"""Runs the API: opens what it serves from, binds its port, and stops when it is told to.
 
-KNOWN GAP: uvicorn bounds neither the size nor the time of a request's header. Considered: a server
-of our own. Production puts a proxy in front, for TLS, and that bounds both.
+A Book that contradicts itself keeps no other tenant from being served: its own requests are
+answered with what is wrong, `/readyz` names it, and the log says so loudly. uvicorn's home is here
+and in scripts.connections, which bounds what a connection may cost.
 """
 
+import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -18,11 +21,15 @@ import uvicorn
 from api.app import create_app
 from api.state import State
 from ledger.access import Credentials
-from ledger.errors import Refused
+from ledger.errors import IntegrityViolation, LedgerError, Refused
 from ledger.migrate import pending
 from scripts.assembly import Ledger, check_packages
+from scripts.connections import Connection, allow_open_files, look_at
+
+log = logging.getLogger("sealtrail.serve")
 
 _BACKLOG: Final = 2_048
+_TICKS_A_LOOK: Final = 10  #: Of a tenth of a second each.
 
 
 def check_server(ledger: Ledger) -> None:
@@ -67,7 +74,8 @@ def serve(
 ) -> None:
     """Serve until told to stop (SIGINT, SIGTERM). Opens every Book first, which checks it."""
     for name in list(ledger.shelf.rows())[: ledger.settings.books_open_max]:
-        ledger.shelf.book(name)
+        _open(ledger, name)
+    allow_open_files()
     state = State(
         shelf=ledger.shelf,
         credentials=Credentials(ledger.database),
@@ -81,6 +89,19 @@ def serve(
     gc.freeze()
     with _told_to_stop():
         server.run(sockets=[listener])
+
+
+def _open(ledger: Ledger, name: str) -> None:
+    """Open a Book; one that cannot be opened is complained about, and the others are served."""
+    try:
+        ledger.shelf.book(name)
+    except IntegrityViolation as error:
+        log.critical("%s is not served: %s (%s)", name, error, error.problem)
+    except LedgerError as error:
+        log.error("%s cannot be opened yet: %s (%s)", name, error, error.problem)  # noqa: TRY400
+    except Exception as error:
+        # Whatever was done to its tables; the traceback holds no values of requests.
+        log.critical("%s is not served: %s", name, type(error).__name__, exc_info=True)
 
 
 @contextlib.contextmanager
@@ -103,15 +124,23 @@ def make_server(state: State, *, ready: Callable[[], None] = lambda: None) -> uv
     """Return the HTTP server of a process, ready to run."""
     config = uvicorn.Config(
         create_app(state, on_ready=ready),
-        http="httptools",
+        http=Connection,
         ws="none",
         loop="uvloop",
         lifespan="on",
         log_config=None,
         access_log=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=30,
         timeout_graceful_shutdown=20,
         server_header=False,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which also looks at its connections."""
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_LOOK == 0:
+            look_at(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)

