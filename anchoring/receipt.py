@@ -13,8 +13,8 @@ from typing import Any
 
 from anchoring.shelf import Book
 from ledger.errors import Conflict, IntegrityViolation, Unavailable
+from ledger.outcome import Recorded, Repeated
 from ledger.reader import Stored
-from ledger.writer import Recorded, Repeated
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note

@@ -22,11 +22,13 @@ from ledger.clock import Clock
 from ledger.database import Database
 from ledger.errors import LedgerError, NotFound, Unavailable
 from ledger.head import Chain, HeadRow
+from ledger.inbox import WriterClosed
 from ledger.keys import Keys
 from ledger.migrate import BookRow, books
+from ledger.outcome import Outcome, Recorded, Repeated
 from ledger.reader import Reader
 from ledger.request import Prepared
-from ledger.writer import Limits, Outcome, Recorded, Repeated, Writer, WriterClosed
+from ledger.writer import Limits, Writer
 
 _ANSWER_S: Final = 60.0
 _REGISTRY_S: Final = 5.0

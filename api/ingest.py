@@ -29,9 +29,9 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ledger.outcome import Outcome, Recorded
 from ledger.printing import json_bytes
 from ledger.request import Identity, Prepared, prepare
-from ledger.writer import Outcome, Recorded
 
 SINGLE_MAX: Final = 1024 * 1024  #: Bytes of one request; its committed values included.
 BATCH_MAX: Final = 8 * 1024 * 1024

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ledger import catalog, clock, lifecycle
 from ledger.errors import Conflict, EventConflict, LedgerError, SourceConflict, TooLarge
 from ledger.head import Chain, Head, Link
+from ledger.lifecycle import Aggregate
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
 from ledger.printing import canonical_bytes
 from ledger.request import Prepared, ledger_made
@@ -116,6 +117,11 @@ class Builder:
         )
 
     @property
+    def states(self) -> dict[str, Aggregate]:
+        """The states of the batch's streams, as they are after it."""
+        return self._knowledge.states
+
+    @property
     def epoch_start(self) -> int:
         return self._epoch_start
 
@@ -142,13 +148,12 @@ class Builder:
             states,
             by_ledger=prepared.by_ledger,
         )
-        type_, schema, body = prepared.type, prepared.schema, prepared.body
-        if isinstance(decision, lifecycle.Rewritten):
-            type_, schema, body = decision.type, decision.schema, decision.body
+        type_, body, event = prepared.type, prepared.body, None
+        if decision is not None:
+            type_, body = decision.type, decision.body
+            event = {"type": type_, "schema": decision.schema, "body": body}
         births = tuple(catalog.born_assets(type_, prepared.aggregate_id, body))
-        row = self._append(
-            prepared, state.version + 1, births, {"type": type_, "schema": schema, "body": body}
-        )
+        row = self._append(prepared, state.version + 1, births, event)
         states[prepared.stream] = state.after(type_, body)
         for asset in births:
             if f"Asset/{asset}" != prepared.stream:
@@ -172,15 +177,17 @@ class Builder:
         row = Row(
             entry=Entry(data=data, value=value),
             link=link,
+            event_id=prepared.event_id,
+            stream=prepared.stream,
+            version=version,
+            topic=f"{value['type']}/{value['schema']}",
             request_digest=prepared.digest,
             source=prepared.source,
             recorded_ms=self._recorded_ms,
             births=births,
         )
         self._rows.append(row)
-        self._knowledge.events[prepared.event_id] = Known(
-            position=link.position, request_digest=prepared.digest
-        )
+        self._knowledge.events[prepared.event_id] = Known(link.position, prepared.digest)
         if prepared.source is not None:
             self._knowledge.sources.add(prepared.source)
         return row
@@ -190,18 +197,16 @@ class Builder:
     ) -> dict[str, Any]:
         """Add to the client's part what the ledger assigns (sealtrail.verify.entry)."""
         part = prepared.part
-        time = {**part.get("time", {}), "recorded": self._recorded}
+        value = part.copy()
+        if event is not None:
+            value.update(event)
+        value["tenant"] = self._tenant
+        value["aggregate"] = {**part["aggregate"], "version": version}
+        value["time"] = time = {**part.get("time", {}), "recorded": self._recorded}
         if not prepared.by_ledger:
             time["request_received"] = clock.rfc3339(prepared.received_ms)
-        value = {
-            **part,
-            **(event or {}),
-            "tenant": self._tenant,
-            "aggregate": {**part["aggregate"], "version": version},
-            "time": time,
-        }
         if prepared.credential is not None:
             value["actor"] = {**part["actor"], "credential": prepared.credential}
         if prepared.sd:
-            value |= {"_sd": list(prepared.sd), "_sd_alg": "sha-256"}
+            value["_sd"], value["_sd_alg"] = list(prepared.sd), "sha-256"
         return value

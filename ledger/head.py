@@ -15,7 +15,7 @@ yesterday. A process that slept through some epochs takes the same steps from th
 import hmac
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from psycopg import sql
 
@@ -216,9 +216,8 @@ class HeadRow:
         return head if laid else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """One new entry's place: its position, leaf and MAC."""
+class Link(NamedTuple):
+    """One new entry's place: its position, leaf and MAC. A tuple: one is made per event."""
 
     position: int
     leaf: bytes

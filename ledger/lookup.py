@@ -9,11 +9,11 @@ somebody has.
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
-from ledger import catalog, lifecycle
+from ledger import arrays, catalog, lifecycle
 from ledger.database import Connection
 from ledger.errors import EntryDamaged
 from ledger.head import Head
@@ -31,10 +31,10 @@ SELECT 'head', h.size, NULL::text, NULL::bigint, NULL::text, h.tag, NULL::bytea
   FROM {book}.head h WHERE h.id = 1
 UNION ALL
 SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, NULL
-  FROM {book}.entry e WHERE e.event_id = ANY(%b::text[]::uuid[])
+  FROM {book}.entry e WHERE e.event_id = ANY(%b::uuid[])
 UNION ALL
 SELECT 'source', e.position, e.source_id, e.source_n, NULL, NULL, NULL
-  FROM unnest(%b::text[], %b::text[]::bigint[]) AS s (id, n)
+  FROM unnest(%b::text[], %b::bigint[]) AS s (id, n)
   JOIN {book}.entry e ON e.source_id = s.id AND e.source_n = s.n
 UNION ALL
 SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes
@@ -49,9 +49,8 @@ UNION ALL
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """An event that is in the ledger already."""
+class Known(NamedTuple):
+    """An event that is in the ledger already. A tuple: one is made per event."""
 
     position: int
     request_digest: bytes
@@ -65,6 +64,7 @@ class Knowledge:
     sources: set[tuple[str, int]] = field(default_factory=set)
     states: dict[str, Aggregate] = field(default_factory=dict)
     log_version: int = 0
+    assumed: bool = False  #: Whether streams that nobody looked up were taken for new ones.
 
 
 class States:
@@ -100,6 +100,29 @@ class Lookup:
         self._query = sql.SQL(_LOOKUP).format(book=sql.Identifier(schema))
         self._mapper = EntryMapper()
 
+    def assume(self, batch: Sequence[Prepared], states: States) -> Knowledge | None:
+        """Return what `batch` needs without a question to the database; None if it has to be asked.
+
+        No id is taken, and a stream that this writer has not touched is new: so it is with nearly
+        every batch. Who builds on this keeps to three rules. A refusal or a repeat is believed only
+        after `load`. An event that a new stream admits is inserted as that stream's version 1 or as
+        the birth of that asset, and there, as for ids and sources, a unique index says if the
+        stream was not new: then all is undone and built again after `load`. And the swap of the
+        head proves the states that are remembered.
+        """
+        if states.log_version is None:
+            return None
+        knowledge = Knowledge(log_version=states.log_version)
+        known = knowledge.states
+        for stream in _streams(batch):
+            state = states.get(stream)
+            if state is None:
+                knowledge.assumed = True
+                aggregate, _, id_ = stream.partition("/")
+                state = lifecycle.fresh(aggregate, id_)
+            known[stream] = state
+        return knowledge
+
     def load(
         self, connection: Connection, batch: Sequence[Prepared], states: States, head: Head
     ) -> Knowledge:
@@ -118,14 +141,15 @@ class Lookup:
             else:
                 knowledge.states[stream] = state
         sources = [p.source for p in batch if p.source is not None]
+        assets = [s.removeprefix("Asset/") for s in missing if s.startswith("Asset/")]
         rows = connection.execute(
             self._query,
             (
-                [p.event_id for p in batch],
-                [id_ for id_, _ in sources],
-                [str(n) for _, n in sources],
-                sorted(missing),
-                [s.removeprefix("Asset/") for s in sorted(missing) if s.startswith("Asset/")],
+                arrays.uuids([p.event_id for p in batch]),
+                arrays.texts([id_ for id_, _ in sources]),
+                arrays.bigints([n for _, n in sources]),
+                arrays.texts(sorted(missing)),
+                arrays.texts(assets),
                 states.log_version is None,
             ),
             prepare=True,

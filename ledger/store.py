@@ -12,7 +12,7 @@ PostgreSQL recorder: that one locks the table for each write, numbers with gaps 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from eventsourcing.persistence import (
     ApplicationRecorder,
@@ -25,7 +25,7 @@ from eventsourcing.persistence import (
 )
 from psycopg import sql
 
-from ledger import clock
+from ledger import arrays, clock
 from ledger.database import Connection, Database
 from ledger.errors import EntryDamaged, LedgerError
 from ledger.head import Head, Link
@@ -112,12 +112,15 @@ def read_entry(data: bytes) -> Entry:
     return Entry(data=data, value=value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One entry with all that its row holds beside the bytes."""
+class Row(NamedTuple):
+    """One entry with all that its row holds beside the bytes. A tuple: one is made per event."""
 
     entry: Entry
     link: Link
+    event_id: str
+    stream: str
+    version: int
+    topic: str
     request_digest: bytes
     source: tuple[str, int] | None
     recorded_ms: int
@@ -140,9 +143,9 @@ WITH h AS (UPDATE {book}.head
             WHERE id = 1 AND size = %b AND tag = %b RETURNING 1),
      e AS (INSERT INTO {book}.entry (position, leaf, mac, event_id, stream, version, topic,
                                      recorded_at, request_digest, source_id, source_n)
-           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[], %b::bytea[], %b::text[]::uuid[],
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[], %b::bytea[], %b::uuid[],
                   %b::text[], %b::bigint[], %b::text[], %b::bigint[], %b::bytea[], %b::text[],
-                  %b::text[]::bigint[]) u),
+                  %b::bigint[]) u),
      b AS (INSERT INTO {book}.entry_body (position, bytes)
            SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[]) u),
      t AS (INSERT INTO {book}.tile (level, "index", root, hashes)
@@ -176,17 +179,23 @@ class LedgerRecorder(ApplicationRecorder):
     ) -> Sequence[int] | None:
         """Append a batch; needs the keyword arguments `connection` and `swap`.
 
-        `connection` holds the append role. Returns the positions. Raises HeadMoved when another
-        writer was first; psycopg.Error when the database failed, and then nobody knows.
+        Returns the positions. Raises like `append`.
         """
-        connection = cast("Connection", kwargs["connection"])
         swap = cast("Swap", kwargs["swap"])
         states = [event.state for event in stored_events]
         assert states == [row.entry.data for row in swap.rows]  # noqa: S101 - our own mistake
+        self.append(cast("Connection", kwargs["connection"]), swap)
+        return [row.link.position for row in swap.rows]
+
+    def append(self, connection: Connection, swap: Swap) -> None:
+        """Append a batch and swap the head, all or nothing. The way of the writer.
+
+        `connection` holds the append role. Raises HeadMoved when another writer was first;
+        psycopg.Error when the database failed, and then nobody knows.
+        """
         moved = connection.execute(self._append, _parameters(swap), prepare=True).fetchone()
         if moved is None or moved[0] != 1:
             raise HeadMoved
-        return [row.link.position for row in swap.rows]
 
     def select_events(
         self,
@@ -280,28 +289,29 @@ def event_store(database: Database, schema: str) -> EventStore[str]:
 
 def _parameters(swap: Swap) -> tuple[Any, ...]:
     after, before, rows, tiles = swap.after, swap.before, swap.rows, swap.tiles
-    positions = [row.link.position for row in rows]
+    sources = [row.source or (None, None) for row in rows]
     births = [(asset, row.link.position) for row in rows for asset in row.births]
+    positions = arrays.bigints([row.link.position for row in rows])
     return (
         *(after.epoch, after.size, after.frontier.pack(), after.mac, after.last_time, after.tag),
         *(before.size, before.tag),
         positions,
-        [row.link.leaf for row in rows],
-        [row.link.mac for row in rows],
-        [row.entry.event_id for row in rows],
-        [row.entry.stream for row in rows],
-        [row.entry.originator_version for row in rows],
-        [row.entry.topic for row in rows],
-        [row.recorded_ms for row in rows],
-        [row.request_digest for row in rows],
-        [row.source[0] if row.source else None for row in rows],
-        [str(row.source[1]) if row.source else None for row in rows],
+        arrays.hashes([row.link.leaf for row in rows]),
+        arrays.hashes([row.link.mac for row in rows]),
+        arrays.uuids([row.event_id for row in rows]),
+        arrays.texts([row.stream for row in rows]),
+        arrays.bigints([row.version for row in rows]),
+        arrays.texts([row.topic for row in rows]),
+        arrays.bigints([row.recorded_ms for row in rows]),
+        arrays.hashes([row.request_digest for row in rows]),
+        arrays.optional_texts([id_ for id_, _ in sources]),
+        arrays.optional_bigints([n for _, n in sources]),
         positions,
-        [row.entry.data for row in rows],
-        [tile.level for tile in tiles],
-        [tile.index for tile in tiles],
-        [tile.root for tile in tiles],
-        [tile.hashes for tile in tiles],
-        [asset for asset, _ in births],
-        [position for _, position in births],
+        arrays.byteas([row.entry.data for row in rows]),
+        arrays.bigints([tile.level for tile in tiles]),
+        arrays.bigints([tile.index for tile in tiles]),
+        arrays.byteas([tile.root for tile in tiles]),
+        arrays.byteas([tile.hashes for tile in tiles]),
+        arrays.texts([asset for asset, _ in births]),
+        arrays.bigints([position for _, position in births]),
     )

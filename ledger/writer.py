@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The writer: one thread per Book and process that turns waiting requests into commits.
 
-    submit ──► queue ──► take what waits ──► look up ──► build ──► one statement ──► COMMIT
+    submit ──► queue ──► take what waits ──► build ──► one statement ──► COMMIT
                                                                      ◄ point of no return 1
-             receipts ◄── checkpoint store accepts ◄── sign the new root ◄──┘
+             receipts ◄── checkpoint store accepts ◄── sign the new root ◄──┘   (ledger.sealer)
 
 There is no timer: what queued while the last commit ran is the next batch. Any number of processes
 may write one Book; the head row orders them. A writer that loses the swap reads the head again,
 checks its tag and that it extends everything signed before, and builds the batch anew.
+
+Nearly every batch holds only new ids, and streams that are new or remembered. So a batch is built
+on that assumption first, and what the database knows is asked only when a refusal, a repeat or a
+unique index says otherwise (`Lookup.assume`).
 
 After a COMMIT whose answer was lost nobody here knows; the requests are answered 503, and the same
 requests sent again find their entries or are recorded then. Once the ledger contradicts itself the
@@ -15,11 +19,11 @@ writer stops and stays stopped.
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import psycopg
@@ -33,27 +37,23 @@ from ledger.errors import (
     HistoryRewritten,
     IntegrityViolation,
     LedgerError,
-    Overloaded,
     Unavailable,
 )
 from ledger.head import Chain, Head, HeadRow
+from ledger.inbox import Inbox, Job, Room
 from ledger.keys import KeyDestroyed
-from ledger.lookup import Known, Lookup, States
+from ledger.lookup import Knowledge, Known, Lookup, States
+from ledger.outcome import Outcome, Recorded, Repeated
 from ledger.request import Prepared
-from ledger.store import EntryMapper, HeadMoved, LedgerRecorder, Row
+from ledger.sealer import Sealer, Work
+from ledger.store import HeadMoved, LedgerRecorder, Row
 from ledger.tiles import Edge, load_edge
-from ledger.timekeeper import Timekeeper
+from ledger.timekeeper import ClockJump, Timekeeper
 
 log = logging.getLogger("sealtrail.writer")
 
 _SWAP_TRIES: Final = 64
-_CLOSE: Final = None
-
-
-class WriterClosed(Unavailable):
-    """This Book was just closed; send the same request again."""
-
-    problem = "book-closed"
+_SHOWER: Final = 32
 
 
 class Notary(Protocol):
@@ -75,32 +75,17 @@ class Notary(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """An event that was written just now, durable, in the tree and under a signed checkpoint."""
+class _Written:
+    """A batch after its COMMIT, or after it turned out that nothing had to be written."""
 
-    row: Row
-    path: Sequence[bytes]
-    checkpoint: bytes  #: The signed note whose size and root `path` leads to.
-    size: int
+    placed: Sequence[Row | Known | LedgerError]
+    built: Built | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repeated:
-    """An event that was recorded before by the same request; a signed checkpoint covers it."""
-
-    position: int
-
-
-Outcome = Recorded | Repeated | LedgerError
-_Job = tuple[Sequence[Prepared], "Future[list[Outcome]]"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Room):
     """Bounds of one writer; see docs/settings.md."""
 
-    batch_max: int = 512
-    queue_max: int = 8_192
     epoch_entries: int = EPOCH_ENTRIES
     jump_ms: int = clock.DAY_MS
 
@@ -127,7 +112,6 @@ class Writer:
             database, book=name, jump_ms=self._limits.jump_ms, now_ms=now_ms
         )
         self._recorder = LedgerRecorder(database, schema)
-        self._mapper = EntryMapper()
         self._lookup = Lookup(schema)
         self._states = States()
         self._head_row = HeadRow(schema)
@@ -137,10 +121,9 @@ class Writer:
         self._shown = 0  # The newest epoch that the database itself has shown.
         self._connection: Connection | None = None
         self._stopped: IntegrityViolation | None = None
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting = 0
-        self._closed = False
-        self._lock = threading.Lock()
+        self._asked = 0  # So many batches more are looked up before they are built.
+        self._inbox = Inbox(self._limits)
+        self._sealer = Sealer(name, self._unexpected)
         self._thread = threading.Thread(target=self._run, name=f"writer {name}", daemon=True)
         self._thread.start()
 
@@ -150,30 +133,22 @@ class Writer:
         return self._stopped
 
     @property
-    def waiting(self) -> int:
-        """How many events wait to be recorded."""
-        return self._waiting
+    def inbox(self) -> Inbox:
+        """Where requests wait for this writer."""
+        return self._inbox
 
     def submit(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
-        """Queue requests; the future has one outcome for each, in order, or raises for all.
+        """Queue requests: see Inbox.submit."""
+        return self._inbox.submit(batch)
 
-        Raises Overloaded at once when too many wait: nothing is queued then.
-        """
-        with self._lock:
-            if self._closed:
-                raise WriterClosed
-            if self._waiting and self._waiting + len(batch) > self._limits.queue_max:
-                raise Overloaded
-            self._waiting += len(batch)
-            future: Future[list[Outcome]] = Future()
-            self._queue.put((batch, future))
-        return future
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be recorded."""
+        return self._inbox.waiting
 
     def close(self) -> None:
-        """Finish what waits, then end the thread and its connection."""
-        with self._lock:
-            self._closed = True
-            self._queue.put(_CLOSE)
+        """Finish what waits, then end the threads and the connection."""
+        self._inbox.close()
         self._thread.join()
 
     # The thread
@@ -181,58 +156,45 @@ class Writer:
     def _run(self) -> None:
         closing = False
         while not closing:
-            jobs, closing = self._take()
+            jobs, closing = self._inbox.take()
             if jobs:
                 self._answer(jobs)
+        self._sealer.close()
         self._disconnect()
 
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for a job, then take all that wait, up to a batch."""
-        jobs: list[_Job] = []
-        taken = 0
-        while taken < self._limits.batch_max:
-            try:
-                job = self._queue.get(block=not jobs)
-            except queue.Empty:
-                break
-            if job is None:
-                return jobs, True
-            if job[1].set_running_or_notify_cancel():
-                jobs.append(job)
-                taken += len(job[0])
-            else:  # Its caller has gone away; nothing was recorded.
-                self._done(len(job[0]))
-        return jobs, False
-
-    def _answer(self, jobs: list[_Job]) -> None:
-        batch = [prepared for prepareds, _ in jobs for prepared in prepareds]
+    def _answer(self, jobs: list[Job]) -> None:
+        batch = [prepared for job in jobs for prepared in job.batch]
+        began = clock.monotonic()
         try:
-            outcomes = self._commit(batch)
+            written = self._commit(batch)
         except LedgerError as error:
-            self._fail(jobs, error)
-        except Exception as error:
-            log.exception("writer of %s failed: %s", self._name, type(error).__name__)
+            self._tell(jobs, error)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave callers waiting for ever
             self._head = None
-            self._fail(jobs, Unavailable("the ledger failed while recording; see its log"))
+            self._tell(jobs, self._unexpected(error))
         else:
-            at = 0
-            for prepareds, future in jobs:
-                future.set_result(outcomes[at : at + len(prepareds)])
-                at += len(prepareds)
-        self._done(len(batch))
+            self._sealer.finish(
+                Work(
+                    seal=None if written.built is None else partial(self._seal, written.built),
+                    answer=lambda sealed: self._tell(jobs, _outcomes(written, sealed)),
+                )
+            )
+            self._inbox.note_pace(len(batch), clock.monotonic() - began)
 
-    def _done(self, count: int) -> None:
-        with self._lock:
-            self._waiting -= count
+    def _tell(self, jobs: list[Job], outcomes: list[Outcome] | LedgerError) -> None:
+        """Answer the callers, in order of their coming; an error is every caller's."""
+        if isinstance(outcomes, IntegrityViolation) and self._stopped is None:
+            self._stopped = outcomes
+            log.critical(
+                "writing to %s has stopped: %s (%s)", self._name, outcomes, outcomes.problem
+            )
+        self._inbox.tell(jobs, outcomes)
 
-    def _fail(self, jobs: list[_Job], error: LedgerError) -> None:
-        if isinstance(error, IntegrityViolation) and self._stopped is None:
-            self._stopped = error
-            log.critical("writing to %s has stopped: %s (%s)", self._name, error, error.problem)
-        for _, future in jobs:
-            future.set_exception(error)
+    def _unexpected(self, error: Exception) -> Unavailable:
+        log.error("writer of %s failed: %s", self._name, type(error).__name__, exc_info=error)
+        return Unavailable("the ledger failed while recording; see its log")
 
-    def _commit(self, batch: Sequence[Prepared]) -> list[Outcome]:
+    def _commit(self, batch: Sequence[Prepared]) -> _Written:
         """Write one batch. Raises for the whole batch only Unavailable or IntegrityViolation."""
         if self._stopped is not None:
             raise self._stopped
@@ -254,11 +216,43 @@ class Writer:
             self._disconnect()
             raise unavailable(error) from error
 
-    def _write(self, head: Head, batch: Sequence[Prepared]) -> list[Outcome]:
+    def _write(self, head: Head, batch: Sequence[Prepared]) -> _Written:
         connection = self._connect()
+        if self._asked:
+            self._asked -= 1
+        else:
+            written = self._write_assuming(connection, head, batch)
+            if written is not None:
+                return written
         knowledge = self._lookup.load(connection, batch, self._states, head)
         # After the look: a head that others have moved on since would make time seem to jump.
         now_ms = self._timekeeper.now(connection, head)
+        builder, placed = self._build(head, batch, knowledge, now_ms)
+        return self._written(connection, builder, placed)
+
+    def _write_assuming(
+        self, connection: Connection, head: Head, batch: Sequence[Prepared]
+    ) -> _Written | None:
+        """Write without asking first; None if the database has to be asked after all."""
+        knowledge = self._lookup.assume(batch, self._states)
+        if knowledge is None:
+            return None
+        try:
+            now_ms = self._timekeeper.now(connection, head)
+            builder, placed = self._build(head, batch, knowledge, now_ms)
+            if not placed or not all(type(place) is Row for place in placed):
+                return None  # A refusal or a repeat is believed only after a look.
+            return self._written(connection, builder, placed)
+        except ClockJump:
+            return None
+        except psycopg.errors.UniqueViolation:
+            # Undone, all of it. Repeats come in showers, so the next batches are looked up too.
+            self._head, self._asked = head, _SHOWER
+            return None
+
+    def _build(
+        self, head: Head, batch: Sequence[Prepared], knowledge: Knowledge, now_ms: int
+    ) -> tuple[Builder, list[Row | Known | LedgerError]]:
         builder = Builder(
             chain=self._chain,
             head=head,
@@ -271,25 +265,23 @@ class Writer:
         )
         if builder.must_seal(len(batch)):
             builder.seal_epoch()
-        placed = [builder.add(prepared) for prepared in batch]
-        built = builder.finish()
-        checkpoint = b""
-        if built is not None:
-            self._insert(connection, built)
-            self._states.keep(knowledge.states, built.log_version)
-            self._epoch_start = builder.epoch_start
-            checkpoint = self._seal(built)
-            if built.swap.after.epoch != head.epoch:
-                self._end_epochs(connection)
-        return [_outcome(place, head, built, checkpoint) for place in placed]
+        return builder, [builder.add(prepared) for prepared in batch]
 
-    def _insert(self, connection: Connection, built: Built) -> None:
-        """Send the one statement; autocommit makes its end the COMMIT: point of no return 1."""
-        swap = built.swap
-        self._head = None  # Until we know better.
-        stored = [self._mapper.to_stored_event(row.entry) for row in swap.rows]
-        self._recorder.insert_events(stored, connection=connection, swap=swap)
-        self._head, self._edge = swap.after, built.edge
+    def _written(
+        self, connection: Connection, builder: Builder, placed: list[Row | Known | LedgerError]
+    ) -> _Written:
+        """Send what was built, if anything; autocommit makes the end of it the COMMIT."""
+        built = builder.finish()
+        if built is not None:
+            swap = built.swap
+            self._head = None  # Until we know better.
+            self._recorder.append(connection, swap)  # Point of no return 1.
+            self._head, self._edge = swap.after, built.edge
+            self._states.keep(builder.states, built.log_version)
+            self._epoch_start = builder.epoch_start
+            if swap.after.epoch != swap.before.epoch:
+                self._end_epochs(connection)
+        return _Written(placed=placed, built=built)
 
     def _seal(self, built: Built) -> bytes:
         swap = built.swap
@@ -320,13 +312,20 @@ class Writer:
             log.warning("%s: old chain keys are still there: %s", self._name, error.problem)
 
     def _current_head(self) -> Head:
-        """Return the head to build on: known, checked, and under a signed checkpoint."""
+        """Return the head to build on: known, checked, and under a signed checkpoint or about to.
+
+        While the sealer is at work the last commits' checkpoints are still on their way.
+        """
+        if self._head is None or self._sealer.failed:
+            self._sealer.drain()  # What was committed is signed, or its callers know.
+            if self._stopped is not None:
+                raise self._stopped
         if self._head is not None and self._head.size < self._notary.size:
             self._head = None  # The store has seen more than we have.
         if self._head is None:
             self._head = self._read_head(self._connect())
         self._forget_keys()
-        if self._head.size > self._notary.size:
+        if self._head.size > self._notary.size and not self._sealer.busy:
             # Committed but not yet signed: by us when the store failed, or by one who died.
             self._notary.seal(self._head, base=self._head.size, extension=())
         return self._head
@@ -362,18 +361,24 @@ class Writer:
             self._connection = None
 
 
-def _outcome(
-    place: Row | Known | LedgerError, head: Head, built: Built | None, checkpoint: bytes
-) -> Outcome:
+def _outcomes(written: _Written, sealed: bytes | LedgerError) -> list[Outcome] | LedgerError:
+    """Give each request its outcome, now that the checkpoint is stored or could not be."""
+    if isinstance(sealed, LedgerError):
+        return sealed
+    return [_outcome(place, written.built, sealed) for place in written.placed]
+
+
+def _outcome(place: Row | Known | LedgerError, built: Built | None, checkpoint: bytes) -> Outcome:
     if isinstance(place, LedgerError):
         return place
     if isinstance(place, Known):
         return Repeated(position=place.position)
     if built is None:  # Cannot be: a row was placed.
         raise HistoryRewritten
+    swap = built.swap
     return Recorded(
         row=place,
-        path=built.paths[place.link.position - head.size],
+        path=built.paths[place.link.position - swap.before.size],
         checkpoint=checkpoint,
-        size=built.swap.after.size,
+        size=swap.after.size,
     )

@@ -19,8 +19,8 @@ from ledger import clock, durable
 from ledger.access import Credentials
 from ledger.errors import MalformedEvent, Refused, Unavailable
 from ledger.lookup import LOG_ID
+from ledger.outcome import Recorded
 from ledger.request import ledger_made
-from ledger.writer import Recorded
 from scripts.assembly import Ledger
 from sealtrail.verify import canonical, command
 from sealtrail.verify.disclosure import PERSON, commit

@@ -9,7 +9,7 @@ from anchoring.completeness import LISTED, provisional_report
 from anchoring.night import Night
 from anchoring.overdue import Sweep
 from ledger import clock
-from ledger.writer import Recorded
+from ledger.outcome import Recorded
 from sealtrail.verify import canonical
 
 

@@ -18,7 +18,7 @@ from anchoring.night import Night
 from anchoring.second_opinion import TreeDisagrees
 from ledger import clock
 from ledger.errors import EntryDamaged, IntegrityViolation, Unavailable
-from ledger.writer import Recorded
+from ledger.outcome import Recorded
 from sealtrail.verify.merkle import EMPTY_ROOT, check_consistency, leaf_hash, tree_root
 from sealtrail.verify.note import open_checkpoint
 from sealtrail.verify.timestamp import certificates_from_pem, check_stamp

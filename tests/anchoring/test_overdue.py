@@ -8,7 +8,7 @@ from anchoring.fsck import Fsck
 from anchoring.night import Night
 from anchoring.overdue import DEADLINE_S, Sweep
 from ledger.lifecycle import OutOfOrder
-from ledger.writer import Recorded, Repeated
+from ledger.outcome import Recorded, Repeated
 
 SECOND = 1000
 

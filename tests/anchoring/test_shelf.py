@@ -12,8 +12,9 @@ from anchoring.checkpoint_store import CheckpointMissing
 from ledger import durable
 from ledger.database import connect
 from ledger.errors import HeadForged, HistoryRewritten, NotFound, Unavailable
+from ledger.inbox import WriterClosed
 from ledger.keys import AuditorKey
-from ledger.writer import Recorded, WriterClosed
+from ledger.outcome import Recorded
 from scripts.assembly import make_keys, make_tenant
 
 

@@ -18,7 +18,7 @@ from anchoring.receipt import receipt_of
 from ledger.database import Database
 from ledger.errors import EventConflict, MalformedEvent, Overloaded, TooLarge, Unavailable
 from ledger.lifecycle import AssetUnknown, OutOfOrder
-from ledger.writer import Recorded, Repeated
+from ledger.outcome import Recorded, Repeated
 
 
 def test_repeats_everything_everywhere(house):

@@ -10,7 +10,7 @@ from house import attempt, event_id, export, gen, ingest
 from anchoring.fsck import Fsck
 from ledger.errors import EventConflict, SourceConflict, TooLarge
 from ledger.lifecycle import AssetExists, AssetUnknown, AssetWithdrawn, OutOfOrder
-from ledger.writer import Recorded, Repeated
+from ledger.outcome import Recorded, Repeated
 from sealtrail.verify.entry import check_entry
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note

@@ -16,8 +16,8 @@ from ledger.database import Database
 from ledger.errors import ClockUnsure, HistoryRewritten, Unavailable
 from ledger.keys import KeystoreUnreachable, chain_key
 from ledger.keystore import FileKeystore
+from ledger.outcome import Recorded
 from ledger.timekeeper import ClockJump
-from ledger.writer import Recorded
 from scripts.assembly import confirm_clock
 
 
@@ -170,7 +170,7 @@ def test_a_key_destroyed_in_the_middle_of_a_batch_means_that_others_were_first(n
     noon.others.append(sharing)
     noon.post(attempt(), by=sharing)
     writer = sharing.book(noon.tenant).writer
-    look, crossed = writer._lookup.load, []
+    look, crossed = writer._lookup.assume, []
 
     def look_then_sleep(*arguments):
         found = look(*arguments)
@@ -180,7 +180,7 @@ def test_a_key_destroyed_in_the_middle_of_a_batch_means_that_others_were_first(n
             noon.post(attempt(), by=other)
         return found
 
-    writer._lookup.load = look_then_sleep
+    writer._lookup.assume = look_then_sleep
 
     (outcome,) = noon.post(attempt(), by=sharing)
 

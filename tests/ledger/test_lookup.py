@@ -8,7 +8,7 @@ from house import attempt, event_id, export, gen, ingest
 from ledger.errors import EventConflict, IntegrityViolation, SourceConflict, Unavailable
 from ledger.lifecycle import AssetUnknown, OutOfOrder
 from ledger.lookup import States
-from ledger.writer import Recorded, Repeated
+from ledger.outcome import Recorded, Repeated
 
 
 def test_a_refusal_is_never_older_than_what_another_process_acknowledged(house):

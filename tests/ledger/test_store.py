@@ -117,13 +117,14 @@ def test_a_statement_built_on_an_old_head_inserts_nothing(written):
     seen = []
 
     class Late(LedgerRecorder):
-        def insert_events(self, stored_events, **kwargs):
-            seen.append((stored_events, kwargs["swap"]))
-            return super().insert_events(stored_events, **kwargs)
+        def append(self, connection, swap):
+            seen.append(swap)
+            return super().append(connection, swap)
 
     book.writer._recorder = Late(written.database, written.schema)
     written.post(attempt())
-    ((stored, swap),) = seen
+    (swap,) = seen
+    stored = [EntryMapper().to_stored_event(row.entry) for row in swap.rows]
     size = book.reader.head().size
 
     with (

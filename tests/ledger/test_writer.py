@@ -16,7 +16,8 @@ from anchoring.fsck import Fsck
 from anchoring.receipt import receipt_of
 from ledger.database import Database
 from ledger.errors import IntegrityViolation, LedgerError, Overloaded, Unavailable
-from ledger.writer import Recorded, Repeated, WriterClosed
+from ledger.inbox import WriterClosed
+from ledger.outcome import Recorded, Repeated
 from sealtrail.verify.tlog_proof import check_tlog_proof
 
 
