@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ledger.settings import default_data_dir
-from scripts import anchor, doctor, fsck, keys, packets, tenants
+from scripts import anchor, attack, doctor, fsck, keys, packets, tenants
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
@@ -40,6 +40,7 @@ app.command("init")(tenants.init)
 app.command("clock")(tenants.clock)
 app.command("fsck")(fsck.fsck)
 app.command("doctor")(doctor.doctor)
+app.command("attack")(attack.attack)
 
 
 @app.command()

@@ -86,6 +86,17 @@ class Administrator:
         self.put(position, canonical.encode(value))
         self._index(position, read_entry(canonical.encode(value)))
 
+    def insert(self, position: int, data: bytes) -> None:
+        """Add a row with every column that our writer would give it, but its MAC."""
+        entry = read_entry(data)
+        self.do(
+            "INSERT INTO {b}.entry (position, leaf, mac, event_id, stream, version, topic,"
+            " recorded_at, request_digest) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            *(position, leaf_hash(data), bytes(32), entry.event_id, entry.stream),
+            *(entry.originator_version, entry.topic, entry.recorded_ms, _digest(entry)),
+        )
+        self.do("INSERT INTO {b}.entry_body (position, bytes) VALUES (%s, %s)", position, data)
+
     # The whole log
 
     def forge(self, change: Change, *, chain: Chain | None) -> None:
@@ -126,7 +137,7 @@ class Administrator:
                     self._index(position, read_entry(changed))
                 leaves.append(leaf_hash(changed))
             for data in more:
-                self._insert(len(leaves), data)
+                self.insert(len(leaves), data)
                 leaves.append(leaf_hash(data))
             self._both("DELETE FROM {b}.{t} WHERE position >= %s", _ASIDE)
             self._relay_tiles(leaves)
@@ -174,6 +185,10 @@ class Administrator:
         """Return the bytes of every entry, in order."""
         return [data for data, _ in self._entries()]
 
+    def leaves(self) -> list[bytes]:
+        """Return the leaf hash of every entry, from its bytes."""
+        return [leaf_hash(data) for data in self.entries()]
+
     def _entries(self) -> list[tuple[bytes, bytes]]:
         rows = self.do(
             "SELECT bytes, mac FROM {b}.entry JOIN {b}.entry_body USING (position)"
@@ -185,17 +200,6 @@ class Administrator:
         """Run a statement over the rows and over their bodies; {t} is the table."""
         for table in ("entry", "entry_body"):
             self.do(statement.replace("{t}", table), *values)
-
-    def _insert(self, position: int, data: bytes) -> None:
-        """Add a row with every column that our writer would give it, but its MAC."""
-        entry = read_entry(data)
-        self.do(
-            "INSERT INTO {b}.entry (position, leaf, mac, event_id, stream, version, topic,"
-            " recorded_at, request_digest) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            *(position, leaf_hash(data), bytes(32), entry.event_id, entry.stream),
-            *(entry.originator_version, entry.topic, entry.recorded_ms, _digest(entry)),
-        )
-        self.do("INSERT INTO {b}.entry_body (position, bytes) VALUES (%s, %s)", position, data)
 
     def _index(self, position: int, entry: Entry) -> None:
         source = entry.value.get("source", {})
