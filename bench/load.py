@@ -53,8 +53,9 @@ def http_post(path: str, token: str, body: bytes, *, media_type: str = "applicat
     return head.encode() + body
 
 
-def http_get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+def http_get(path: str, token: str | None = None) -> bytes:
+    credential = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}\r\n".encode()
 
 
 def run(address: tuple[str, int], requests: Sequence[bytes], clients: int) -> Result:

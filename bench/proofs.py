@@ -1,95 +1,163 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Proof latency in a log of a year: rows and tiles made synthetically, but in the real tables.
 
-    bench/run --only proofs [--entries 36500000]
+    bench/run --only proofs [--entries 36500000] [--keep]
 
-Leaf i is SHA-256 of i as eight bytes; entries have index rows but small bodies of their own only at
-the edge. The head gets a valid tag and the checkpoint store a signed checkpoint, so the server that
-is then started cold opens the Book as it would any other. Positions are random, the ragged edge and
-old sizes included; every proof is verified.
+Leaf i is SHA-256 of i as eight bytes; SAMPLES entries among them have real bytes, so that they can
+be read and proved by their event id. The head gets a valid tag and the checkpoint store a signed
+checkpoint, so the server that is then started cold opens the Book as it would any other. Positions
+are random, the ragged edge and old sizes included; proofs are verified. What was built stays beside
+the other ledgers of this user if `keep` says so, and is used again.
 """
 
 import base64
 import json
+import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 import load
 import psycopg
 from server import Server
 
 from anchoring.checkpoint import sign_checkpoint
+from ledger import clock
 from ledger.database import connect
 from ledger.head import Chain
 from ledger.keystore import FileKeystore, read_passphrase
+from ledger.printing import canonical_bytes
 from ledger.tiles import Edge
-from sealtrail.verify.frontier import Frontier
-from sealtrail.verify.merkle import check_inclusion
+from sealtrail.verify.merkle import check_inclusion, leaf_hash
 from sealtrail.verify.note import Checkpoint
 
 STEP = 256 * 1_024
+SAMPLES = 2_000
 ROWS = """
 INSERT INTO book_dev.entry (position, leaf, mac, event_id, stream, version, topic, recorded_at,
                             request_digest)
-SELECT i, sha256(int8send(i)), sha256(int8send(-i)), (lpad(to_hex(i), 32, '0'))::uuid,
-       'Generation/' || i, 1, 'GEN_ATTEMPT/1', 1700000000000 + i, sha256(int8send(i + 1))
-  FROM generate_series(%s::bigint, %s::bigint) AS i
+SELECT i, sha256(int8send(i)), sha256(int8send(-i)),
+       (lpad(to_hex(i), 12, '0') || '7000a000' || lpad(to_hex(i), 12, '0'))::uuid,
+       'Asset/' || i, 1, 'INGEST/1', %s, sha256(int8send(i + 1))
+  FROM generate_series(%s::bigint, %s::bigint) AS i WHERE NOT i = ANY(%s::bigint[])
 """
+COLUMNS = "position, leaf, mac, event_id, stream, version, topic, recorded_at, request_digest"
+
+
+def event_id(position: int) -> str:
+    text = f"{position:012x}7000a000{position:012x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def samples(entries: int) -> list[int]:
+    """Name the positions that have bytes, in order; the last entries are among them."""
+    generator = random.Random(2)
+    chosen = {generator.randrange(entries) for _ in range(min(SAMPLES, entries // 2))}
+    return sorted(chosen | set(range(max(0, entries - 100), entries)))
+
+
+def entry(position: int, recorded_ms: int) -> bytes:
+    """Print the bytes of a sampled entry, about 1.7 kB."""
+    filling = [sha256(bytes([n]) + position.to_bytes(8, "big")).hexdigest() for n in range(18)]
+    return canonical_bytes(
+        {
+            "v": 1,
+            "type": "INGEST",
+            "schema": 1,
+            "event_id": event_id(position),
+            "tenant": "dev",
+            "aggregate": {"type": "Asset", "id": str(position), "version": 1},
+            "time": {"recorded": clock.rfc3339(recorded_ms)},
+            "actor": {"kind": "service"},
+            "body": {"filling": filling},
+        }
+    )
 
 
 def build(server: Server, entries: int) -> None:
     """Fill the main Book of a stopped ledger's database with `entries` synthetic entries."""
-    edge, frontier = Edge.empty(), Frontier.empty()
+    edge, began = Edge.empty(), time.monotonic()
+    recorded_ms = clock.now_ms()
+    bodies = {at: entry(at, recorded_ms) for at in samples(entries)}
     with psycopg.connect(server.owner_url, autocommit=True) as owner:
-        owner.execute("SET synchronous_commit = off")
+        for setting in ("synchronous_commit = off", "maintenance_work_mem = '1GB'"):
+            owner.execute(f"SET {setting}")
         dropped = _drop_indexes(owner)
         for begin in range(0, entries, STEP):
             end = min(begin + STEP, entries)
             leaves = [sha256(i.to_bytes(8, "big")).digest() for i in range(begin, end)]
-            frontier = frontier.append(leaves)
+            here = [at for at in bodies if begin <= at < end]
+            for at in here:
+                leaves[at - begin] = leaf_hash(bodies[at])
             edge, tiles = edge.append(leaves)
-            owner.execute(ROWS, (begin, end - 1))
-            with (
-                owner.cursor() as cursor,
-                cursor.copy(
-                    'COPY book_dev.tile (level, "index", root, hashes) FROM STDIN (FORMAT BINARY)'
-                ) as sink,
-            ):
-                sink.set_types(["int2", "int8", "bytea", "bytea"])
-                for tile in tiles:
-                    sink.write_row((tile.level, tile.index, tile.root, tile.hashes))
-            if begin // STEP % 16 == 0:
-                print(f"  synthetic entries: {end:,} of {entries:,}", flush=True)
-        for statement in dropped:
+            owner.execute(ROWS, (recorded_ms, begin, end - 1, here))
+            _copy(
+                owner,
+                f"entry ({COLUMNS})",
+                "int8 bytea bytea uuid text int8 text int8 bytea",
+                [
+                    (at, leaves[at - begin], bytes(32), UUID(event_id(at)), f"Asset/{at}", 1,
+                     "INGEST/1", recorded_ms, bytes(32))
+                    for at in here
+                ],
+            )  # fmt: skip
+            _copy(owner, "entry_body (position, bytes)", "int8 bytea",
+                  [(at, bodies[at]) for at in here])  # fmt: skip
+            _copy(owner, 'tile (level, "index", root, hashes)', "int2 int8 bytea bytea",
+                  [(tile.level, tile.index, tile.root, tile.hashes) for tile in tiles])  # fmt: skip
+            if begin // STEP % 8 == 7:
+                _say(began, f"{end:,} of {entries:,} synthetic entries")
+        for at, statement in enumerate(dropped, 1):
+            _say(began, f"index {at} of {len(dropped)}")
             owner.execute(statement)
-        owner.execute("VACUUM ANALYZE book_dev.entry")
-        owner.execute("VACUUM ANALYZE book_dev.tile")
-    _head(server, frontier)
+        for table in ("entry", "entry_body", "tile"):
+            owner.execute(f"VACUUM ANALYZE book_dev.{table}")
+        owner.execute("CHECKPOINT")
+    _head(server, edge, recorded_ms)
+    _say(began, "built")
+
+
+def _copy(owner: psycopg.Connection, into: str, types: str, rows: list[tuple[object, ...]]) -> None:
+    statement = f"COPY book_dev.{into} FROM STDIN (FORMAT BINARY)"
+    with owner.cursor() as cursor, cursor.copy(statement) as sink:
+        sink.set_types(types.split())
+        for row in rows:
+            sink.write_row(row)
+
+
+def _say(began: float, what: str) -> None:
+    print(f"  {time.monotonic() - began:6.0f} s  {what}", flush=True)
 
 
 def _drop_indexes(owner: psycopg.Connection) -> list[str]:
     """Drop what only slows the filling down; return the statements that make it again."""
     statements = []
     for name, definition in owner.execute(
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = 'book_dev.entry'::regclass AND contype IN ('u', 'p')"
+    ).fetchall():
+        owner.execute(f"ALTER TABLE book_dev.entry DROP CONSTRAINT {name}")
+        statements.append(f"ALTER TABLE book_dev.entry ADD CONSTRAINT {name} {definition}")
+    for name, definition in owner.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'book_dev'"
-        " AND tablename = 'entry' AND indexname NOT LIKE '%%pkey' AND indexname NOT LIKE '%%key'"
+        " AND tablename = 'entry'"
     ).fetchall():
         owner.execute(f"DROP INDEX book_dev.{name}")
         statements.append(definition)
     return statements
 
 
-def _head(server: Server, frontier: Frontier) -> None:
+def _head(server: Server, edge: Edge, recorded_ms: int) -> None:
     """Give the head a valid tag, and the checkpoint store the checkpoint that goes with it."""
     data = server.data / "ledger"
     keys = FileKeystore(data / "keystore", read_passphrase(data / "passphrase"))
     chain = Chain(keys, "localhost/dev")
-    head = chain.head(
-        epoch=0, frontier=frontier, mac=bytes(32), last_time=int(time.time() * 1000) - 1
-    )
+    frontier = edge.frontier()
+    head = chain.head(epoch=0, frontier=frontier, mac=bytes(32), last_time=recorded_ms)
     with connect(server.owner_url) as owner:
         owner.execute(
             "UPDATE book_dev.head SET size = %s, frontier = %s, mac = %s, last_time = %s, tag = %s",
@@ -103,22 +171,33 @@ def _head(server: Server, frontier: Frontier) -> None:
 
 
 def measure(server: Server, entries: int, count: int = 5_000) -> Iterator[tuple[str, float, float]]:
-    """Yield (what, p50, p99) in milliseconds: under the newest checkpoint, and under old sizes."""
+    """Yield (what, p50, p99) in milliseconds; the process has answered nothing before the first."""
     generator = random.Random(1)
     positions = [generator.randrange(entries) for _ in range(count)]
     positions[::10] = [entries - 1 - generator.randrange(600) for _ in positions[::10]]
+    first = load.run(server.address, [load.http_get(f"/v1/proofs/{positions[1]}")], 1)
+    _verify(first.last)
+    yield "first request of a cold process", first.at(0.5), first.at(0.99)
     newest = [load.http_get(f"/v1/proofs/{position}") for position in positions]
-    result = load.run(server.address, newest, 1)
-    _verify(result.last)
-    yield "newest checkpoint, 1 client", result.at(0.5), result.at(0.99)
+    yield _timed(server, "newest checkpoint, 1 client", newest)
+    yield _timed(server, "newest checkpoint, again", newest)
     sizes = [generator.randint(position + 1, entries) for position in positions]
     old = [
         load.http_get(f"/v1/proofs/{position}?size={size}")
         for position, size in zip(positions, sizes, strict=True)
     ]
-    result = load.run(server.address, old, 1)
+    yield _timed(server, "any size, 1 client", old)
+    chosen = generator.choices(samples(entries), k=count // 5)
+    by_id = [load.http_get(f"/v1/events/{event_id(at)}/proof", server.auditor) for at in chosen]
+    yield _timed(server, "by event id, with its ACCESS entry, 1 client", by_id)
+
+
+def _timed(server: Server, what: str, requests: list[bytes]) -> tuple[str, float, float]:
+    result = load.run(server.address, requests, 1)
+    if set(result.statuses) != {200}:
+        raise RuntimeError(f"answers were {result.statuses}: {result.last[:300]!r}")
     _verify(result.last)
-    yield "any size, 1 client", result.at(0.5), result.at(0.99)
+    return what, result.at(0.5), result.at(0.99)
 
 
 def _verify(answer: bytes) -> None:
@@ -139,10 +218,17 @@ def _verify(answer: bytes) -> None:
 
 
 def prepared(entries: int) -> Path:
-    """Make the synthetic ledger and return the directory from which to start it cold."""
-    server = Server.start()
+    """Make the synthetic ledger, if it is not there, and return the directory to start it in."""
+    root = Path("/var/lib/sealtrail" if os.geteuid() == 0 else Path.home() / ".cache/sealtrail")
+    data = root / f"bench-year-{entries}"
+    if (data / "built").exists():
+        return data
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    server = Server.start_in(data)
     try:
         build(server, entries)
     finally:
         server.stop(keep=True)
-    return server.data
+    (data / "built").touch()
+    return data

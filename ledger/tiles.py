@@ -71,6 +71,11 @@ class Edge:
             level += 1
         return Edge(size=self.size + len(leaves), rows=tuple(rows)), tiles
 
+    def frontier(self) -> Frontier:
+        """Return the frontier of the log that this is the edge of; at most 255 hashes a level."""
+        nodes = [node for row in reversed(self.rows) for node in _perfect_roots(row)]
+        return Frontier(size=self.size, nodes=tuple(nodes))
+
     def check(self, frontier: Frontier) -> None:
         """Return if these hashes add up to `frontier`; else raise TilesDisagree.
 
