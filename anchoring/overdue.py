@@ -27,6 +27,15 @@ SELECT a.position, a.stream, a.recorded_at
  ORDER BY a.position
 """
 
+_STILL: Final = """
+SELECT a.position FROM unnest(%s::text[], %s::bigint[]) AS a (stream, position)
+ WHERE NOT EXISTS (SELECT 1 FROM {book}.entry o WHERE o.stream = a.stream
+                    AND o.topic IN ('GEN/1', 'GEN_DENY/1', 'GEN_ERROR/1'))
+"""
+
+#: The daily reports of eleven years.
+_REPORTS: Final = 4_096
+
 
 class Sweep:
     """Closes the overdue attempts of one Book; remembers from where attempts can still be open."""
@@ -79,11 +88,26 @@ class Sweep:
             yield stream.removeprefix("Generation/"), recorded_at + deadline_s * 1000
 
     def _low_water(self) -> int:
-        """Return a position before which no attempt is open: from the newest report."""
-        report = next(iter(self.book.reader.of_topic("COMPLETENESS_REPORT/1", limit=1)), None)
-        if report is None:
-            return 0
-        body = report.entry.value["body"]
-        if body["open_count"] > len(body["open"]):
-            return 0
-        return int(min([attempt["index"] for attempt in body["open"]] + [body["to_size"]]))
+        """Return a position before which no attempt is open: from the reports of all days.
+
+        A report lists what was open in its own range. An attempt of an earlier one may still be:
+        the sweep may not have run for days, and the night has caught up with them since.
+        """
+        low: int | None = None
+        listed: list[dict[str, Any]] = []
+        for report in self.book.reader.of_topic("COMPLETENESS_REPORT/1", limit=_REPORTS):
+            body = report.entry.value["body"]
+            if low is None:  # The newest: all after it has been in no report.
+                low = body["to_size"]
+            if body["open_count"] > len(body["open"]):
+                low = body["from_size"]
+            listed += body["open"]
+        return min([low or 0, *self._still_open(listed)])
+
+    def _still_open(self, listed: list[dict[str, Any]]) -> list[int]:
+        """Return the positions of those attempts that nothing has ended since."""
+        query = sql.SQL(_STILL).format(book=sql.Identifier(self.book.row.schema))
+        streams = [f"Generation/{attempt['attempt_id']}" for attempt in listed]
+        with self.book.database.duty(self.book.row.schema, "read") as connection:
+            rows = connection.execute(query, (streams, [one["index"] for one in listed]))
+            return [int(position) for (position,) in rows]

@@ -151,3 +151,22 @@ def test_a_new_sweep_starts_where_the_last_report_left_off(noon, authority):
     noon.post(attempt())
     assert sweep.run(noon.now_ms() + 1000 * SECOND) == 1
     assert sweep._from == size
+
+
+def test_an_attempt_of_a_day_before_the_last_reported_one_is_closed(noon, authority):
+    """Nothing ran for two days, then the night caught up: the first day's attempt is still open.
+
+    The newest report does not list it. The next one, whose outcome came, keeps no sweep busy.
+    """
+    ended = attempt()
+    noon.post(ended, attempt())
+    for _ in range(2):
+        noon.now_ms.move(days=1)
+        noon.post(attempt())
+    list(Night(noon.book, [authority.authority()]).catch_up(noon.now_ms()))
+    noon.post(gen(ended["aggregate_id"]))
+
+    sweep = Sweep(noon.book)
+
+    assert sweep._low_water() == 1
+    assert sweep.run(noon.now_ms() + 1000 * SECOND) == 3
