@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker("database")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print each number that chance chose in this run, so that anybody can choose it again."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "seed":
+                terminalreporter.write_line(f"chance: {value}")
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory):
     """One real PostgreSQL for the whole run; every test has its own tenant in it."""
