@@ -22,7 +22,7 @@ from ledger.clock import Clock
 from ledger.database import Database
 from ledger.errors import LedgerError, NotFound, Unavailable
 from ledger.head import Chain, HeadRow
-from ledger.inbox import WriterClosed
+from ledger.inbox import Job, WriterClosed
 from ledger.keys import Keys
 from ledger.migrate import BookRow, books
 from ledger.outcome import Outcome, Recorded, Repeated
@@ -59,6 +59,13 @@ class Book:
         except WriterClosed:
             # The shelf put this Book away while somebody still held it.
             return self.reopened().writer.submit(batch)
+
+    def put(self, job: Job) -> None:
+        """Like `record`, for one who waits without a future."""
+        try:
+            self.writer.inbox.put(job)
+        except WriterClosed:
+            self.reopened().writer.inbox.put(job)
 
     def record_own(self, prepared: Prepared) -> Recorded | Repeated:
         """Record one entry of the ledger's own and wait for it; raises what refused it."""

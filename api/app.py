@@ -17,7 +17,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import content, health, packets, problems, public
-from api.body import Asgi
 from api.door import Door
 from api.ingest import Ingest
 from api.openapi import describe
@@ -37,7 +36,7 @@ _SILENT: Final[Any] = {
 }
 
 
-def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> Asgi:
+def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> Ingest:
     """Return the ASGI application; `on_ready` runs when it is about to answer."""
 
     @asynccontextmanager

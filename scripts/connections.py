@@ -98,14 +98,22 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.header_begun()
+
+    def header_begun(self) -> None:
+        """Have the time for a header run."""
         if not self._waits_since or self._patience == IDLE_S:
             self._waits_since, self._patience = self.loop.time(), HEADER_S
 
     def on_headers_complete(self) -> None:
+        self.header_complete()
+        super().on_headers_complete()
+
+    def header_complete(self) -> None:
+        """Have the bounds of a header end, and be there anew for the next one."""
         self._in_body = True
         self._room = HEADER_MAX
         self._waits_since = 0.0
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_body = False

@@ -24,7 +24,8 @@ from ledger.access import Credentials
 from ledger.errors import IntegrityViolation, LedgerError, Refused
 from ledger.migrate import pending
 from scripts.assembly import Ledger, check_packages
-from scripts.connections import Connection, allow_open_files, look_at
+from scripts.connections import allow_open_files, look_at
+from scripts.express import lane_to
 
 log = logging.getLogger("sealtrail.serve")
 
@@ -122,9 +123,10 @@ def _told_to_stop() -> Iterator[None]:
 
 def make_server(state: State, *, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """Return the HTTP server of a process, ready to run."""
+    application = create_app(state, on_ready=ready)
     config = uvicorn.Config(
-        create_app(state, on_ready=ready),
-        http=Connection,
+        application,
+        http=lane_to(application),
         ws="none",
         loop="uvloop",
         lifespan="on",
@@ -133,6 +135,7 @@ def make_server(state: State, *, ready: Callable[[], None] = lambda: None) -> uv
         backlog=_BACKLOG,
         timeout_graceful_shutdown=20,
         server_header=False,
+        proxy_headers=False,  # Nothing here looks at a caller's address.
     )
     return _Server(config)
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The express lane: `POST /v1/events` from the parser to the ledger and back, without a task.
+
+An ordinary request costs uvicorn a scope, a task, two events and five messages: about as much as
+all that the ledger does for an entry. A single event with an announced, small body goes straight to
+`Ingest.post`, and its answer straight to the socket. Every other request, and every other way to
+write this one (another path, chunks, Expect), goes the ordinary way. What uvicorn keeps account of,
+the order of pipelined answers, a stop that waits for answers, bounds on slow callers, holds for
+both: an `_Express` stands where uvicorn's own cycle would.
+"""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from api import body, problems
+from api.ingest import Ingest
+from api.problems import Headers
+from scripts.connections import Connection
+
+_URL: Final = b"/v1/events"
+_BODY_MAX: Final = 64 * 1024
+_REFUSED: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+_STATUS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+class _Express:
+    """One request on the express lane; to uvicorn it looks like its own cycle."""
+
+    __slots__ = (
+        "authorization", "body", "connection", "disconnected", "keep_alive", "message_event",
+        "more_body", "response_complete", "since", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: "ExpressConnection", authorization: bytes | None, *, keep_alive: bool
+    ) -> None:
+        self.connection, self.authorization = connection, authorization
+        self.body = bytearray()
+        self.more_body = True
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_complete = self.started = False
+        self.message_event = self
+        self.since = connection.loop.time()
+
+    def start(self) -> None:
+        """Have its turn: all answers before it are sent."""
+        self.started = True
+        self.set()
+
+    def set(self) -> None:
+        """Hear that something arrived, or that the caller is gone."""
+        if self.started and not (self.more_body or self.response_complete):
+            self.started = False  # Once.
+            self.connection.ingest.post(self.authorization, bytes(self.body), self.reply)
+
+    def reply(self, status: int, headers: Headers, data: bytes) -> None:
+        """Send the answer."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        connection = self.connection
+        if self.disconnected:
+            return
+        head = [_STATUS[status]]
+        for name, value in (*connection.server_state.default_headers, *headers):
+            head += (name, b": ", value, b"\r\n")
+        head.append(b"content-length: %d\r\n" % len(data))
+        head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        head.append(data)
+        connection.transport.write(b"".join(head))
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
+
+
+class ExpressConnection(Connection):
+    """One caller's connection; a subclass knows the way in."""
+
+    ingest: Ingest
+
+    def on_message_begin(self) -> None:
+        """Begin as little as both lanes need; the scope is made for the ordinary one."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.header_begun()
+
+    def on_headers_complete(self) -> None:
+        keep_alive = self.parser.should_keep_alive()
+        if self.url == _URL and self.parser.get_method() == b"POST" and keep_alive:
+            found = self._expressible()
+            if found is not None:
+                self.header_complete()
+                self._express(_Express(self, found[0], keep_alive=keep_alive))
+                return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers
+        super().on_headers_complete()
+
+    def _expressible(self) -> tuple[bytes | None] | None:
+        """Return the credential of a request that may take the express lane, else None."""
+        authorization, length = None, b""
+        for name, value in self.headers:
+            if name == b"authorization":
+                if authorization is not None:
+                    return None
+                authorization = value
+            elif name == b"content-length":
+                length = value
+            elif name in _REFUSED:
+                return None
+        small = length.isdigit() and len(length) < 7 and int(length) <= _BODY_MAX
+        return (authorization,) if small else None
+
+    def _express(self, cycle: _Express) -> None:
+        present: Any = self.cycle
+        self.cycle = cycle  # type: ignore[assignment]
+        if present is None or present.response_complete:
+            cycle.start()
+        else:  # Answers leave in the order of their requests.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]
+
+    def look(self, now: float) -> None:
+        """Cut the caller off if its time is over, a body's on this lane included."""
+        cycle = self.cycle
+        if isinstance(cycle, _Express) and cycle.more_body and now - cycle.since > body.BODY_S:
+            cycle.keep_alive = False
+            lost = problems.BodyLost(f"the body took longer than {body.BODY_S:.0f} seconds")
+            cycle.reply(*problems.response(lost))
+        super().look(now)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, _Express):
+            cycle.start()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+
+def lane_to(ingest: Ingest) -> type[ExpressConnection]:
+    """Return the protocol whose express lane leads to `ingest`."""
+    return type("Lane", (ExpressConnection,), {"ingest": ingest})
