@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A served tenant for each file, and a database of its own for what looks at every tenant."""
+
+import psycopg
+import pytest
+from dev_ledger import eventually
+from house import house_in
+from served_house import serving
+
+from ledger import clock
+
+
+@pytest.fixture(scope="module")
+def service(postgres, tmp_path_factory):
+    """The API of one tenant, which each test leaves as sound as it was."""
+    with house_in(postgres, tmp_path_factory.mktemp("service")) as house, serving(house) as made:
+        yield made
+
+
+@pytest.fixture
+def own(postgres, tmp_path):
+    """The API of one tenant, for one test."""
+    with house_in(postgres, tmp_path) as house, serving(house) as made:
+        yield made
+
+
+class OwnDatabase:
+    """A database without other tests' tenants, in the session's PostgreSQL."""
+
+    def __init__(self, postgres, name):
+        self._postgres, self.name = postgres, name
+
+    def url(self, user="postgres"):
+        return self._postgres.url(user=user, dbname=self.name)
+
+
+@pytest.fixture
+def own_database(postgres):
+    name = f"faults_{clock.random_bytes(4).hex()}"
+    with psycopg.connect(postgres.url(), autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name}")
+        yield OwnDatabase(postgres, name)
+        owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def is_ready(service):
+    return service.ask("GET", "/readyz").status_code == 200
+
+
+def refused(service, request):
+    """Post what must be answered 503, with a word on when to come again; return the problem."""
+    answer = service.post(request)
+    assert answer.status_code == 503, answer.text[:300]
+    assert int(answer.headers["retry-after"]) >= 1
+    return answer.json()["code"]
+
+
+def kept(service, request):
+    """Post again until it is acknowledged; return the receipt, which must stay the same."""
+    eventually(lambda: service.post(request).status_code in (200, 201), seconds=10)
+    first, second = service.post(request), service.post(request)
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json()["position"] == second.json()["position"]
+    return first.json()
