@@ -28,11 +28,14 @@ class ChainWalk:
         self.mac: bytes | None = None  #: Before the next entry; None if no key could tell.
         self.checkable = False  #: Whether the present epoch's MACs can be recomputed.
         self.unchecked: list[int] = []  #: Epochs whose MACs could not be.
+        self._start: bytes | None = None  # What the present epoch's first entry is chained to.
+        self._entries = 0  # Of the present epoch.
         self._open(None)
 
     def step(self, position: int, leaf: bytes, stored_mac: bytes) -> bool:
         """Return whether the MAC stored at `position` follows from the one before, if one can."""
         previous, self.mac = self.mac, stored_mac
+        self._entries += 1
         if not self.checkable:
             return True
         if previous is None or len(previous) != chain.MAC_BYTES:
@@ -45,11 +48,10 @@ class ChainWalk:
 
         before: the MAC stored for the entry before it; empty at position 0.
         """
-        last_n, last_mac = (position - 1, mac_text(before)) if position else (None, None)
         wrong = None
         if body.get("epoch") != self.epoch:
             wrong = "it seals another epoch than the present one"
-        elif body.get("last_n") != last_n or body.get("last_mac") != last_mac:
+        elif not self._names_the_last(body, position, before):
             wrong = "it names another last entry or MAC than the one before it"
         if self._key is not None:
             self._key = chain.evolve(self._key, self._origin)
@@ -57,14 +59,26 @@ class ChainWalk:
         self._open(self.mac)
         return wrong
 
+    def _names_the_last(self, body: Mapping[str, Any], position: int, before: bytes) -> bool:
+        """Whether EPOCH_SEALED names what it follows: of an empty epoch, its start value."""
+        if not position:
+            return body.get("last_n") is None and body.get("last_mac") is None
+        last_mac: bytes | None = before
+        if self.epoch and self._entries == 1:
+            last_mac = self._start  # None: without the key nobody can tell.
+        named = last_mac is None or body.get("last_mac") == mac_text(last_mac)
+        return named and body.get("last_n") == position - 1
+
     def _open(self, last_mac: bytes | None) -> None:
         """Begin an epoch after the MAC of the one before."""
+        self._entries = 0
         self.checkable = self._key is not None or self.epoch in self._held
         self.mac = None
         if not self.checkable:
             self.unchecked.append(self.epoch)
         elif self.epoch == 0 or (last_mac is not None and len(last_mac) == chain.MAC_BYTES):
             self.mac = self._compute(chain.start_message(self._origin, self.epoch, last_mac))
+        self._start = self.mac
 
     def _compute(self, message: bytes) -> bytes | None:
         if self._key is not None:

@@ -30,7 +30,7 @@ class EpochSealed(Body):
 
     epoch: Count = must("The epoch that ends.")
     last_n: Count = may("Position of the entry before this one; absent in an empty log.")
-    last_mac: Mac = may("MAC of that entry.")
+    last_mac: Mac = may("MAC of that entry; start value of an epoch without others.")
 
 
 class CheckpointRef(Part):

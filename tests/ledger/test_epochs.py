@@ -65,6 +65,19 @@ def test_an_empty_log_seals_its_epoch_without_a_last_entry(noon):
     assert sound(noon)
 
 
+def test_an_epoch_without_entries_is_sealed_by_its_start_value(noon):
+    """Two midnights pass and nothing is recorded: the second seal follows the first."""
+    noon.post(attempt())
+    for _ in range(2):
+        noon.now_ms.move(days=1)
+        noon.book.settle()
+
+    first, second = (noon.book.reader.at(n).entry.value["body"] for n in (1, 2))
+    assert (first["epoch"], second["epoch"], second["last_n"]) == (0, 1, 1)
+    assert sound(noon)
+    assert Fsck(noon.book).run().damage == []
+
+
 def test_several_days_without_entries_are_one_step(postgres, tmp_path):
     """An epoch is not a day: after five silent days one EPOCH_SEALED is enough."""
     with house_in(postgres, tmp_path, now_ms=Hand(noon_before(9)), jump_ms=10**10) as house:
