@@ -126,13 +126,16 @@ class Simulation:
         """The line breaks before the statement arrives or after it was answered; or all dies."""
         process, requests = self._any(), self.sender.batch(self._rng.randint(1, 5))
         when, dies = self._rng.choice(["before", "after"]), self._rng.random() < 0.5
+        self._do(process, self.sender.batch(1))  # Now it knows the head, if it knows anything.
         job = Job(requests, process.hand.ms)
-        expected = self.auditor.expect(job)
-        marked = [r for r, told in zip(requests, expected, strict=True) if told.status == 201]
-        if marked and not process.shaken and not self.world.outage:
-            process.line.cut_at(b'"event_id":"' + marked[0]["event_id"].encode(), when)
+        told = [one.status for one in self.auditor.expect(job)]
+        if 201 in told and not process.shaken and not self.world.outage:
+            marked = requests[told.index(201)]["event_id"]
+            process.line.cut_at(b'"event_id":"' + marked.encode(), when)
             cut = process.line.cut
-            job.fate = "none" if when == "before" else "all"
+            # With a refusal in it, a first statement may have been one that a unique index stopped.
+            answered = "all" if set(told) == {201} else "any"
+            job.fate = "none" if when == "before" else answered
             process.shaken = True
             self._all([(process, requests)], jobs=[job])
             if process.line.cut != cut + 1:
