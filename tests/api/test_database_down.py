@@ -18,6 +18,8 @@ from served_house import serving
 from ledger import access
 from ledger.embedded import EmbeddedPostgres
 
+DEPENDENCY = "PostgreSQL"
+
 
 class OwnPostgres:
     """A database of this file's own, which it may kill and start again."""
@@ -68,7 +70,13 @@ def own(database, tmp_path_factory):
 
 
 def test_with_the_database_down_there_is_no_promise_and_a_retry_counts_once(own, database):
-    """503 with Retry-After for whoever writes or reads; alive, not ready; then all is as before."""
+    """PostgreSQL is killed and comes back.
+
+    Kind: gone
+    Ingest: refused with 503 and Retry-After until it is back, with reads; no restart is needed
+    Lost: nothing; a request sent again counts once
+    Operator: `/readyz` red, `/livez` green
+    """
     receipt = own.post(attempt()).json()
     request = attempt()
     database.kill()
@@ -106,7 +114,13 @@ def test_with_the_database_down_there_is_no_promise_and_a_retry_counts_once(own,
 
 
 def test_many_clients_are_all_answered_soon_while_it_is_down(own, database):
-    """A hundred requests do not queue up behind one another's time-outs, known token or not."""
+    """PostgreSQL is down, and a hundred clients send at once, with known tokens or not.
+
+    Kind: crowd
+    Ingest: refused with 503 within seconds; nobody queues behind another's time-out
+    Lost: nothing
+    Operator: `/readyz` red, `/livez` green
+    """
     own.post(attempt())
     database.kill()
     time.sleep(access.CACHE_S)
@@ -135,7 +149,13 @@ def test_many_clients_are_all_answered_soon_while_it_is_down(own, database):
 
 
 def test_killed_under_load_every_receipt_is_kept_and_nothing_is_there_twice(own, database):
-    """Failed but persisted, or not persisted: whoever got no receipt sends again and has one."""
+    """PostgreSQL is killed under load, before some COMMITs and after others.
+
+    Kind: gone
+    Ingest: refused with 503 until it is back
+    Lost: nothing; every receipt is kept, and whoever got none sends again and has one
+    Operator: `/readyz` red while it lasts
+    """
     sent, receipts, stop = [], {}, threading.Event()
 
     def send():

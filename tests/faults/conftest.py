@@ -5,8 +5,12 @@ import psycopg
 import pytest
 from dev_ledger import eventually
 from house import house_in
+from minting import root
+from moody_authority import Moody
 from served_house import serving
+from stamp_server import http
 
+from anchoring.timestamp import Authority
 from ledger import clock
 
 
@@ -41,6 +45,15 @@ def own_database(postgres):
         owner.execute(f"CREATE DATABASE {name}")
         yield OwnDatabase(postgres, name)
         owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def moody():
+    """An authority that behaves as it is told."""
+    made = Moody()
+    with http(made.respond) as url:
+        made.authority = Authority(name="moody", url=url, roots=(root().certificate,))
+        yield made
 
 
 def is_ready(service):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The fault matrix: what fails, and what then becomes of ingest, of what was recorded, of people.
 
-    python tests/faults/matrix.py        writes docs/faults.md from the tests of this folder
+    python tests/faults/matrix.py        writes docs/faults.md from the tests
 
 Each test is one row. Its docstring begins with the fault in one sentence and goes on with
 
@@ -11,27 +11,33 @@ Each test is one row. Its docstring begins with the fault in one sentence and go
     Lost:      what is gone, beyond what was never acknowledged
     Operator:  what there is to be seen
 
-A module names the dependency whose rows it holds in its constant DEPENDENCY.
+A module names the dependency whose rows it holds in its constant DEPENDENCY, wherever it lies.
 """
 
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-PAGE = FOLDER.parents[1] / "docs" / "faults.md"
+TESTS = Path(__file__).resolve().parents[1]
+PAGE = TESTS.parent / "docs" / "faults.md"
 
 NOT_PERSISTED, PERSISTED = "failed, not persisted", "reported as failed, persisted"
 KINDS = (
     NOT_PERSISTED, PERSISTED, "two in a row", "full disk", "read-only disk", "gone", "slow",
-    "clock back", "older backup", "two instances", "silent for days", "lies", "damage", "crowd",
+    "clock back", "clock ahead", "older backup", "two instances", "silent for days", "lies",
+    "damage", "crowd",
+)  # fmt: skip
+DEPENDENCIES = (
+    "PostgreSQL", "Checkpoint store", "Time-stamp authority", "Archive directory", "Clocks",
+    "Two instances", "Books", "Callers",
 )  # fmt: skip
 FIELDS = ("Kind", "Write", "Ingest", "Lost", "Operator")
 
 _HEAD = """# What happens when something fails
 
-Made from the tests in `tests/faults/` (`python tests/faults/matrix.py`); do not edit.
+Made from the tests that it names (`python tests/faults/matrix.py`); do not edit.
 
 Each row is a fault, and a test that brings it about: a real PostgreSQL whose line is cut or whose
 disk is full, a real file system that refuses, a real authority that is silent. *Acknowledged* means
@@ -54,10 +60,11 @@ class Row:
     fields: dict[str, str]
 
 
+@cache
 def rows() -> list[Row]:
-    """Return the rows of every test in this folder, in the order of modules and tests."""
+    """Return the rows of all tests, in the order of modules and tests."""
     found = []
-    for path in sorted(FOLDER.glob("test_*.py")):
+    for path in sorted(TESTS.rglob("test_*.py")):
         module = ast.parse(path.read_text("utf-8"))
         dependency = _dependency(module)
         if dependency is None:
@@ -65,7 +72,7 @@ def rows() -> list[Row]:
         for node in module.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 fault, fields = _read(ast.get_docstring(node) or "")
-                test = f"tests/faults/{path.name}::{node.name}"
+                test = f"{path.relative_to(TESTS.parent)}::{node.name}"
                 found.append(Row(dependency=dependency, test=test, fault=fault, fields=fields))
     return found
 
@@ -74,7 +81,7 @@ def page() -> str:
     """Return docs/faults.md."""
     lines = [_HEAD]
     found = rows()
-    for dependency in dict.fromkeys(row.dependency for row in found):
+    for dependency in DEPENDENCIES:
         lines += [
             f"## {dependency}",
             "",
@@ -87,8 +94,8 @@ def page() -> str:
                 if "Write" in row.fields:
                     kind = f"{row.fields['Write']}: {kind}"
                 cells = [row.fault, kind, *(row.fields[name] for name in FIELDS[2:])]
-                file, _, name = row.test.rpartition("/")[2].partition("::")
-                cells.append(f"[{_words(name)}](../tests/faults/{file})")
+                file, _, name = row.test.partition("::")
+                cells.append(f"[{_words(name)}](../{file})")
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

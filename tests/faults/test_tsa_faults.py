@@ -7,57 +7,19 @@ import itertools
 import pytest
 from conftest import kept
 from house import Hand, attempt, house_in, noon_before
-from minting import reply, root
 from served_house import serving
-from stamp_server import http, recipe_for, send
+from stamp_server import http, recipe_for
 
 from anchoring.anchors import Anchors
 from anchoring.arrears import arrears
 from anchoring.fsck import Fsck
 from anchoring.night import Night
-from anchoring.timestamp import Authority
 from api import night_watch
 from ledger import clock
 from ledger.writer import Recorded
 
 DEPENDENCY = "Time-stamp authority"
 FAR = 10**10  #: A jump of the clock that needs no operator, in ms.
-
-
-class Moody:
-    """An authority that behaves as it is told; it counts the tokens that it made."""
-
-    def __init__(self):
-        self.mood, self.made, self.asked = "honest", 0, []
-
-    def respond(self, handler, query):
-        self.asked.append(query)
-        mood = self.mood
-        if mood == "error":
-            send(handler, b"out of order", status=500, kind="text/plain")
-            return
-        token = reply(recipe_for(query))
-        self.made += 1
-        if mood == "lost":
-            handler.close_connection = True
-            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\n")
-            return
-        if mood == "cut off":
-            handler.send_response(200)
-            handler.send_header("Content-Type", "application/timestamp-reply")
-            handler.send_header("Content-Length", str(len(token)))
-            handler.end_headers()
-            handler.wfile.write(token[:100])
-            return
-        send(handler, b"\x30\x03\x02\x01\x00" if mood == "garbage" else token)
-
-
-@pytest.fixture
-def moody():
-    made = Moody()
-    with http(made.respond) as url:
-        made.authority = Authority(name="moody", url=url, roots=(root().certificate,))
-        yield made
 
 
 def run(house, *authorities, quorum=1):
