@@ -58,7 +58,7 @@ def campaign(scratch: Scratch, attacks: Sequence[Attack] = CORPUS) -> Iterator[O
         why = ""
         with scratch.target() as target:
             try:
-                noticed = attempt(target, attack)
+                noticed = attempt_on(target, attack)
             except NotApplicable as reason:
                 why = str(reason)
         missed = [] if why else attack.missed_by(list(noticed))
@@ -73,7 +73,7 @@ def campaign(scratch: Scratch, attacks: Sequence[Attack] = CORPUS) -> Iterator[O
         )
 
 
-def attempt(target: Target, attack: Attack) -> dict[str, str]:
+def attempt_on(target: Target, attack: Attack) -> dict[str, str]:
     """Do it, ask every defence, and return what noticed; raises NotApplicable."""
     if target.admin.size() == 0:
         raise NotApplicable("the log is empty")

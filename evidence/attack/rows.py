@@ -187,7 +187,7 @@ def _paste_tokens(target: Target, position: int) -> None:
 def _tiled(target: Target) -> int:
     if not target.admin.do("SELECT 1 FROM {b}.tile LIMIT 1"):
         raise NotApplicable("the log has no full tile of 256 entries yet")
-    return 0
+    return 1  # Its path begins with the hash of position 0.
 
 
 _FLIP_TILE: Final = _do(
@@ -241,7 +241,7 @@ ATTACKS: Final = (
             _where("a source", lambda value: "source" in value), _set("source_n = source_n + 1"),
             "fsck:column", "receipt", "packet"),
     _attack("topic-names-a-module", "a module's name, for a reader that imports what rows name",
-            _middle, _set("topic = 'os:system'"), "fsck:column", "receipt", "packet"),
+            _middle, _set("topic = 'antigravity:fly'"), "fsck:column", "receipt", "packet"),
     _attack("dated-back", "the time by which days are cut",
             _middle, _set("recorded_at = recorded_at - 3600000"), "fsck:column", "receipt",
             "packet"),

@@ -36,7 +36,7 @@ class Target:
     start: Callable[[], Shelf]  #: Starts another process, which knows nothing of the past.
     keys: Keys
     store: Path  #: The directory of the checkpoint store.
-    other: str  #: The origin of another log, whose key is at hand, too.
+    other: str  #: Origin of a log that strangers do not trust; its key is at hand.
     trust: Trust  #: As strangers have it, from outside.
     trust_file: Path
 

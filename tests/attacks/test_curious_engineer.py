@@ -78,8 +78,8 @@ WRONG = [
 
 
 def test_they_read_every_error_message(ledger, request_):
-    """Who: a colleague with the pipeline's error tracker. Tries: prompts and names in 4xx answers.
-
+    """Who: a colleague with the pipeline's error tracker.
+    Tries: prompts and names in 4xx answers.
     Caught by: errors name fields and rules, never a value, nor a member's name that is not ours.
     Not caught: what the pipeline itself writes into its own logs.
     """
@@ -120,8 +120,8 @@ def test_they_read_every_error_message(ledger, request_):
 
 
 def test_they_read_the_log_at_its_most_talkative(ledger, request_):
-    """Who: whoever reads the collected logs. Tries: prompts, names, tokens, keys; also event ids.
-
+    """Who: whoever reads the collected logs.
+    Tries: prompts, names, tokens, keys; also event ids.
     Caught by: requests are not logged at all, at no level; an internal error is a type and a place.
     Not caught: a proxy in front of the ledger logs what it likes; no URL holds a secret for it.
     """
@@ -139,9 +139,10 @@ def test_they_read_the_log_at_its_most_talkative(ledger, request_):
 
 
 def test_they_look_for_a_token_in_urls(ledger):
-    """Who: a reader of proxies' logs. Tries: that some client sends its token in the query.
-
-    Caught by: no such token is accepted, so none is sent there twice. Not caught: the first time.
+    """Who: a reader of proxies' logs.
+    Tries: that some client sends its token in the query.
+    Caught by: no such token is accepted, so none is sent there twice.
+    Not caught: the first time.
     """
     answer = ledger.ask("GET", f"/v1/events/{event_id()}?token={ledger.auditor}")
 
@@ -149,9 +150,10 @@ def test_they_look_for_a_token_in_urls(ledger):
 
 
 def test_they_list_the_processes(ledger):
-    """Who: any user of the machine. Tries: secrets in the command lines that `ps` shows.
-
-    Caught by: settings come from files and the environment. Not caught: root reads everything.
+    """Who: any user of the machine.
+    Tries: secrets in the command lines that `ps` shows.
+    Caught by: settings come from files and the environment.
+    Not caught: root reads everything.
     """
     passphrase = (ledger.data / "passphrase").read_bytes()
     wanted = [passphrase, ledger.pipeline.encode(), ledger.auditor.encode()]
@@ -166,11 +168,11 @@ def test_they_list_the_processes(ledger):
 
 
 def test_they_search_every_file_of_database_and_ledger(ledger, request_):
-    """Who: whoever gets a backup, a disk or the write-ahead log. Tries: a search for the values.
-
+    """Who: whoever gets a backup, a disk or the write-ahead log.
+    Tries: a search for the values.
     Caught by: clear values and record_key end in the request; stored are salted commitments, and of
-    a token its SHA-256. `dev` alone keeps its tokens, in one file. Not caught: the memory of a
-    server process while it handles the request.
+    a token its SHA-256. `dev` alone keeps its tokens, in one file.
+    Not caught: the memory of a server process while it handles the request.
     """
     wanted = secrets(ledger, request_)
     environment = json.loads((ledger.data / "environment.json").read_text())
@@ -191,11 +193,11 @@ def test_they_search_every_file_of_database_and_ledger(ledger, request_):
 
 
 def test_they_guess_the_prompt_from_its_commitment(request_):
-    """Who: an engineer with all of the database. Tries: hashing likely prompts, names and salts.
-
+    """Who: an engineer with all of the database.
+    Tries: hashing likely prompts, names and salts.
     Caught by: each value has a salt of its own under a key that only the client has. Without it the
-    right guess looks like any wrong one. Not caught: who has the client's journal opens everything;
-    that is what it is for.
+    right guess looks like any wrong one.
+    Not caught: who has the client's journal opens everything; that is what it is for.
     """
     value = json.loads(base64.b64decode(request_["receipt"]["entry"]))
     guesses = {"prompt.user": PROMPT, "actor.subject_id": PERSON}
@@ -215,6 +217,13 @@ def test_they_guess_the_prompt_from_its_commitment(request_):
     "statement",
     [
         "UPDATE {book}.entry SET stream = stream",
+        "DELETE FROM {book}.entry WHERE position = 0",
+        "TRUNCATE {book}.tile",
+        "UPDATE {book}.token SET reply = query",
+        "DELETE FROM {book}.asset_birth",
+        "ALTER TABLE {book}.entry DISABLE TRIGGER ALL",
+        "INSERT INTO sealtrail.clock_confirmation VALUES ('dev', 9999999999999)",
+        "SET ROLE postgres",
         "DELETE FROM {book}.entry_body",
         "TRUNCATE {book}.entry_body",
         "UPDATE {book}.head SET size = 0",
@@ -225,14 +234,19 @@ def test_they_guess_the_prompt_from_its_commitment(request_):
     ],
 )
 def test_they_use_the_servers_own_login(ledger, statement):
-    """Who: an engineer with the server's database password. Tries: a credential, or a quiet edit.
-
-    Caught by: that login owns nothing; it takes roles that may append or read. Not caught: with it
-    they read entries that no ACCESS entry tells of, and see commitments, no personal value.
+    """Who: an engineer with the server's database password.
+    Tries: a credential, or a quiet edit.
+    Caught by: that login owns nothing; it takes roles that may append or read, none that may
+    change, remove, confirm a clock or become somebody else.
+    Not caught: with it they read entries that no ACCESS entry tells of, and see commitments, no
+    personal value. They can append rows that no head covers, which fsck finds.
     """
     environment = json.loads((ledger.data / "environment.json").read_text())
+    roles = [None, "read", "retain", "append"]
+    if ".head" in statement:
+        roles.remove("append")  # It may swap the head, whose tag it cannot make.
     with psycopg.connect(environment["SEALTRAIL_DATABASE_URL"], autocommit=True) as login:
-        for role in (None, "read"):
+        for role in roles:
             if role is not None:
                 login.execute(f"SET ROLE book_dev_{role}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -240,10 +254,10 @@ def test_they_use_the_servers_own_login(ledger, statement):
 
 
 def test_they_read_with_the_pipelines_token(ledger, request_):
-    """Who: an engineer who operates a pipeline. Tries: its token on everything that can be read.
-
-    Caught by: the token's role; it appends and reads nothing but what is public. Not caught: the
-    pipeline knows what it sends, and its owner can keep it.
+    """Who: an engineer who operates a pipeline.
+    Tries: its token on everything that can be read.
+    Caught by: the token's role; it appends and reads nothing but what is public.
+    Not caught: the pipeline knows what it sends, and its owner can keep it.
     """
     id_ = request_["event_id"]
     paths = [f"/v1/events/{id_}", f"/v1/events/{id_}/proof", "/v1/tile/entries/000.p/1",
@@ -256,10 +270,11 @@ def test_they_read_with_the_pipelines_token(ledger, request_):
 
 
 def test_they_wait_for_somebody_elses_packet(ledger, request_):
-    """Who: another auditor's assistant on the server's machine. Tries: the directory of packets.
-
+    """Who: another auditor's assistant on the server's machine.
+    Tries: the directory of packets.
     Caught by: modes 0700 and 0600, a name of 32 random digits, a time after which it goes; fetching
-    it is a look of its own. Not caught: the server's own user and root read it while it lies there.
+    it is a look of its own.
+    Not caught: the server's own user and root read it while it lies there.
     """
     order = {
         "event_ids": [request_["event_id"]],

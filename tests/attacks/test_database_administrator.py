@@ -5,242 +5,183 @@ Superuser of PostgreSQL, no trigger or role in the way, a backup of every night 
 code. Reaches neither the keystore nor the checkpoint store.
 """
 
-import json
+import sys
 
-import pytest
 from administrator import administrator
-from house import attempt, deny, gen, ingest
+from house import attempt, gen, ingest
 
 from anchoring.fsck import Fsck
-from anchoring.receipt import prove
-from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
-from ledger.head import Chain
-from ledger.keys import chain_key
-from ledger.keystore import FileKeystore
-from sealtrail.verify import canonical
-from sealtrail.verify.merkle import leaf_hash
+
+#: Whoever re-derives the log, whoever kept a receipt, and whoever is given a packet.
+ALL = {"fsck", "receipt", "packet"}
 
 
-def approve(position, entry):
-    """Turn the refusal at position 1 into an approval."""
-    if position == 1:
-        entry |= {"type": "GEN", "body": {"outputs": [{"asset_id": "x", "mime": "image/png"}]}}
+# What an entry says
 
 
-@pytest.fixture
-def refused(house):
-    """A generation that was denied, and some more entries after it."""
-    start = attempt()
-    house.post(start, deny(start["aggregate_id"]), *[attempt() for _ in range(8)])
-    return house
-
-
-def test_flips_a_decision_in_one_entry(refused):
-    """Who: an administrator asked to make a denial look like an approval.
-    Tries: edits the stored bytes of one entry, its columns and its leaf hash with them.
-    Caught by: the MAC of that entry at the next fsck, by position; every receipt and proof of it.
+def test_flips_a_decision(caught):
+    """Who: an administrator asked to make a refusal look like an approval.
+    Tries: edits the stored bytes, and with them leaf hash and every column.
+    Caught by: the MAC of that entry at the next fsck, by position; every receipt, proof and packet.
     Not caught: by ordinary writing; posts of other streams go on until fsck or a proof looks.
     """
-    with administrator(refused) as admin:
-        ((data,),) = admin.do("SELECT bytes FROM {b}.entry_body WHERE position = 1")
-        entry = json.loads(data)
-        approve(1, entry)
-        data = canonical.encode(entry)
-        admin.do("UPDATE {b}.entry_body SET bytes = %s WHERE position = 1", data)
-        admin.do(
-            "UPDATE {b}.entry SET leaf = %s, topic = 'GEN/1' WHERE position = 1", leaf_hash(data)
-        )
-
-    report = Fsck(refused.book).run()
-
-    assert report.first.position == 1
-    with pytest.raises(IntegrityViolation):
-        prove(refused.book, 0, refused.book.reader.at(0).leaf)
+    assert caught("decision-flipped") >= {"fsck:mac", *ALL}
 
 
-def test_rewrites_entries_tiles_and_frontier_together(refused):
-    """Who: the same, after reading our code.
-    Tries: computes every leaf, tile and the frontier anew, so that all of them agree.
-    Caught by: the head's tag, an HMAC under a key that is not in the database: no process opens
-    or extends the log; fsck names the position by the entry's own MAC.
-    Not caught: nothing of this, as long as the chain key stays out of reach.
+def test_changes_who_answers_for_it(caught):
+    """Who: an administrator who covers for a colleague.
+    Tries: another credential in an entry, everything in the database to match.
+    Caught by: the entry's MAC and its leaf in tree, receipts and packets.
+    Not caught: an entry that named the wrong person from the start.
     """
-    with administrator(refused) as admin:
-        admin.forge(approve, chain=None)
-
-    with pytest.raises(HeadForged):
-        refused.second_process().book(refused.tenant)
-    assert Fsck(refused.book).run().first.position == 1
+    assert caught("approver-changed") >= {"fsck:mac", *ALL}
 
 
-def test_signs_the_forged_head_with_a_key_of_his_own(refused, tmp_path):
-    """Who: the same, with a keystore of the same shape and other keys.
-    Tries: a complete ledger, MACs and tag included, under a chain key that he made.
-    Caught by: the tag and every MAC: they are not those of our key.
+def test_changes_the_version_of_the_policy(caught):
+    """Who: an administrator asked to make a decision look covered by the rules of its day.
+    Tries: another version of the policy in an entry.
+    Caught by: MAC, tree, receipts and packets.
+    Not caught: what the policy of that version says; its digest is in the entry, if it was sent.
+    """
+    assert caught("policy-changed") >= {"fsck:mac", *ALL}
+
+
+def test_changes_an_argument_of_the_call(caught):
+    """Who: an administrator asked to make an output irreproducible.
+    Tries: another seed in the record of the call.
+    Caught by: MAC, tree, receipts and packets.
+    Not caught: a pipeline that sent another seed than it used.
+    """
+    assert caught("argument-changed") >= {"fsck:mac", *ALL}
+
+
+def test_swaps_a_commitment(caught):
+    """Who: an administrator who wants another prompt or person to have been committed to.
+    Tries: another digest in `_sd`.
+    Caught by: MAC, tree, receipts and packets; no disclosure opens the new digest, either.
+    Not caught: which value was meant, if the client has lost its record key.
+    """
+    assert caught("commitment-changed") >= {"fsck:mac", *ALL}
+
+
+def test_writes_a_key_twice(caught):
+    """Who: an administrator who counts on two readers that see two entries in the same bytes.
+    Tries: a second member of one name; the leaf hash matches.
+    Caught by: the one canonical form: such bytes are no entry, for any of our readers.
     Not caught: nothing of this.
     """
-    keys = FileKeystore(tmp_path / "his", b"his own passphrase")
-    keys.make(chain_key(refused.origin, 0), "hmac")
-    with administrator(refused) as admin:
-        admin.forge(approve, chain=Chain(keys, refused.origin))
-
-    with pytest.raises(HeadForged):
-        refused.second_process().book(refused.tenant)
-    report = Fsck(refused.book).run()
-    assert report.first.position == 0
-    assert {"mac", "head"} <= {one.what for one in report.damage}
+    assert caught("key-twice") >= {"fsck:bytes", *ALL}
 
 
-def test_uses_the_log_key_as_an_oracle(refused):
-    """Who: an administrator without any key who wants a signature on a root of his choice.
-    Tries: swaps one frontier hash, leaving the tag, and waits for the next entry to be signed.
-    Caught by: a process that knows the head builds on what it knows and overwrites his hash; one
-    that does not know it checks the tag first. Neither signs what he wrote.
-    Not caught: that he did it is seen only if somebody reads the row in between.
+def test_spells_an_entry_otherwise(caught):
+    """Who: an administrator who wants old proofs to fail without a change of content.
+    Tries: the same JSON with spaces in it.
+    Caught by: the one canonical form, the MAC, and the leaf in the tree.
+    Not caught: nothing of this; the content is still to be read, and says what it said.
     """
-    with administrator(refused) as admin:
-        admin.do("UPDATE {b}.head SET frontier = sha256('x') || substring(frontier FROM 33)")
-    with pytest.raises(HeadForged):
-        refused.second_process().book(refused.tenant)
-
-    refused.post(attempt())
-
-    assert Fsck(refused.book).run().damage == []
-    assert refused.book.notary.latest()[1].root == refused.book.tree.root(11)
+    assert caught("spelled-otherwise") >= {"fsck:bytes", "fsck:mac", *ALL}
 
 
-def test_cuts_the_newest_entries_and_the_head_with_them(refused):
-    """Who: an administrator who wants the last three entries never to have been.
-    Tries: restores every row of the Book to an earlier moment; tag, MACs and tiles are genuine.
-    Caught by: the checkpoint store, at start and by a running process at its next entry: the log
-    ends before what was signed. No process writes or signs any more.
-    Not caught: by the chain or by fsck without the store: an earlier state is consistent in itself.
-    """
-    with administrator(refused) as admin:
-        admin.save()
-        refused.post(attempt(), attempt(), attempt())
-        admin.restore()
-
-    with pytest.raises(HistoryRewritten):
-        refused.second_process().book(refused.tenant)
-    for _ in range(2):
-        with pytest.raises(HistoryRewritten):
-            refused.post(attempt())
-    assert isinstance(refused.book.writer.stopped, HistoryRewritten)
-    assert refused.book.reader.head().size == 10  # Nothing was added to the cut log.
-
-
-def test_rewinds_to_a_head_that_an_idle_process_still_believes_in(refused):
-    """Who: the same, who knows that one server has been idle since the moment he goes back to.
-    Tries: lets that server write the next entry on the rewound log: its swap will succeed.
-    Caught by: the checkpoint store, before a receipt leaves: the fork's root is not the one that
-    was signed at that size. The server stops; nothing was signed twice.
-    Not caught: one entry lies in the forked table; nobody has a receipt for it.
-    """
-    idle = refused.second_process()
-    refused.post(attempt(), by=idle)
-    with administrator(refused) as admin:
-        admin.save()
-        refused.post(attempt())
-        signed = refused.store.read(refused.origin)
-        admin.restore()
-
-    with pytest.raises(HistoryRewritten):
-        refused.post(attempt(), by=idle)
-
-    assert isinstance(idle.book(refused.tenant).writer.stopped, HistoryRewritten)
-    assert refused.store.read(refused.origin) == signed
-    with pytest.raises(HistoryRewritten):
-        refused.second_process().book(refused.tenant)
-
-
-def test_rewinds_under_a_process_that_has_seen_a_larger_checkpoint(refused):
-    """Who: the same; the idle server has since been asked for the newest checkpoint.
-    Tries: the same.
-    Caught by: the checkpoint that the server remembers, before it writes anything.
+def test_swaps_the_bytes_of_two_entries(caught):
+    """Who: an administrator who wants a decision to belong to another call.
+    Tries: lets the bytes of two neighbours change places.
+    Caught by: the leaf hash beside each, its MAC, and every column.
     Not caught: nothing of this.
     """
-    idle = refused.second_process()
-    refused.post(attempt(), by=idle)
-    with administrator(refused) as admin:
-        admin.save()
-        refused.post(attempt())
-        idle.book(refused.tenant).notary.refresh()
-        admin.restore()
-
-    with pytest.raises(HistoryRewritten):
-        refused.post(attempt(), by=idle)
-
-    assert refused.book.reader.head().size == 11
+    assert caught("bodies-swapped") >= {"fsck:body", *ALL}
 
 
-def test_cuts_the_oldest_entries(refused):
-    """Who: an administrator who wants the beginning gone.
-    Tries: deletes the first five entries, bodies and rows.
-    Caught by: fsck, by position; every proof that needs one of their hashes.
-    Not caught: by posts to other streams, which read neither.
+def test_removes_the_bytes_of_an_entry(caught):
+    """Who: an administrator who was told to lose something.
+    Tries: deletes one body and leaves its row.
+    Caught by: fsck, by position; a read of it; its leaf hash stays, so its proof still does, too.
+    Not caught: what the entry said is lost, unless a receipt or packet holds it.
     """
-    with administrator(refused) as admin:
-        admin.do("DELETE FROM {b}.entry_body WHERE position < 5")
-        admin.do("DELETE FROM {b}.entry WHERE position < 5")
-
-    report = Fsck(refused.book).run()
-
-    assert report.first.position == 0
-    assert {one.position for one in report.damage if one.what == "entry"} == set(range(5))
-    with pytest.raises(IntegrityViolation):
-        prove(refused.book, 7, refused.book.reader.at(7).leaf)
+    assert caught("body-removed") >= {"fsck:body", *ALL}
 
 
-def test_frees_an_asset_to_be_ingested_as_new(refused):
+# Columns beside the bytes
+
+
+def test_changes_a_leaf_hash_and_not_the_bytes(caught):
+    """Who: an administrator who wants proofs of one entry to fail.
+    Tries: another leaf hash in its row.
+    Caught by: every read, which hashes the bytes again; fsck.
+    Not caught: nothing of this; the column can be rebuilt from the bytes.
+    """
+    assert caught("leaf-column") >= ALL
+
+
+def test_hides_an_entry_from_the_search(caught):
+    """Who: an administrator who wants an event not to be found by its id.
+    Tries: another event_id in the index column; the bytes stay.
+    Caught by: fsck; whoever has the receipt, and is told that there is no such entry.
+    Not caught: by a search of somebody who only wonders if there is one.
+    """
+    assert caught("event-hidden") >= {"fsck:column", *ALL}
+
+
+def test_makes_an_honest_retry_a_conflict(caught):
+    """Who: an administrator who wants a pipeline to think that its event was refused.
+    Tries: another request_digest, so that a repeat of the same request gets 409.
+    Caught by: fsck, which derives it again from the bytes.
+    Not caught: by reads and proofs; the pipeline gets 409 until fsck is run.
+    """
+    assert "fsck:column" in caught("retry-spoiled")
+
+
+def test_makes_a_gap_in_a_pipelines_own_count(caught):
+    """Who: an administrator who wants a pipeline to look as if it had left an event out.
+    Tries: another number in the index column of `source`.
+    Caught by: fsck and every read: the bytes say the number that was sent.
+    Not caught: by the check that keeps numbers from being used twice, until then.
+    """
+    assert caught("source-changed") >= {"fsck:column", *ALL}
+
+
+def test_names_a_module_in_a_stored_topic(caught):
+    """Who: an administrator who wants our process to run code of his.
+    Tries: `antigravity:fly` as an entry's topic: some event stores import what a row names.
+    Caught by: topics are names in a table of ours, nothing is imported; fsck and reads refuse it.
+    Not caught: nothing of this.
+    """
+    assert caught("topic-names-a-module") >= {"fsck:column", *ALL}
+    assert "antigravity" not in sys.modules
+
+
+def test_dates_an_entry_earlier(caught):
+    """Who: an administrator who wants an event to have been in time.
+    Tries: changes the column of the recorded time, by which days are cut.
+    Caught by: fsck and reads, which take the time from the bytes; the night, which holds a day's
+    edges against them.
+    Not caught: by a search over the column in between.
+    """
+    assert caught("dated-back") >= {"fsck:column", *ALL}
+
+
+def test_removes_an_asset_from_the_index(caught):
+    """Who: an administrator who wants an output to pass as an owned photograph.
+    Tries: removes it from the index of which entry gave birth to which asset.
+    Caught by: fsck, which derives the index again from the entries.
+    Not caught: by reads, proofs and packets, which do not need the index.
+    """
+    assert "fsck:birth" in caught("birth-removed")
+
+
+def test_frees_an_asset_to_be_ingested_as_new(house):
     """Who: an administrator who wants an output to pass as an owned photograph.
     Tries: removes the asset from the index of births, and has it ingested again.
     Caught by: fsck: the index lacks the first birth, and the second one breaks the lifecycle.
     Not caught: by the ingest itself, which asks the index.
     """
     start = attempt()
-    refused.post(start, gen(start["aggregate_id"], "output"))
-    refused.reopen()
-    with administrator(refused) as admin:
+    house.post(start, gen(start["aggregate_id"], "output"))
+    house.reopen()
+    with administrator(house) as admin:
         admin.do("DELETE FROM {b}.asset_birth WHERE asset_id = 'output'")
-    (again,) = refused.post(ingest("output"))
+    (again,) = house.post(ingest("output"))
 
-    found = {(one.position, one.what) for one in Fsck(refused.book).run().damage}
+    found = {(one.position, one.what) for one in Fsck(house.book).run().damage}
 
-    assert again.row.link.position == 12
-    assert found == {(11, "birth"), (12, "lifecycle")}
-
-
-def test_dates_an_entry_earlier(refused):
-    """Who: an administrator who wants an event to have been in time.
-    Tries: changes the column of the recorded time, by which days are cut.
-    Caught by: fsck, which reads the time in the bytes; the night, which holds a day's edges
-    against the bytes.
-    Not caught: by a search over the column in between.
-    """
-    with administrator(refused) as admin:
-        admin.do("UPDATE {b}.entry SET recorded_at = recorded_at - 3600000 WHERE position = 4")
-
-    found = Fsck(refused.book).run().first
-
-    assert (found.position, found.what) == (4, "column")
-    assert "recorded_at" in found.sentence
-
-
-def test_sends_the_keys_forward(refused):
-    """Who: an administrator who cannot read keys but can make the ledger throw them away.
-    Tries: writes a later epoch into the head row, so that processes evolve and destroy theirs.
-    Caught by: the tag, before any key is destroyed; a jump of thousands of epochs makes none.
-    Not caught: a key of the next epoch may be made early; it is the one that would be made anyway.
-    """
-    with administrator(refused) as admin:
-        admin.save()
-        for ahead in (1, 10**9):
-            admin.do("UPDATE {b}.head SET epoch = %s", ahead)
-            with pytest.raises(HeadForged):
-                refused.second_process().book(refused.tenant)
-        admin.restore()
-
-    assert refused.keys.has(chain_key(refused.origin, 0))
-    refused.post(attempt())
-    assert Fsck(refused.book, first_key=refused.first_key()).run().damage == []
+    assert again.row.link.position == 2
+    assert found == {(1, "birth"), (2, "lifecycle")}

@@ -63,7 +63,7 @@ def test_rewrites_the_log_while_it_is_shut(refused):
 
 
 def test_rewrites_the_log_under_a_running_process(refused):
-    """Who: the same, without stopping the service.
+    """Who: an operator with every key, who does not stop the service.
     Tries: the same rewrite between two posts.
     Caught by: the next post: the head is not the one the process left, and does not extend what it
     signed. Its writer stops, and stays stopped.
@@ -79,18 +79,28 @@ def test_rewrites_the_log_under_a_running_process(refused):
     assert refused.book.reader.head().size == 7  # Nothing was added to the other history.
 
 
-def test_shows_fsck_a_consistent_other_history(refused):
-    """Who: the same.
-    Tries: has the auditor run fsck, with the escrowed key, over the rewritten log.
-    Caught by: the checkpoint store's root and, after the first night, every anchor's.
+def test_rewrites_head_frontier_and_chain_together(caught):
+    """Who: an operator with every key, and an auditor before him.
+    Tries: another history, complete and genuine, and has the auditor run fsck over it.
+    Caught by: the checkpoint store's root and every anchor's; receipts; packets.
     Not caught: by chain, tag, tree and lifecycles: all of them were made with the right keys.
     """
-    forge(refused)
+    noticed = caught("history-rewritten")
 
-    report = Fsck(refused.book, first_key=refused.first_key()).run()
+    assert noticed >= {"open:history-rewritten", "look", "fsck:store", "receipt", "packet"}
+    assert noticed & {"fsck:mac", "fsck:head", "fsck:tile", "fsck:bytes", "fsck:column"} == set()
 
-    assert {one.what for one in report.damage} <= {"store", "birth", "column"}
-    assert any("history was rewritten" in one.sentence for one in report.damage)
+
+def test_rewrites_the_checkpoint_store_with_it(caught):
+    """Who: an operator who reaches the second storage as well.
+    Tries: the same, and a genuinely signed checkpoint over it in the store.
+    Caught by: a process that was there before; receipts, which prove another root.
+    Not caught: by a process that starts afterwards; what was stamped before is the next test's.
+    """
+    noticed = caught("history-and-store-rewritten")
+
+    assert noticed >= {"look:history-rewritten", "receipt"}
+    assert "open" not in noticed
 
 
 def test_rewrites_the_checkpoint_store_too(refused):
@@ -146,6 +156,90 @@ def test_changes_what_was_stamped_before(refused, authority):
         )
     report = Fsck(refused.book, first_key=refused.first_key()).run()
     assert any("anchor interim" in one.sentence for one in report.damage)
+
+
+def test_changes_what_was_stamped_and_the_store_with_it(caught):
+    """Who: an operator who reaches database, keys and checkpoint store.
+    Tries: another history under a stamped checkpoint, and its new checkpoint in the store.
+    Caught by: fsck, which holds every anchor's root against the entries; packets, whose token lies
+    over the old root; receipts; a process that ran before.
+    Not caught: if the authority lies, too, or its tokens are all destroyed; packets hold copies.
+    """
+    assert caught("anchored-history-rewritten") >= {"look", "fsck:store", "receipt", "packet"}
+
+
+def test_turns_a_refusal_into_an_approval(caught):
+    """Who: an operator with every key, asked to make one decision disappear.
+    Tries: head, frontier, tiles and chain rewritten together around it; all of it genuine.
+    Caught by: the checkpoint store at start and at the next look; fsck; receipts; packets.
+    Not caught: by chain, tag and tree: they were made with the right keys.
+    """
+    noticed = caught("decision-rewritten")
+
+    assert noticed >= {"open:history-rewritten", "look", "fsck:store", "receipt", "packet"}
+
+
+def test_rewinds_database_and_store_to_one_moment(caught):
+    """Who: an operator who restores both from one snapshot, or keeps both on one disk.
+    Tries: database and checkpoint store as they were some entries ago.
+    Caught by: a process that was there before; each receipt of an entry that is gone.
+    Not caught: by any process that starts afterwards, nor by fsck: nothing within reach remembers.
+    """
+    noticed = caught("database-and-store-rewound")
+
+    assert noticed >= {"look:history-rewritten", "receipt"}
+    assert noticed & {"open", "fsck"} == set()
+
+
+def test_puts_an_older_checkpoint_back(caught):
+    """Who: whoever reaches the checkpoint store alone.
+    Tries: an older checkpoint of the same log, genuinely signed.
+    Caught by: a process that has seen the newer one.
+    Not caught: by a process that starts afterwards: the database extends the older one, and is
+    right; the protection against a rewound database is weaker until the next entry is signed.
+    """
+    noticed = caught("store-rewound")
+
+    assert "look:history-rewritten" in noticed
+    assert noticed & {"open", "fsck"} == set()
+
+
+def test_signs_more_than_the_database_holds(caught):
+    """Who: an operator who wants a proof of an entry that nobody may read.
+    Tries: a signed checkpoint over one entry more than there is.
+    Caught by: every process and fsck: the log ends before what was signed.
+    Not caught: a stranger who is shown that checkpoint alone, until it meets another.
+    """
+    assert caught("store-ahead") >= {"open:history-rewritten", "look", "fsck:store"}
+
+
+@pytest.mark.parametrize("attack", ["store-emptied", "store-unsigned", "store-of-another-book"])
+def test_makes_the_store_say_nothing(caught, attack):
+    """Who: whoever reaches the checkpoint store.
+    Tries: removes the checkpoint, strips its signature, or puts another Book's in its place.
+    Caught by: every process that opens the Book or looks: a store that says nothing is no store.
+    Not caught: why it is gone; nothing is recorded until somebody has found out.
+    """
+    assert caught(attack) >= {"open", "look", "fsck"}
+
+
+def test_records_an_outcome_without_an_attempt(caught):
+    """Who: an operator who needs a record of a call that nobody made.
+    Tries: appends it with genuine keys, past every door that checks lifecycles.
+    Caught by: fsck, which folds every stream again: the outcome has no attempt before it.
+    Not caught: by proofs and packets: the entry is in the log. A made-up attempt before it would
+    pass fsck, too; the log shows that both were recorded late, and by whose credential.
+    """
+    assert "fsck:lifecycle" in caught("outcome-of-nothing-recorded")
+
+
+def test_records_an_entry_dated_back(caught):
+    """Who: an operator who needs something to have been recorded years ago.
+    Tries: appends it with genuine keys and an old date.
+    Caught by: fsck: time goes back; the next time stamp over it, which bounds when it came.
+    Not caught: a date between the newest entry's and now.
+    """
+    assert "fsck:time" in caught("dated-back-recorded")
 
 
 def test_forks_the_log_into_two_services(refused, tmp_path):
