@@ -3,7 +3,6 @@
 
 import psycopg
 import pytest
-from dev_ledger import eventually
 from house import house_in
 from minting import root
 from moody_authority import Moody
@@ -54,24 +53,3 @@ def moody():
     with http(made.respond) as url:
         made.authority = Authority(name="moody", url=url, roots=(root().certificate,))
         yield made
-
-
-def is_ready(service):
-    return service.ask("GET", "/readyz").status_code == 200
-
-
-def refused(service, request):
-    """Post what must be answered 503, with a word on when to come again; return the problem."""
-    answer = service.post(request)
-    assert answer.status_code == 503, answer.text[:300]
-    assert int(answer.headers["retry-after"]) >= 1
-    return answer.json()["code"]
-
-
-def kept(service, request):
-    """Post again until it is acknowledged; return the receipt, which must stay the same."""
-    eventually(lambda: service.post(request).status_code in (200, 201), seconds=10)
-    first, second = service.post(request), service.post(request)
-    assert (first.status_code, second.status_code) == (200, 200)
-    assert first.json()["position"] == second.json()["position"]
-    return first.json()

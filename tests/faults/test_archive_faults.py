@@ -7,7 +7,7 @@ import shutil
 import time
 
 import pytest
-from conftest import is_ready, kept
+from answers import is_ready, kept
 from dev_ledger import eventually
 from failing_disk import failing, full, read_only
 from house import attempt

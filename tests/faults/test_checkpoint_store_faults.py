@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from administrator import administrator
-from conftest import is_ready, kept, refused
+from answers import is_ready, kept, refused
 from failing_disk import failing, full, read_only
 from house import attempt
 

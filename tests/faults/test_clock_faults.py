@@ -6,7 +6,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from conftest import is_ready, kept, refused
+from answers import is_ready, kept, refused
 from house import attempt, house_in
 from served_house import serving
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import is_ready, kept, refused
+from answers import is_ready, kept, refused
 from cut_line import line_to
 from dev_ledger import eventually
 from failing_disk import fill

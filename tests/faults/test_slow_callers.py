@@ -7,7 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import kept
+from answers import kept
 from dev_ledger import eventually
 from house import attempt
 

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 
 import pytest
-from conftest import kept
+from answers import kept
 from house import Hand, attempt, house_in, noon_before
 from served_house import serving
 from stamp_server import http, recipe_for
