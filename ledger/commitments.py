@@ -10,7 +10,7 @@ holds this against the plain implementation.
 """
 
 import hmac
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
@@ -29,13 +29,12 @@ def commit_values(record_key: bytes, values: Mapping[str, Any]) -> tuple[list[st
     digests: list[str] = []
     disclosures: dict[str, str] = {}
     for name, value in values.items():
-        salt = _url(hmac.digest(record_key, _SALT + name.encode(), "sha256")[:16]).decode()
-        disclosure = _url(canonical_bytes([salt, name, value]))
-        digests.append(_url(sha256(disclosure).digest()).decode())
-        disclosures[name] = disclosure.decode()
+        salt = _url(hmac.digest(record_key, _SALT + name.encode(), "sha256")[:16])
+        disclosure = disclosures[name] = _url(canonical_bytes([salt, name, value]))
+        digests.append(_url(sha256(disclosure.encode()).digest()))
     digests.sort()
     return digests, disclosures
 
 
-def _url(data: bytes) -> bytes:
-    return b64encode(data).translate(_URL).rstrip(b"=")
+def _url(data: bytes) -> str:
+    return b2a_base64(data, newline=False).translate(_URL, b"=").decode()

@@ -11,14 +11,16 @@ what was sent. All that is wrong with the fields of a request is said at once.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from ledger import catalog, clock
 from ledger.commitments import commit_values
+from ledger.decoding import fast_parse
 from ledger.errors import FieldError, Forbidden, MalformedEvent, TooLarge
 from ledger.printing import canonical_bytes
 from sealtrail.verify import canonical
@@ -39,6 +41,9 @@ GROUPS: Final[tuple[str, ...]] = (
     "time", "trace", "links", "actor", "net", "clock", "retention", "classification",
     "policy_bundle", "red_team_suite", "origin_software", "producer", "source",
 )  # fmt: skip
+_GROUPS: Final = frozenset(GROUPS)
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_DISCLOSURES: Final[Mapping[str, str]] = MappingProxyType({})
 _REQUIRED: Final = ("event_id", "type", "schema", "aggregate_id", "body")
 _CUSTODY: Final = ("_sd", "person_digest")
 _COMMITTED: Final = ("on_behalf_of", "sealed", "record_key")
@@ -66,28 +71,30 @@ class Identity:
     name: str | None  #: A person's subject id or a pipeline's name; never in an entry in clear.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A checked request: all of its entry but what only the writer can know."""
+class Prepared(NamedTuple):
+    """A checked request: all of its entry but what only the writer can know.
+
+    A tuple: one is made per event.
+    """
 
     event_id: str
     type: str
     schema: int
     aggregate: str
     aggregate_id: str
-    part: JSON = field(repr=False)  #: The client's part of the entry.
+    part: JSON  #: The client's part of the entry.
     digest: bytes  #: request_digest of `part`.
-    body: JSON = field(repr=False)
+    body: JSON
     received_ms: int
-    sd: tuple[str, ...] = ()  #: All commitments, a person's from the token included; sorted.
-    disclosures: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stream: str
+    sd: Sequence[str] = ()  #: All commitments, a person's from the token included; sorted.
+    disclosures: Mapping[str, str] = _NO_DISCLOSURES
     credential: str | None = None
     source: tuple[str, int] | None = None
     by_ledger: bool = False
 
-    @property
-    def stream(self) -> str:
-        return f"{self.aggregate}/{self.aggregate_id}"
+    def __repr__(self) -> str:
+        return f"Prepared({self.type} {self.event_id})"  # What was sent may be personal.
 
 
 def prepare(
@@ -106,42 +113,46 @@ def prepare(
         raise Forbidden("this credential is a person's and names no person")
     _check_members(request)
     event = catalog.lookup(request["type"], request["schema"])
-    groups = {name: request[name] for name in GROUPS if name in request}
+    groups = {name: value for name, value in request.items() if name in _GROUPS}
     custody = "_sd" in request or "person_digest" in request
     record_key = b"" if custody else _base64url(request.get("record_key"))
-    errors = catalog.faults(event, request["body"], request.get("sealed", {}), custody=custody)
+    body = request["body"]
+    errors = catalog.faults(event, body, request.get("sealed", _NONE), custody=custody)
     errors += catalog.envelope_faults(event, groups)
     if custody:
         errors += _custody_faults(request, identity)
     else:
         errors += _person_faults(request, identity, pipelines)
-        errors += _key_faults(request, record_key)
+        if len(record_key) != RECORD_KEY_BYTES:
+            errors += _key_faults(request)
     if errors:
         raise MalformedEvent(errors=errors)
     commitments = _given(request) if custody else _commit(request, record_key, identity)
+    aggregate_id = request["aggregate_id"]
     part: JSON = {
         "v": 1,
         "type": request["type"],
         "schema": request["schema"],
         "event_id": request["event_id"],
-        "aggregate": {"type": event.aggregate, "id": request["aggregate_id"]},
+        "aggregate": {"type": event.aggregate, "id": aggregate_id},
         **groups,
         "actor": _actor(request, identity),
-        "body": request["body"],
+        "body": body,
     }
     if commitments.sent:
-        part |= {"_sd": list(commitments.sent), "_sd_alg": "sha-256"}
+        part["_sd"], part["_sd_alg"] = commitments.sent, "sha-256"
     source = groups.get("source")
     return Prepared(
         event_id=request["event_id"],
         type=request["type"],
         schema=request["schema"],
         aggregate=event.aggregate,
-        aggregate_id=request["aggregate_id"],
+        aggregate_id=aggregate_id,
         part=part,
         digest=_digest(part, at_most=PART_MAX),
-        body=request["body"],
+        body=body,
         received_ms=received_ms,
+        stream=f"{event.aggregate}/{aggregate_id}",
         sd=commitments.all,
         disclosures=commitments.disclosures,
         credential=identity.credential,
@@ -186,6 +197,7 @@ def ledger_made(
         digest=_digest(part, at_most=ENTRY_MAX),
         body=body,
         received_ms=clock.now_ms(),
+        stream=f"{event.aggregate}/{aggregate_id}",
         credential=credential,
         by_ledger=True,
     )
@@ -193,13 +205,13 @@ def ledger_made(
 
 def parse_body(data: bytes) -> Any:
     """Parse a request body as strict I-JSON. Raises canonical.NotCanonical with its rule."""
-    return canonical.parse(data)
+    value = fast_parse(data)
+    return canonical.parse(data) if value is None else value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Commitments:
-    sent: tuple[str, ...]  #: What counts for request_digest.
-    all: tuple[str, ...]
+class _Commitments(NamedTuple):
+    sent: list[str]  #: What counts for request_digest.
+    all: list[str]
     disclosures: Mapping[str, str]
 
 
@@ -266,9 +278,7 @@ def _person_faults(
     return errors
 
 
-def _key_faults(request: JSON, record_key: bytes) -> list[FieldError]:
-    if len(record_key) == RECORD_KEY_BYTES:
-        return []
+def _key_faults(request: JSON) -> list[FieldError]:
     if "record_key" in request:
         detail = "record_key is 32 bytes in base64url without padding: 43 characters"
         return [FieldError("/record_key", "record-key", detail)]
@@ -337,25 +347,26 @@ def _base64url(text: object) -> bytes:
 def _actor(request: JSON, identity: Identity) -> JSON:
     """Return who acted: what the request says, else a person or a service, as the token is."""
     actor = {"kind": "human" if identity.kind == "person" else "service"}
-    actor |= request.get("actor", {})
+    if "actor" in request:
+        actor |= request["actor"]
     if "person_digest" in request:
         actor["person_digest"] = request["person_digest"]
     return actor
 
 
 def _given(request: JSON) -> _Commitments:
-    digests = tuple(request["_sd"])
-    return _Commitments(sent=digests, all=digests, disclosures={})
+    return _Commitments(request["_sd"], request["_sd"], _NO_DISCLOSURES)
 
 
 def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitments:
     """Commit what is sealed and the person, under the record key that came with them."""
     by_token = identity.kind == "person"
     person = identity.name if by_token else request["on_behalf_of"]
-    values = {**request.get("sealed", {}), PERSON: person}
-    digests, disclosures = commit_values(record_key, values)
-    sent = digests
-    if by_token:  # The token's person may change hands; the request is the same.
-        added = digest(disclosures[PERSON])
-        sent = [one for one in digests if one != added]
-    return _Commitments(sent=tuple(sent), all=tuple(digests), disclosures=disclosures)
+    digests, disclosures = commit_values(
+        record_key, {**request.get("sealed", _NONE), PERSON: person}
+    )
+    if not by_token:
+        return _Commitments(digests, digests, disclosures)
+    # The token's person may change hands; the request is the same.
+    added = digest(disclosures[PERSON])
+    return _Commitments([one for one in digests if one != added], digests, disclosures)

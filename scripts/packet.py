@@ -7,7 +7,7 @@ that opens the commitment is handed to the person, who alone can show later that
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,10 +137,8 @@ def note_look(
     actor = {"kind": "human", "credential": CREDENTIAL}
     digests, disclosures = commit(clock.random_bytes(32), {PERSON: person})
     # In `sd` and not in the part: like a person whom a token names, not what a request said.
-    entry = replace(
-        ledger_made("ACCESS", LOG_ID, body, actor=actor),
-        sd=tuple(digests),
-        disclosures=disclosures,
+    entry = ledger_made("ACCESS", LOG_ID, body, actor=actor)._replace(
+        sd=digests, disclosures=disclosures
     )
     try:
         outcome = shelf.access_book(book.row.tenant).record_own(entry)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import TypeAdapter
+from pydantic_core import SchemaValidator
 
 from ledger.events.envelope import SEALED
+from ledger.events.shapes import shape_of
 from ledger.events.values import Body, Digest
 
 JSON = dict[str, Any]
@@ -39,6 +41,8 @@ class EventClass:
     sealed: frozenset[str] = field(init=False, repr=False, compare=False)
     #: Of these, what a value must be where it is not any JSON.
     forms: Mapping[str, TypeAdapter[Any]] = field(init=False, repr=False, compare=False)
+    #: Takes the same bodies as `model`.
+    shape: SchemaValidator = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sealed = () if self.ledger_made else (*self.model.sealed, *SEALED)
@@ -46,6 +50,7 @@ class EventClass:
         artifacts = self.model.artifacts.intersection(sealed)
         object.__setattr__(self, "sealed", frozenset(sealed))
         object.__setattr__(self, "forms", dict.fromkeys(artifacts, _DIGEST) | forms)
+        object.__setattr__(self, "shape", shape_of(self.model))
 
     @property
     def topic(self) -> str:

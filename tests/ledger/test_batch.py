@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One batch: each event stands or falls alone, and what is refused leaves nothing behind."""
 
-import dataclasses
 import json
 
 import pytest
@@ -145,7 +144,7 @@ def test_an_entry_larger_than_16_kib_is_refused_alone(house):
     """What is larger is an artifact with a digest."""
     first, large, last = (house.prepare(attempt()) for _ in range(3))
     links = [{"rel": "input-asset", "id": "a" * 128, "leaf": "sha256:" + "0" * 64}] * 75
-    large = dataclasses.replace(large, part={**large.part, "links": links})
+    large = large._replace(part={**large.part, "links": links})
 
     outcomes = house.book.record([first, large, last]).result(timeout=30)
 
