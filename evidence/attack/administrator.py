@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from anchoring.lifecycle_walk import births
+from ledger import catalog
 from ledger.clock import parse_time
 from ledger.database import Connection
 from ledger.head import Chain, Head
@@ -223,7 +223,9 @@ class Administrator:
     def _relay_births(self) -> None:
         self.do("DELETE FROM {b}.asset_birth")
         for position, data in enumerate(self.entries()):
-            for asset in births(read_entry(data)):
+            value = json.loads(data)
+            born = catalog.born_assets(value["type"], value["aggregate"]["id"], value["body"])
+            for asset in born:
                 self.do(
                     "INSERT INTO {b}.asset_birth (asset_id, position) VALUES (%s, %s)"
                     " ON CONFLICT DO NOTHING",
