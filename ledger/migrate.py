@@ -25,6 +25,17 @@ Scope = Literal["registry", "book"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incarnation:
+    """A restore, after which a Book went on under another origin; as the registry names it."""
+
+    number: int  #: From 2.
+    origin: str
+    old_origin: str
+    size: int  #: Entries inherited; at this position lies INCARNATION_OPENED.
+    root: bytes  #: Of the inherited entries.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BookRow:
     """A Book as the registry names it."""
 
@@ -33,6 +44,17 @@ class BookRow:
     kind: str
     origin: str
     schema: str
+    incarnations: tuple[Incarnation, ...] = ()  #: In order of number.
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Every origin that this Book's entries were signed under, the oldest first."""
+        return (*dict.fromkeys(one.old_origin for one in self.incarnations), self.origin)
+
+    @property
+    def first_origin(self) -> str:
+        """The origin that the Book was made with."""
+        return self.origins[0]
 
 
 def migrations(scope: Scope) -> list[tuple[str, str]]:
@@ -75,8 +97,8 @@ def pending(connection: Connection) -> list[str]:
 def make_book(connection: Connection, *, tenant: str, kind: str, origin: str) -> BookRow:
     """Register a Book and make its schema and roles; the head row is laid by `ledger.head.lay`.
 
-    Returns the same row when the same Book is there already. Raises Conflict when the tenant's Book
-    exists under another origin: an origin never changes.
+    Returns its row when the Book is there already, whatever incarnation it is in. Raises Conflict
+    when it was made with another origin.
     """
     if not TENANT.fullmatch(tenant) or tenant.endswith("-access"):
         raise Refused("a tenant is lower case letters, digits and '-', at most 31, not '…-access'")
@@ -90,9 +112,9 @@ def make_book(connection: Connection, *, tenant: str, kind: str, origin: str) ->
         _lock(connection)
         known = {book.name: book for book in books(connection)}
         if name in known:
-            if known[name] != row:
+            if known[name].first_origin != origin:
                 raise Conflict(f"the Book {name} exists with origin {known[name].origin}")
-            return row
+            return known[name]
         connection.execute(
             "INSERT INTO sealtrail.book (name, tenant, kind, origin, schema_name)"
             " VALUES (%s, %s, %s, %s, %s)",
@@ -105,11 +127,28 @@ def make_book(connection: Connection, *, tenant: str, kind: str, origin: str) ->
 
 def books(connection: Connection) -> list[BookRow]:
     """Return every Book of the registry, by name."""
+    opened: dict[str, list[Incarnation]] = {}
+    for book, number, origin, old_origin, size, root in connection.execute(
+        "SELECT book, number, origin, old_origin, size, root FROM sealtrail.incarnation"
+        " ORDER BY book, number"
+    ):
+        opened.setdefault(book, []).append(
+            Incarnation(
+                number=number, origin=origin, old_origin=old_origin, size=size, root=bytes(root)
+            )
+        )
     rows = connection.execute(
         "SELECT name, tenant, kind, origin, schema_name FROM sealtrail.book ORDER BY name"
     )
     return [
-        BookRow(name=name, tenant=tenant, kind=kind, origin=origin, schema=schema)
+        BookRow(
+            name=name,
+            tenant=tenant,
+            kind=kind,
+            origin=origin,
+            schema=schema,
+            incarnations=tuple(opened.get(name, ())),
+        )
         for name, tenant, kind, origin, schema in rows
     ]
 

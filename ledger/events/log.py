@@ -17,6 +17,7 @@ from ledger.events.values import (
     Line,
     Mac,
     Part,
+    Text,
     Time,
     Token,
     Uuid7,
@@ -46,6 +47,7 @@ class Previous(Part):
 
     size: Count = must("Entries under it.")
     root: Digest = must("Its root.")
+    origin: Line = may("Who signed it, if an earlier incarnation of this log did.")
 
 
 class TokenRef(Part):
@@ -136,3 +138,27 @@ class Access(Body):
     target_event_ids: Annotated[list[Uuid7], Field(max_length=64)] = must("The first 64 of them.")
     fields_disclosed: Annotated[list[Line], Field(max_length=64)] = must("Committed names shown.")
     exported: bool = must("Whether content left in a file.")
+
+
+class HighestCheckpoint(Part):
+    """The largest checkpoint that is known of the log before a restore."""
+
+    origin: Line = must("Origin of the log that it is about.")
+    size: Count = must("Entries under it.")
+    root: Digest = must("Its root.")
+    note: Text = may("The signed note itself.")
+    from_store: bool = must("Whether the checkpoint store held it.")
+
+
+class IncarnationOpened(Body):
+    """After a restore: the log goes on under another origin and keys; what is before is inherited."""
+
+    number: Annotated[int, Field(ge=2, le=2**53 - 1)] = must("Number of the incarnation, from 2.")
+    origin: Line = must("The origin from now on.")
+    old_origin: Line = must("The origin whose entries are inherited.")
+    old_key: Line = must("Verifier key of the old origin, which signs nothing more.")
+    size: Count = must("Entries inherited.")
+    root: Digest = must("Their root.")
+    checkpoint: HighestCheckpoint = must("The largest checkpoint known from before.")
+    tag_verified: bool = must("Whether the head found still had the tag of its chain key.")
+    reason: Code = may("What for, in a code.")

@@ -14,7 +14,7 @@ CREATE TABLE sealtrail.book (
     name         text PRIMARY KEY,       -- as in URLs: 'acme' or 'acme-access'
     tenant       text NOT NULL,
     kind         text NOT NULL CHECK (kind IN ('main', 'access')),
-    origin       text NOT NULL UNIQUE,   -- C2SP checkpoint origin line; never changed
+    origin       text NOT NULL UNIQUE,   -- C2SP checkpoint origin line; only a restore changes it
     schema_name  text NOT NULL UNIQUE,
     UNIQUE (tenant, kind)
 );
@@ -37,4 +37,17 @@ CREATE TABLE sealtrail.clock_confirmation (
     book      text NOT NULL REFERENCES sealtrail.book (name),
     until_ms  bigint NOT NULL,
     PRIMARY KEY (book, until_ms)
+);
+
+-- A Book that was restored goes on under another origin and inherits the entries before. An index of
+-- its INCARNATION_OPENED entries: each row must say what the entry at position `size` says.
+CREATE TABLE sealtrail.incarnation (
+    book        text NOT NULL REFERENCES sealtrail.book (name),
+    number      bigint NOT NULL CHECK (number >= 2),
+    origin      text NOT NULL UNIQUE,    -- '<first origin>/i<number>'
+    old_origin  text NOT NULL,           -- whose entries are inherited
+    size        bigint NOT NULL CHECK (size >= 0),                     -- how many of them
+    root        bytea NOT NULL CHECK (octet_length(root) = 32),        -- their root
+    opened_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (book, number)
 );

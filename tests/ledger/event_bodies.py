@@ -324,7 +324,7 @@ ANCHOR = {
     "size_d": 9,
     "day_root": D,
     "checkpoint": {"size": 10, "root": D, "digest": D},
-    "previous": {"size": 4, "root": D},
+    "previous": {"size": 4, "root": D, "origin": "ledger.example/acme"},
     "consistency": [D],
     "tokens": [
         {
@@ -345,6 +345,23 @@ OWN: dict[str, dict[str, Any]] = {
     "EPOCH_SEALED": {"epoch": 0, "last_n": 8, "last_mac": "hmac-" + D},
     "COMPLETENESS_REPORT": REPORT,
     "ANCHOR": ANCHOR,
+    "INCARNATION_OPENED": {
+        "number": 2,
+        "origin": "ledger.example/acme/i2",
+        "old_origin": "ledger.example/acme",
+        "old_key": "ledger.example/acme+4d05bbc5+AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
+        "size": 8,
+        "root": D,
+        "checkpoint": {
+            "origin": "ledger.example/acme",
+            "size": 9,
+            "root": D,
+            "note": "ledger.example/acme\n9\n...\n",
+            "from_store": True,
+        },
+        "tag_verified": True,
+        "reason": "incident-42",
+    },
     "ANCHOR_FAILED": {
         "anchor": "day/2026-01-14",
         "authority": "tsa one",
