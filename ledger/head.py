@@ -59,11 +59,15 @@ class Chain:
         self._keys = keys
         self._evolve = chain.evolve_message(origin)
         self._used: set[int] = set()  # Epochs whose keys this process may hold in memory.
+        self._names: dict[int, str] = {}  # Of these keys.
         self._forgotten = 0  # All epochs before this one are forgotten here.
 
     def mac(self, epoch: int, message: bytes) -> bytes:
-        self._used.add(epoch)
-        return self._keys.mac(chain_key(self.origin, epoch), message)
+        name = self._names.get(epoch)
+        if name is None:
+            self._used.add(epoch)
+            name = self._names[epoch] = chain_key(self.origin, epoch)
+        return self._keys.mac(name, message)
 
     def link(self, epoch: int, previous_mac: bytes, position: int, leaf: bytes) -> bytes:
         return self.mac(epoch, chain.link_message(previous_mac, position, leaf))
@@ -112,6 +116,7 @@ class Chain:
                 with suppress(KeyDestroyed, KeyMissing):
                     self._keys.destroy(chain_key(self.origin, old))
                 self._used.discard(old)
+                self._names.pop(old, None)
         self._forgotten = epoch
 
     def epochs(self) -> list[int]:

@@ -251,8 +251,8 @@ class Generation(Aggregate):
         return Rewritten("OUTCOME_LATE", 1, {"claimed": claimed})
 
     def after(self, type_: str, body: JSON) -> Self:
-        return replace(
-            self,
+        return type(self)(  # As `replace` would, at a third of its cost: the most frequent life.
+            id=self.id,
             version=self.version + 1,
             attempted=True,
             outcome=type_ if type_ in OUTCOMES else self.outcome,

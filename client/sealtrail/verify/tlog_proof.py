@@ -32,7 +32,7 @@ from sealtrail.verify.note import (
 #: A tree of fewer than 10^19 entries is at most this high.
 MAX_PATH: Final = 64
 _MAX_FILE: Final = 2 * MAX_NOTE
-_FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
+FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class TlogProof:
             lines = head.decode("ascii").split("\n")
         except UnicodeDecodeError:
             raise Unreadable("A proof's head is not ASCII.") from None
-        if not separator or lines.pop(0) != _FIRST_LINE:
+        if not separator or lines.pop(0) != FIRST_LINE:
             raise Unreadable("This is not a C2SP tlog-proof of version 1.")
         extra = None
         if lines and lines[0].startswith("extra "):
@@ -77,7 +77,7 @@ class TlogProof:
 
     def print(self) -> bytes:
         """The exact bytes of the file."""
-        lines = [_FIRST_LINE]
+        lines = [FIRST_LINE]
         if self.extra:
             lines.append("extra " + base64text.encode(self.extra))
         lines.append(f"index {self.index}")
