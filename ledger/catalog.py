@@ -62,7 +62,6 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ANCHOR_FAILED", log.AnchorFailed, "AnchorDay"),
         _ledger("ACCESS", log.Access, "Log"),
         _ledger("INCARNATION_OPENED", log.IncarnationOpened, "Log"),
-        _ledger("INCARNATION_OPENED", log.IncarnationOpened, "Log"),
     )
 }
 _TYPES: Final = frozenset(type_ for type_, _ in CATALOG)
