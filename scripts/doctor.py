@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 import typer
 
+from anchoring.arrears import arrears
 from anchoring.checkpoint import verifier_key
-from anchoring.night import Night
 from anchoring.timestamp import obtain
 from ledger import clock
-from ledger.errors import IntegrityViolation, LedgerError, Refused
-from ledger.migrate import pending
+from ledger.errors import IntegrityViolation, LedgerError, Refused, Unavailable
 from scripts.assembly import Ledger, authorities, check_packages, open_ledger
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
@@ -64,19 +63,25 @@ def _server(ledger: Ledger) -> str:
         standbys = connection.execute(
             "SELECT count(*) FILTER (WHERE sync_state = 'async') FROM pg_stat_replication"
         ).fetchone()
-        missing = pending(connection)
-    if missing:
-        return f"waits for migrations: {', '.join(missing)}"
+    ledger.database.check_ready()
     if standbys is not None and standbys[0]:
         return f"{standbys[0]} asynchronous standbys: a failover to one loses acknowledged entries"
     return "a primary that syncs; the login owns nothing"
 
 
 def _books(ledger: Ledger) -> str:
+    ledger.store.check_ready()
     names = list(ledger.shelf.rows())
+    broken: list[tuple[str, IntegrityViolation]] = []
     for name in names:
-        book = ledger.shelf.book(name)
-        book.notary.check(book.reader.head())
+        try:
+            book = ledger.shelf.book(name)
+            book.notary.check(book.reader.head())
+        except IntegrityViolation as error:
+            broken.append((name, error))
+    if broken:
+        named = "; ".join(f"{name}: {error.problem}" for name, error in broken)
+        raise type(broken[0][1])(f"{broken[0][1]} ({named})")
     return f"{len(names)} Books extend their stored checkpoints"
 
 
@@ -111,11 +116,20 @@ def _authorities(ledger: Ledger) -> str:
 
 
 def _anchors(ledger: Ledger) -> str:
-    waiting = 0
+    now_ms = ledger.database.now_ms()
+    days: set[str] = set()
+    failures: dict[str, str] = {}
     for name in ledger.shelf.rows():
-        night = Night(ledger.shelf.book(name), [])
-        waiting += len(night.missing_days(ledger.database.now_ms()))
-    return f"{waiting} days wait for an anchor"
+        owed = arrears(ledger.shelf.book(name), now_ms)
+        days |= set(owed.days)
+        failures |= owed.failures
+    found = f"{len(days)} days wait for an anchor"
+    if failures:
+        found += "; " + ", ".join(f"{who} failed: {why}" for who, why in failures.items())
+    # Yesterday may wait for its night; a day before that has waited through one.
+    if min(days, default="9999") < clock.day_of(now_ms - clock.DAY_MS):
+        raise Unavailable(found)
+    return found
 
 
 CHECKS: tuple[tuple[str, _Check], ...] = (
