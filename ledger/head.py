@@ -21,8 +21,8 @@ from psycopg import sql
 
 from ledger import clock
 from ledger.database import Connection
-from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
-from ledger.keys import KeyDestroyed, KeyMissing, Keys, chain_key
+from ledger.errors import HOW_TO_GO_ON, HeadForged, HistoryRewritten, IntegrityViolation
+from ledger.keys import KeyDestroyed, KeyMissing, Keys, chain_key, is_destroyed, log_key
 from sealtrail.verify import chain
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.frontier import Frontier
@@ -84,17 +84,36 @@ class Chain:
         """Return if we (any process of this ledger) wrote this head; else raise HeadForged.
 
         Raises HistoryRewritten when the key of the head's epoch was destroyed. Another process may
-        have done that since the head was read: see HeadRow.checked.
+        have done that since the head was read: see HeadRow.checked. Raises it, too, when a restore
+        has closed this origin.
         """
         try:
             self._reach(head.epoch)
             tag = self._tag(head.epoch, head.frontier, head.mac, head.last_time)
         except KeyDestroyed as error:
+            self.check_open()
             raise _too_old(head.epoch) from error
+        except KeyMissing:
+            self.check_open()
+            raise
         except ValueError as error:  # A MAC of another length, a time before 1970.
             raise HeadForged from error
         if not hmac.compare_digest(tag, head.tag):
+            self.check_open()
             raise HeadForged
+
+    def check_open(self) -> None:
+        """Return unless a restore has closed this origin: then raise HistoryRewritten."""
+        if is_destroyed(self._keys, log_key(self.origin)):
+            raise HistoryRewritten(
+                f"a restore has closed the origin {self.origin}, and its keys are destroyed: a"
+                " process that ran before must be started again, and a database that is older than"
+                f" that restore needs another one. {HOW_TO_GO_ON}"
+            )
+
+    def of(self, origin: str) -> "Chain":
+        """Return the chain of another origin, with the same keeper of keys."""
+        return Chain(self._keys, origin)
 
     def evolve(self, epoch: int) -> None:
         """Make the key of `epoch + 1` durable beside that of `epoch`; both stay."""
@@ -154,7 +173,8 @@ class Chain:
 
 def _too_old(epoch: int) -> HistoryRewritten:
     return HistoryRewritten(
-        f"the head is in epoch {epoch}, whose chain key was destroyed when the log moved on"
+        f"the head is in epoch {epoch}, whose chain key was destroyed when the log moved on."
+        f" {HOW_TO_GO_ON}"
     )
 
 
@@ -205,6 +225,9 @@ class HeadRow:
         self, connection: Connection, chain_of_book: Chain, *, at_ms: int | None = None
     ) -> Head | None:
         """Lay the first head row, as the owner; None if there is one already."""
+        there = sql.SQL("SELECT 1 FROM {}.head").format(sql.Identifier(self.schema))
+        if connection.execute(there).fetchone() is not None:
+            return None  # The first chain key may be long gone, and is not needed.
         head = chain_of_book.head(
             epoch=0,
             frontier=Frontier.empty(),

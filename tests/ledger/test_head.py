@@ -163,3 +163,14 @@ def test_a_head_row_that_is_gone_or_misshapen_is_said_so(noon):
         admin.do("DELETE FROM {b}.head")
         with pytest.raises(IntegrityViolation):
             row.read(connection)
+
+
+def test_a_head_row_is_laid_once_and_later_without_the_first_key(noon):
+    """A command that is safe to repeat stays so when the first epoch's key has been destroyed."""
+    schema = noon.book.row.schema
+    noon.post(attempt())
+    noon.now_ms.move(days=1)
+    noon.post(attempt())
+
+    with noon.owner() as owner:
+        assert HeadRow(schema).lay(owner, noon.book.chain) is None
