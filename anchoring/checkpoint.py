@@ -10,15 +10,21 @@ proved consistent with it. Source: C2SP tlog-checkpoint; docs/formats.md §5.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.tree import Tree
-from ledger.errors import HistoryRewritten, IntegrityViolation
+from ledger import clock
+from ledger.errors import HOW_TO_GO_ON, HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head
 from ledger.keys import Keys, log_key
 from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note, SignatureLine, VerifierKey
+
+#: A process that has signed nothing for so long looks into the store before its next commit.
+_IDLE_S: Final = 0.05
 
 
 def verifier_key(keys: Keys, origin: str) -> VerifierKey:
@@ -47,9 +53,19 @@ class CheckpointNotary:
         self._keys, self._store, self._tree = keys, store, tree
         self._lock = threading.Lock()
         self._note, self._largest = store.read(origin)
+        self._looked = clock.monotonic()
 
     @property
     def size(self) -> int:
+        """The largest size signed or read; a process that was idle reads the store again first.
+
+        So a head that was rewound to just where this process had left it is not built upon: others
+        went on meanwhile, and the store has seen that. Raises like `refresh`, but for a store that
+        cannot be read now, which `seal` will complain about.
+        """
+        if clock.monotonic() - self._looked > _IDLE_S:
+            with suppress(Unavailable):
+                self.refresh()
         return self._largest.size
 
     def latest(self) -> tuple[bytes, Checkpoint]:
@@ -76,7 +92,8 @@ class CheckpointNotary:
         for known in (largest, stored):
             if known.size > head.size and self._tree.size() < known.size:
                 raise HistoryRewritten(
-                    f"the database ends at {head.size} entries; {known.size} were signed before"
+                    f"the database ends at {head.size} entries; {known.size} were signed before."
+                    f" {HOW_TO_GO_ON}"
                 )
             self._check_prefix(known, present)
 
@@ -99,6 +116,7 @@ class CheckpointNotary:
         return note
 
     def _remember(self, note: bytes, checkpoint: Checkpoint) -> None:
+        self._looked = clock.monotonic()
         with self._lock:
             if checkpoint.size >= self._largest.size:
                 self._note, self._largest = note, checkpoint
@@ -108,7 +126,9 @@ class CheckpointNotary:
         old, new = (one, other) if one.size <= other.size else (other, one)
         if old.size == new.size:
             if old.root != new.root:
-                raise HistoryRewritten("the database has another root than the one signed before")
+                raise HistoryRewritten(
+                    f"the database has another root than the one signed before. {HOW_TO_GO_ON}"
+                )
             return
         if old.size == 0:
             return  # Every log extends the empty one.
@@ -121,4 +141,4 @@ class CheckpointNotary:
                 path=self._tree.consistency(old.size, new.size),
             )
         except (VerifyError, IntegrityViolation) as error:
-            raise HistoryRewritten from error
+            raise HistoryRewritten(f"{HistoryRewritten.__doc__} {HOW_TO_GO_ON}") from error

@@ -184,6 +184,7 @@ class Shelf:
     def _open_book(self, row: BookRow) -> Book:
         tree = Tree(self.database, row.schema)
         chain = Chain(self.keys, row.origin)
+        chain.check_open()
         notary = CheckpointNotary(origin=row.origin, keys=self.keys, store=self.store, tree=tree)
         reader = Reader(self.database, row.schema)
         with self.database.duty(row.schema, "read") as connection:

@@ -45,7 +45,7 @@ def metrics(app: AppState) -> Response:
     books = app.shelf.open_books()
     families: list[tuple[str, str, dict[str, float]]] = [
         ("sealtrail_log_size", "Entries under the newest signed checkpoint.",
-         {book.row.name: book.notary.size for book in books}),
+         {book.row.name: book.notary.latest()[1].size for book in books}),
         ("sealtrail_writer_stopped", "1 when writing stopped because of a contradiction.",
          {book.row.name: int(book.writer.stopped is not None) for book in books}),
         ("sealtrail_writer_waiting", "Events that wait to be recorded.",

@@ -20,7 +20,13 @@ values of a request never do, because they may be somebody's personal data.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
+
+#: What an operator does when the database is not the one that was signed.
+HOW_TO_GO_ON: Final = (
+    "`sealtrail-server restore` shows what survives; `restore --accept` opens a new incarnation"
+    " over it, and only then is anything written again."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class Keys(Protocol):
         """Say what is known about a key, also of a destroyed one."""
 
     def public_key(self, name: str) -> bytes:
-        """Return the public half of an ed25519 key: 32 bytes."""
+        """Return the public half of an ed25519 key, also of a destroyed one: 32 bytes."""
 
     def has(self, name: str) -> bool:
         """Whether a key of this name can be used: made, and not destroyed."""
@@ -168,6 +168,23 @@ def check_name(name: str) -> None:
         durable.safe_name(name)
     except ValueError:
         raise KeyNameRefused from None
+
+
+def was_made(keys: Keys, name: str) -> bool:
+    """Say if a key of this name was ever made, be it usable or destroyed."""
+    try:
+        keys.attest(name)
+    except KeyMissing:
+        return False
+    return True
+
+
+def is_destroyed(keys: Keys, name: str) -> bool:
+    """Say if a key of this name was made and destroyed again."""
+    try:
+        return keys.attest(name).destroyed is not None
+    except KeyMissing:
+        return False
 
 
 def chain_key(origin: str, epoch: int) -> str:

@@ -3,7 +3,8 @@ r"""The keys of the ledger in a directory that only its owner, with the passphra
 
     keystore.json           scrypt parameters and salt, and a value that tells a wrong passphrase
     <name>.key              one key, AES-256-GCM; name, kind and date are bound to the cipher text
-    <name>.destroyed        says when a key was destroyed; its name is never used again
+    <name>.destroyed        says when a key was destroyed; its name is never used again. Of a
+                            signing key it keeps the public half, for what was signed before
     .lock                   held by whoever is changing something
 
 Every file is canonical JSON, mode 0600, in a directory of mode 0700; a looser mode, another owner
@@ -11,6 +12,7 @@ or a symbolic link keeps the keystore shut. Several processes may share one dire
 
     KEK ‖ check = scrypt(passphrase, salt, N, r, p)[0:64]           RFC 7914
     cipher text = AES-256-GCM(KEK, nonce, key, "sealtrail.keystore.key.v1\0" ‖ JCS(header))
+    public half = AES-256-GCM(KEK, nonce, half, "sealtrail.keystore.half.v1\0" ‖ JCS(name))
 
 KNOWN GAP: destruction is as good as the disk. The key's bytes are overwritten before the file is
 removed, but a copy on write file system, a solid-state disk, a snapshot or a backup may keep the
@@ -60,6 +62,7 @@ DRIVER: Final = "file"
 NOTE: Final = "An encrypted file: backups, snapshots and flash disks may keep a destroyed one."
 
 _SEALED: Final = b"sealtrail.keystore.key.v1\0"
+_HALF: Final = b"sealtrail.keystore.half.v1\0"
 _WRAPPED: Final = b"sealtrail.keystore.wrap.v1\0"
 _NONCE: Final = 12
 
@@ -170,8 +173,9 @@ class FileKeystore:
             if not tombstone.exists():
                 header = self._header(name)
                 destroyed = clock.rfc3339(clock.now_ms())
+                half = self._half(name) if header["kind"] == "ed25519" else {}
                 # First the mark, then the key: a crash between them is finished at the next start.
-                self._write(tombstone, {**header, "destroyed": destroyed})
+                self._write(tombstone, {**header, "destroyed": destroyed, **half})
             self._erase(self._path(name, "key"))
 
     def attest(self, name: str) -> Attestation:
@@ -191,8 +195,15 @@ class FileKeystore:
         )
 
     def public_key(self, name: str) -> bytes:
-        """Return the public half of an ed25519 key: 32 bytes."""
-        return self._signer(name).public_key().public_bytes_raw()
+        """Return the public half of an ed25519 key, also of a destroyed one: 32 bytes."""
+        try:
+            return self._signer(name).public_key().public_bytes_raw()
+        except KeyDestroyed:
+            with self._guard, keyfile.reaching():
+                content = self._buried(name)
+            if content is None or "half" not in content:
+                raise
+            return self._opened_half(name, keyfile.unhex(content["half"]))
 
     def has(self, name: str) -> bool:
         """Whether a key of this name can be used."""
@@ -283,10 +294,27 @@ class FileKeystore:
         except FileNotFoundError:
             return None
         members = {"v", "name", "kind", "created", "destroyed"}
-        fits = content.keys() == members and content["v"] == 1 and content["kind"] in KINDS
+        fits = content.keys() - {"half"} == members and content["v"] == 1
+        fits = fits and content["kind"] in KINDS
         if not fits or content["name"] != name:
             raise KeystoreDamaged(key=name)
         return content
+
+    def _half(self, name: str) -> dict[str, canonical.JSON]:
+        """Return what a tombstone keeps of a signing key: its public half, bound to its name."""
+        nonce = clock.random_bytes(_NONCE)
+        tool = cast("Ed25519PrivateKey", self._load(name).tool)
+        half = tool.public_key().public_bytes_raw()
+        sealed = self._kek.encrypt(nonce, half, _HALF + canonical.encode(name))
+        return {"half": (nonce + sealed).hex()}
+
+    def _opened_half(self, name: str, sealed: bytes) -> bytes:
+        try:
+            return self._kek.decrypt(
+                sealed[:_NONCE], sealed[_NONCE:], _HALF + canonical.encode(name)
+            )
+        except (InvalidTag, ValueError):
+            raise KeystoreDamaged(key=name) from None
 
     def _erase(self, path: Path) -> None:
         """Overwrite a file with noise and remove it; nothing to do if it is gone."""

@@ -151,7 +151,7 @@ class HighestCheckpoint(Part):
 
 
 class IncarnationOpened(Body):
-    """After a restore: the log goes on under another origin and keys; what is before is inherited."""
+    """After a restore: the log goes on under another origin and keys; all before is inherited."""
 
     number: Annotated[int, Field(ge=2, le=2**53 - 1)] = must("Number of the incarnation, from 2.")
     origin: Line = must("The origin from now on.")

@@ -2,6 +2,7 @@
 """The keystore: what its owner can do, and what everybody else cannot."""
 
 import hmac
+import json
 import subprocess
 import sys
 import textwrap
@@ -20,13 +21,14 @@ from ledger.keys import (
     KeyMisused,
     KeyNameRefused,
     Keys,
+    KeystoreDamaged,
     KeystoreUnreachable,
     WrappedKeyDamaged,
     chain_key,
     log_key,
 )
 from ledger.keystore import FileKeystore
-from sealtrail.verify import ed25519
+from sealtrail.verify import canonical, ed25519
 
 PASSPHRASE = b"correct horse battery staple"
 ORIGIN = "ledger.example/Acme"
@@ -148,6 +150,25 @@ def test_a_destroyed_key_is_gone_for_every_later_process(directory, keys):
         assert CHAIN not in keystore.names()
     assert not (directory / f"{durable.safe_name(CHAIN)}.key").exists()
     assert keys.attest(CHAIN).destroyed is not None
+
+
+def test_of_a_destroyed_signing_key_the_public_half_stays(directory, keys):
+    """What it signed can be verified for ever; nobody can put another half in its place."""
+    half = keys.public_key(LOG)
+    other = "log/another"
+    keys.make(other, "ed25519")
+
+    keys.destroy(LOG)
+    keys.destroy(other)
+
+    assert FileKeystore(directory, PASSPHRASE).public_key(LOG) == half
+    with pytest.raises(KeyDestroyed):
+        keys.sign(LOG, b"m")
+    tombstones = [directory / f"{durable.safe_name(name)}.destroyed" for name in (LOG, other)]
+    mine, foreign = [json.loads(path.read_text()) for path in tombstones]
+    tombstones[0].write_bytes(canonical.encode({**mine, "half": foreign["half"]}))
+    with pytest.raises(KeystoreDamaged):
+        keys.public_key(LOG)
 
 
 def test_a_key_is_overwritten_before_it_is_removed(directory, keys, tmp_path):
