@@ -3,37 +3,71 @@
 
 The keystore holds the key of the present epoch; the escrowed first key gives all of them. Epochs
 without a key are walked as stored values: what EPOCH_SEALED says of them is still compared.
+
+    origin      epochs 0 … e    from position 0
+    origin/i2   epochs 0 … e    from the size that it inherited, with a first key of its own
 """
 
 import hmac
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from ledger.head import Chain
 from ledger.keys import KeyDestroyed, KeyMissing
+from ledger.migrate import Incarnation
 from sealtrail.verify import chain
+
+#: K_0 from escrow: of the present origin, or of several by their origins.
+FirstKeys: TypeAlias = bytes | Mapping[str, bytes] | None
 
 
 class ChainWalk:
     """Follows one log from position 0; tells at each position if its MAC is right.
 
     first_key: K_0 from escrow, which makes every epoch checkable; None: only the keystore's.
+    incarnations: where the chain begins anew, under another origin.
     """
 
-    def __init__(self, of: Chain, first_key: bytes | None = None) -> None:
+    def __init__(
+        self, of: Chain, first_key: FirstKeys = None, incarnations: Sequence[Incarnation] = ()
+    ) -> None:
+        keys = {of.origin: first_key} if isinstance(first_key, bytes) else first_key
+        self._first_keys: Mapping[str, bytes] = keys or {}
+        self._ahead = sorted(incarnations, key=lambda one: one.size)
+        self._unchecked: list[tuple[str, int]] = []  # Epochs whose MACs could not be told.
+        self._begin(of.of(self._ahead[0].old_origin) if self._ahead else of)
+
+    def _begin(self, of: Chain) -> None:
+        """Start at epoch 0 of an origin."""
         self._chain, self._origin = of, of.origin
         self._held = set(of.epochs())
-        self._key = first_key  #: Key of the present epoch when walking from escrow.
+        self._key = self._first_keys.get(of.origin)  # Of the present epoch, if from escrow.
         self.epoch = 0
         self.mac: bytes | None = None  #: Before the next entry; None if no key could tell.
         self.checkable = False  #: Whether the present epoch's MACs can be recomputed.
-        self.unchecked: list[int] = []  #: Epochs whose MACs could not be.
         self._start: bytes | None = None  # What the present epoch's first entry is chained to.
         self._entries = 0  # Of the present epoch.
         self._open(None)
 
+    @property
+    def unchecked(self) -> list[int]:
+        """The epochs whose MACs could not be told."""
+        return [epoch for _, epoch in self._unchecked]
+
+    def not_checked(self) -> Iterator[str]:
+        """Say of which epochs no MAC could be told, a sentence for each origin."""
+        for origin in dict.fromkeys(origin for origin, _ in self._unchecked):
+            epochs = [epoch for of, epoch in self._unchecked if of == origin]
+            whose = f" of {origin}" if origin != self._origin else ""
+            yield (
+                f"MACs of {len(epochs)} older epochs ({epochs[0]} to {epochs[-1]}){whose}: "
+                "escrow key needed"
+            )
+
     def step(self, position: int, leaf: bytes, stored_mac: bytes) -> bool:
         """Return whether the MAC stored at `position` follows from the one before, if one can."""
+        if self._ahead and position >= self._ahead[0].size:
+            self._begin(self._chain.of(self._ahead.pop(0).origin))
         previous, self.mac = self.mac, stored_mac
         self._entries += 1
         if not self.checkable:
@@ -75,7 +109,7 @@ class ChainWalk:
         self.checkable = self._key is not None or self.epoch in self._held
         self.mac = None
         if not self.checkable:
-            self.unchecked.append(self.epoch)
+            self._unchecked.append((self._origin, self.epoch))
         elif self.epoch == 0 or (last_mac is not None and len(last_mac) == chain.MAC_BYTES):
             self.mac = self._compute(chain.start_message(self._origin, self.epoch, last_mac))
         self._start = self.mac
@@ -88,7 +122,7 @@ class ChainWalk:
         except (KeyDestroyed, KeyMissing):
             # The writer ended this epoch while we were reading it.
             self.checkable = False
-            self.unchecked.append(self.epoch)
+            self._unchecked.append((self._origin, self.epoch))
             return None
 
 

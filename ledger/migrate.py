@@ -49,12 +49,16 @@ class BookRow:
     @property
     def origins(self) -> tuple[str, ...]:
         """Every origin that this Book's entries were signed under, the oldest first."""
-        return (*dict.fromkeys(one.old_origin for one in self.incarnations), self.origin)
+        older = [one.old_origin for one in self.incarnations]
+        return tuple(dict.fromkeys([self.first_origin, *older, self.origin]))
 
     @property
     def first_origin(self) -> str:
         """The origin that the Book was made with."""
-        return self.origins[0]
+        if not self.incarnations:
+            return self.origin
+        first = self.incarnations[0]
+        return first.origin.removesuffix(f"/i{first.number}")
 
 
 def migrations(scope: Scope) -> list[tuple[str, str]]:
