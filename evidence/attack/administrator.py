@@ -178,8 +178,11 @@ class Administrator:
 
     def epoch_start(self) -> int:
         """Return the first position of the present epoch."""
-        ((last,),) = self.do("SELECT max(position) FROM {b}.entry WHERE topic = 'EPOCH_SEALED/1'")
-        return 0 if last is None else int(last) + 1
+        ((first,),) = self.do(
+            "SELECT max(CASE topic WHEN 'EPOCH_SEALED/1' THEN position + 1 ELSE position END)"
+            " FROM {b}.entry WHERE topic IN ('EPOCH_SEALED/1', 'INCARNATION_OPENED/1')"
+        )
+        return 0 if first is None else int(first)
 
     def entries(self) -> list[bytes]:
         """Return the bytes of every entry, in order."""
@@ -248,8 +251,8 @@ class Administrator:
 
     def _start(self, chain: Chain, epoch: int, first: int) -> bytes:
         """Return the value from which the present epoch's MACs begin."""
-        if first == 0:
-            return chain.start(epoch, None)
+        if epoch == 0:
+            return chain.start(0, None)
         ((last,),) = self.do("SELECT mac FROM {b}.entry WHERE position = %s", first - 1)
         return chain.start(epoch, bytes(last))
 

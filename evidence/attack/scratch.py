@@ -89,10 +89,10 @@ class LentKeys:
         self._destroyed.add(name)
 
     def attest(self, name: str) -> Attestation:
-        return self._lender.attest(name)
+        return self._keeper(name).attest(name)
 
     def public_key(self, name: str) -> bytes:
-        return self._own.public_key(name)
+        return self._keeper(name).public_key(name)
 
     def has(self, name: str) -> bool:
         return name in self.names()
@@ -100,6 +100,10 @@ class LentKeys:
     def names(self) -> list[str]:
         lent = [one for one in self._lender.names() if one.startswith("chain/")]
         return sorted({*lent, *self._own.names(), *self._evolved} - self._destroyed)
+
+    def _keeper(self, name: str) -> Keys:
+        """Return who can speak of a key; of an origin that a restore closed, the lender can."""
+        return self._own if self._own.has(name) else self._lender
 
 
 class Scratch:
@@ -200,16 +204,27 @@ def scratch_copy(
     for origin in (row.origin, _other(row.origin)):
         own.make(log_key(origin), "ed25519")
     lent = LentKeys(keys, own)
-    trusted = (verifier_key(keys, row.origin), verifier_key(lent, row.origin))
-    trust = Trust(origins={row.origin: trusted}, tsa_roots=tuple(tsa_roots))
+    trusted: dict[str, tuple[VerifierKey, ...]] = {
+        origin: (verifier_key(keys, origin),) for origin in row.origins
+    }
+    trusted[row.origin] += (verifier_key(lent, row.origin),)
+    trust = Trust(origins=trusted, tsa_roots=tuple(tsa_roots))
     # First the store, then the snapshot: whatever was signed by now is in it.
-    name = f"{durable.safe_name(row.origin)}.checkpoint"
     (directory / "checkpoints").mkdir()
-    (directory / "checkpoints" / name).write_bytes((store / name).read_bytes())
+    for origin in row.origins:
+        name = f"{durable.safe_name(origin)}.checkpoint"
+        if (store / name).exists():
+            (directory / "checkpoints" / name).write_bytes((store / name).read_bytes())
     with EmbeddedPostgres(directory / "postgres") as postgres, connect(postgres.url()) as owner:
         for _ in migrate(owner):
             pass
-        make_book(owner, tenant=row.tenant, kind=row.kind, origin=row.origin)
+        made = make_book(owner, tenant=row.tenant, kind=row.kind, origin=row.origin)
+        for one in row.incarnations:
+            owner.execute(
+                "INSERT INTO sealtrail.incarnation (book, number, origin, old_origin, size, root)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
+                (made.name, one.number, one.origin, one.old_origin, one.size, one.root),
+            )
         owner.execute("SET session_replication_role = replica")
         _copy(source, owner, row.schema, progress)
         with Database(postgres.url(user="sealtrail_app")) as database:
