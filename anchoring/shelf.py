@@ -104,6 +104,7 @@ class Shelf:
         self._open: OrderedDict[str, Book] = OrderedDict()
         self._opening: dict[str, threading.Lock] = {}
         self._unopened: dict[str, str] = {}  # Name and problem of Books that could not be opened.
+        self._unchecked: list[Book] = []
         self._closed = False
         self._registry: tuple[float, dict[str, BookRow]] = (0.0, {})
 
@@ -155,6 +156,20 @@ class Shelf:
             raise WriterClosed
         return book
 
+    def unchecked(self, name: str) -> Book:
+        """Return a Book that nobody has checked, for whoever looks for damage in it.
+
+        Never record with it. Raises NotFound, and CheckpointMissing or CheckpointDamaged if the
+        checkpoint store cannot speak for its log.
+        """
+        row = self.rows().get(name)
+        if row is None:
+            raise NotFound("there is no Book of that name")
+        book = self._assemble(row)
+        with self._lock:
+            self._unchecked.append(book)
+        return book
+
     def access_book(self, tenant: str) -> Book:
         """Return the Book that records who looked at what of this tenant."""
         return self.book(f"{tenant}-access")
@@ -163,8 +178,9 @@ class Shelf:
         """Finish what waits in every Book and close it."""
         with self._lock:
             self._closed = True
-            closing = list(self._open.values())
+            closing = [*self._open.values(), *self._unchecked]
             self._open.clear()
+            self._unchecked.clear()
         for book in closing:
             book.writer.close()
 
@@ -182,14 +198,23 @@ class Shelf:
         return book
 
     def _open_book(self, row: BookRow) -> Book:
+        Chain(self.keys, row.origin).check_open()
+        book = self._assemble(row)
+        try:
+            with self.database.duty(row.schema, "read") as connection:
+                head = HeadRow(row.schema).checked(connection, book.chain)
+            book.notary.check(head)
+        except BaseException:
+            book.writer.close()
+            raise
+        return book
+
+    def _assemble(self, row: BookRow) -> Book:
+        """Put a Book together; nothing of it is checked but that the store knows its log."""
         tree = Tree(self.database, row.schema)
         chain = Chain(self.keys, row.origin)
-        chain.check_open()
         notary = CheckpointNotary(origin=row.origin, keys=self.keys, store=self.store, tree=tree)
         reader = Reader(self.database, row.schema)
-        with self.database.duty(row.schema, "read") as connection:
-            head = HeadRow(row.schema).checked(connection, chain)
-        notary.check(head)
         writer = Writer(
             self.database,
             schema=row.schema,

@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from anchoring.fsck import Fsck, FsckReport, findings_json
+from anchoring.shelf import Book
 from ledger import durable
-from ledger.errors import Refused
+from ledger.errors import IntegrityViolation, Refused
 from ledger.escrow import open_with_passphrase, open_with_private_key
 from ledger.keystore import read_passphrase
 from scripts.assembly import Ledger, open_ledger
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json
-from scripts.output import INCOMPLETE, REFUTED, exits, progress, show
+from scripts.output import INCOMPLETE, REFUTED, exits, progress, say, show
 
 
 def fsck(
@@ -45,9 +46,18 @@ def fsck(
                 key = _first_key(ledger, name, escrow, escrow_passphrase_file,
                                  auditor_private_key_file)  # fmt: skip
                 with progress(f"fsck {name}", quiet=as_json) as update:
-                    check = Fsck(ledger.shelf.book(name), first_key=key, full=full)
+                    check = Fsck(_book(ledger, name), first_key=key, full=full)
                     reports.append(check.run(update))
         _tell(reports, as_json=as_json)
+
+
+def _book(ledger: Ledger, name: str) -> Book:
+    """Return the Book; also one that cannot be opened: what is wrong with it is asked here."""
+    try:
+        return ledger.shelf.book(name)
+    except IntegrityViolation as error:
+        say(f"{name} cannot be opened: {error.problem}: {error}")
+        return ledger.shelf.unchecked(name)
 
 
 def _first_key(

@@ -18,19 +18,19 @@ POLICY = {"id": "rules", "version": "7", "digest": "sha256:" + "7" * 64}
 SIZE = 270  # A full tile, and some.
 
 
-def story():
-    """An ingested picture, a refusal with its policy, an output that is exported, and attempts."""
+def story(name="one"):
+    """An ingested picture, a refusal with its policy, and an output that is exported."""
     refused, made = attempt(), attempt()
     refused["body"] = {**refused["body"], "policy": POLICY}
     denial = deny(refused["aggregate_id"])
     denial["body"] = {**denial["body"], "policy": POLICY}
     return [
-        ingest("picture", source={"id": "camera", "n": 1}),
+        ingest(f"picture-{name}", source={"id": f"camera-{name}", "n": 1}),
         refused,
         denial,
         made,
-        gen(made["aggregate_id"], "output"),
-        export("output"),
+        gen(made["aggregate_id"], f"output-{name}"),
+        export(f"output-{name}"),
     ]
 
 

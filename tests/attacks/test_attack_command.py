@@ -31,12 +31,14 @@ main()
 
 
 @pytest.fixture
-def ledger(house, authority):
-    """A ledger with something of everything but a full tile, and its environment."""
+def ledger(noon, authority):
+    """Two days with something of everything but a full tile; the first day's key is destroyed."""
+    house = noon
     night = Night(house.book, [authority.authority()])
     house.post(*story())
     night.interim()
-    house.post(attempt(), attempt())
+    house.now_ms.move(days=1)
+    house.post(attempt(), *story("another"))
     night.interim()
     passphrase = house.directory / "passphrase"
     passphrase.write_bytes(PASSPHRASE)
@@ -122,6 +124,22 @@ def test_a_ledger_that_is_damaged_already_is_refuted_before_any_attack(ledger):
     said = json.loads(done.stdout)
     assert said["error"] == "integrity-violation"
     assert "before any attack, fsck:column says: at position 1" in said["detail"]
+
+
+def test_fsck_examines_a_book_that_cannot_be_opened(ledger):
+    """Whoever finds `head-forged` in the log is sent to fsck, and has to hear more than that."""
+    with administrator(ledger) as admin:
+        admin.forge(lambda at, value: value["actor"].pop("credential") if at == 1 else None,
+                    chain=None)  # fmt: skip
+
+    done = CliRunner().invoke(
+        cli.app, ["fsck", f"--book={ledger.tenant}", "--json"], env=ledger.environment
+    )
+
+    (report,) = json.loads(done.stdout)["books"]
+    assert done.exit_code == 1
+    assert {"head", "anchor"} <= {one["what"] for one in report["damage"]}
+    assert "cannot be opened: head-forged" in done.stderr
 
 
 def test_what_does_not_exist_is_refused(ledger):
