@@ -19,6 +19,7 @@ from sealtrail.verify.trust import Trust
 from sealtrail.verify.zip import read_zip, write_zip
 
 WHO: Final = "packet forger"
+_CONSISTENCY: Final = "data/proofs/consistency-"
 _LISTS: Final = (BAGIT, INFO, MANIFEST, TAG_MANIFEST)
 
 Files = dict[str, bytes]
@@ -100,7 +101,12 @@ def _strip(_target: Target, position: int, files: Files) -> None:
 
 
 def _sign_anew(target: Target, files: Files, position: int, origin: str) -> None:
-    """Sign both proofs' checkpoints with the other log's key, as that of `origin`."""
+    """Sign both proofs' checkpoints with the other log's key, as that of `origin`.
+
+    Whatever else the log has signed is left out: it would contradict him.
+    """
+    for name in [name for name in files if name.startswith(("data/anchors/", _CONSISTENCY))]:
+        del files[name]
     key = VerifierKey.ed25519(origin, target.keys.public_key(log_key(target.other)))
     for name in (proof_of(position), proof_of(position + 1)):
         proof = TlogProof.parse(files[name])

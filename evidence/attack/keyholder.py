@@ -114,10 +114,7 @@ def _under_anchor(target: Target) -> int:
 
 
 def _denied(target: Target) -> int:
-    position = target.first("GEN_DENY/1")
-    if position < target.present():
-        raise NotApplicable("the present epoch holds no GEN_DENY")
-    return position
+    return target.first("GEN_DENY/1", after=target.present())
 
 
 def _attack(name: str, tries: str, strike: Any, perform: Any, *caught_by: str) -> Attack:

@@ -82,10 +82,11 @@ class Target:
 
     # Where to strike
 
-    def first(self, *topics: str) -> int:
-        """Return the first position of one of these topics; raises NotApplicable."""
+    def first(self, *topics: str, after: int = 0) -> int:
+        """Return the first position from `after` on of one of these topics; or NotApplicable."""
         ((found,),) = self.admin.do(
-            "SELECT min(position) FROM {b}.entry WHERE topic = ANY(%s)", list(topics)
+            "SELECT min(position) FROM {b}.entry WHERE topic = ANY(%s) AND position >= %s",
+            *(list(topics), after),
         )
         if found is None:
             names = " or ".join(topic.partition("/")[0] for topic in topics)
