@@ -32,10 +32,10 @@ def verifier_key(keys: Keys, origin: str) -> VerifierKey:
     return VerifierKey.ed25519(origin, keys.public_key(log_key(origin)))
 
 
-def sign_checkpoint(keys: Keys, checkpoint: Checkpoint) -> bytes:
+def sign_checkpoint(keys: Keys, checkpoint: Checkpoint, key: VerifierKey | None = None) -> bytes:
     """Return the signed note. Ed25519 is deterministic: the same head gives the same bytes."""
     text = checkpoint.print()
-    key = verifier_key(keys, checkpoint.origin)
+    key = key or verifier_key(keys, checkpoint.origin)
     line = SignatureLine(
         name=key.name,
         key_id=key.key_id,
@@ -52,6 +52,7 @@ class CheckpointNotary:
         self.origin = origin
         self._keys, self._store, self._tree = keys, store, tree
         self._lock = threading.Lock()
+        self._key: VerifierKey | None = None
         self._note, self._largest = store.read(origin)
         self._looked = clock.monotonic()
 
@@ -102,7 +103,9 @@ class CheckpointNotary:
         if head.size <= self.size:
             self.check(head)  # What does not extend the largest gets no signature at all.
         checkpoint = Checkpoint(origin=self.origin, size=head.size, root=head.root)
-        note = sign_checkpoint(self._keys, checkpoint)
+        if self._key is None:
+            self._key = verifier_key(self._keys, self.origin)
+        note = sign_checkpoint(self._keys, checkpoint, self._key)
 
         def prove(old: int, new: int) -> Sequence[bytes]:
             if (old, new) == (base, head.size):

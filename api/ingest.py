@@ -42,6 +42,10 @@ BATCH_EVENTS: Final = 1_000
 _PATH: Final = re.compile(r"/v1(?:/books/(?P<book>[^/]*))?/events(?P<batch>:batch)?")
 _NDJSON: Final = (b"application/x-ndjson", b"application/ndjson")
 
+#: A pipeline sends many events a second; who it is need not be worked out for each.
+_CALLER_S: Final = 1.0
+_CALLERS_MAX: Final = 1_024
+
 #: Told once, in the event loop: status, headers and body of the answer.
 Reply = Callable[[int, Headers, bytes], None]
 _Results = list[tuple[int, dict[str, Any] | LedgerError]]
@@ -62,6 +66,7 @@ class Ingest:
         self._shelf, self._credentials, self._rest = shelf, credentials, rest
         self._desk = Desk()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._callers: dict[bytes, tuple[float, _Caller]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
@@ -91,7 +96,8 @@ class Ingest:
         """Take one event. Call it in the event loop, where `reply` is called now or later."""
         received_ms = clock.now_ms()
         try:
-            caller = self._known(authorization, name)
+            caller = self._remembered(authorization) if name is None else None
+            caller = caller or self._known(authorization, name)
             if caller is None:  # Asking the database may take a while.
                 asking = self._asked(authorization, name)
                 self._spawn(self._post_later(asking, data, received_ms, reply), reply)
@@ -230,6 +236,11 @@ class Ingest:
 
     # Who, and where to
 
+    def _remembered(self, authorization: bytes | None) -> _Caller | None:
+        """Return the caller if the same header was looked at within the last second."""
+        found = self._callers.get(authorization or b"")
+        return found[1] if found is not None and found[0] > clock.monotonic() else None
+
     def _known(self, authorization: bytes | None, name: str | None) -> _Caller | None:
         """Return the caller if all about it is remembered; None if somebody must be asked."""
         identity = self._credentials.remembered(_token(authorization))
@@ -240,7 +251,12 @@ class Ingest:
         book = self._shelf.opened(identity.tenant)
         if pipelines is None or book is None:
             return None
-        return _Caller(identity, pipelines, book)
+        caller = _Caller(identity, pipelines, book)
+        if name is None and authorization is not None:
+            if len(self._callers) >= _CALLERS_MAX:
+                self._callers.clear()
+            self._callers[authorization] = (clock.monotonic() + _CALLER_S, caller)
+        return caller
 
     async def _asked(self, authorization: bytes | None, name: str | None) -> _Caller:
         identity = await asyncio.to_thread(self._credentials.identify, _token(authorization))

@@ -8,7 +8,7 @@ proved, and how, with msgspec for reading and orjson for printing:
     no floats, NaN, numbers over 64 bits     msgspec hands them to a hook, or refuses
     integers within 2^53 - 1                 OPT_STRICT_INTEGER
     UTF-8, lone surrogates, white space      one of the two refuses them
-    depth                                    no more brackets than it may be deep
+    depth                                    no more brackets than it may be deep, or counted
 
     fast_decode: spelling, order, names given twice
         printed again with sorted names, it is the same bytes; and no character is beyond 16 bits,
@@ -66,19 +66,36 @@ def fast_decode(data: bytes) -> JSON | None:
     return value
 
 
-def fast_parse(data: bytes) -> JSON | None:
-    """Return the object that JSON in any layout stands for; None if `canonical.parse` must say."""
-    if b"\\" in data or data.count(b"{") + data.count(b"[") > canonical.MAX_DEPTH:
+def fast_parse(data: bytes) -> JSON | list[Any] | None:
+    """Return the object or list that JSON in any layout stands for; None: ask `canonical.parse`."""
+    if b"\\" in data:
         return None
     try:
         value = _READER.decode(data)
         printed = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except _UNUSUAL:
         return None
-    if type(value) is not dict:
+    if type(value) is not dict and type(value) is not list:
+        return None
+    if data.count(b"{") + data.count(b"[") > canonical.MAX_DEPTH and not _is_shallow(value):
         return None
     same = printed.count(b'"') == data.count(b'"') and printed.count(b"-") == data.count(b"-")
     return value if same else None
+
+
+def _is_shallow(value: JSON | list[Any]) -> bool:
+    """Whether nothing in `value` is deeper than it may be; level by level."""
+    level: list[Any] = [value]
+    for _ in range(canonical.MAX_DEPTH):
+        level = [
+            inner
+            for container in level
+            for inner in (container.values() if type(container) is dict else container)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return True
+    return False
 
 
 def decode(data: bytes) -> canonical.JSON:

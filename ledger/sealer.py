@@ -57,6 +57,10 @@ class Sealer:
         """Hand over a commit; waits while two are waiting already."""
         self._queue.put(work)
 
+    def wait(self) -> None:
+        """Wait until every commit that was handed over is answered."""
+        self._queue.join()
+
     def drain(self) -> None:
         """Wait until every commit that was handed over is answered; forget past failures."""
         self._queue.join()

@@ -55,6 +55,10 @@ log = logging.getLogger("sealtrail.writer")
 _SWAP_TRIES: Final = 64
 _SHOWER: Final = 32
 
+#: With fewer events around than this, a commit waits until the one before it is answered: two
+#: small commits cost nearly twice as much as one, and who waits for a receipt sends no new event.
+_WORTHWHILE: Final = 128
+
 
 class Notary(Protocol):
     """Signs heads, and never two histories (anchoring.checkpoint)."""
@@ -156,6 +160,8 @@ class Writer:
     def _run(self) -> None:
         closing = False
         while not closing:
+            if self._inbox.waiting < _WORTHWHILE:
+                self._sealer.wait()
             jobs, closing = self._inbox.take()
             if jobs:
                 self._answer(jobs)

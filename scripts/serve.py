@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -30,6 +31,10 @@ from scripts.express import lane_to
 log = logging.getLogger("sealtrail.serve")
 
 _BACKLOG: Final = 2_048
+
+#: A writer's thread that comes back from the database waits so long, in seconds, for the event
+#: loop's thread to let go of the interpreter; Python's own 5 ms would be most of a commit.
+_SWITCH_S: Final = 0.001
 _TICKS_A_LOOK: Final = 10  #: Of a tenth of a second each.
 
 
@@ -88,6 +93,7 @@ def serve(
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH_S)
     with _told_to_stop():
         server.run(sockets=[listener])
 
