@@ -10,31 +10,29 @@ shown without the checkpoint store; entries and tiles that were rewritten consis
 together with the head, only the store (and receipts, and anchors) can show.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from psycopg import sql
 
 from anchoring.anchor_walk import AnchorWalk
-from anchoring.chain_walk import ChainWalk
-from anchoring.lifecycle_walk import LifecycleWalk, births
+from anchoring.chain_walk import ChainWalk, FirstKeys
+from anchoring.incarnation_walk import IncarnationWalk
+from anchoring.lifecycle_walk import Streams
+from anchoring.range_jobs import WORTH, all_cores, check_ranges
+from anchoring.range_walk import RangeFound
 from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
-from anchoring.tile_walk import TileWalk
+from anchoring.tile_walk import Damage, TileWalk
 from ledger.database import Connection
-from ledger.errors import HistoryRewritten, IntegrityViolation, LedgerError, Unavailable
+from ledger.errors import HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head, HeadRow
 from ledger.keys import KeyMissing
-from ledger.reader import disagreement
-from ledger.store import Entry
-from sealtrail.verify.entry import check_entry, client_part, request_digest
-from sealtrail.verify.errors import VerifyError
+from ledger.tiles import WIDTH
 from sealtrail.verify.frontier import Frontier
-from sealtrail.verify.merkle import leaf_hash
 from sealtrail.verify.note import Checkpoint
 
-_STEP: Final = 4_096
 _MOST: Final = 100  #: More damage than this is not listed.
 
 
@@ -79,22 +77,32 @@ class FsckReport:
 class Fsck:
     """Checks one Book.
 
-    first_key: the escrowed K_0, to check the MACs of every epoch. full: have the second
-    implementation compute the root, too, from all leaf hashes; about twice the time for the tree.
+    first_key: the escrowed K_0, to check the MACs of every epoch; after a restore those of several
+    origins, by their names. full: have the second implementation compute the root, too, from all
+    leaf hashes. jobs: in so many processes; None: as many as there are cores, if the log is long
+    enough.
     """
 
-    def __init__(self, book: Book, *, first_key: bytes | None = None, full: bool = False) -> None:
-        self._book, self._schema = book, book.row.schema
+    def __init__(
+        self,
+        book: Book,
+        *,
+        first_key: FirstKeys = None,
+        full: bool = False,
+        jobs: int | None = None,
+    ) -> None:
+        self._book, self._schema, self._jobs = book, book.row.schema, jobs
         self._second = GrowingTree(Frontier.empty()) if full else None
-        self._chain = ChainWalk(book.chain, first_key)
+        self._chain = ChainWalk(book.chain, first_key, book.row.incarnations)
+        self._incarnations = IncarnationWalk(book.row)
         self._tiles = TileWalk(self._schema)
-        self._lifecycles = LifecycleWalk(self._schema)
+        self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
         self._frontier = Frontier.empty()
         self._roots: dict[int, bytes] = {0: self._frontier.root()}
         self._previous_mac = b""
-        self._last_time = 0
-        self._born: dict[str, int] = {}  # Of the present range: asset → position.
+        self._last_time = self._log_version = 0
+        self._births = self._begun = 0
         self.report = FsckReport(book=book.row.name, origin=book.origin)
 
     def run(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> FsckReport:
@@ -118,132 +126,104 @@ class Fsck:
         head, size = self._head(connection)
         expected = self._expected_roots(connection, stored, size)
         self.report.size = size
-        for begin in range(0, size, _STEP):
-            end = min(begin + _STEP, size)
-            leaves = self._range(connection, begin, end)
-            self._have_computed(leaves)
-            self._grow(leaves, {one for one, _, _ in expected if begin < one <= end}, begin)
-            self._take(self._tiles.extend(connection, leaves))
-            self._take(
-                (at, "birth", sentence)
-                for at, sentence in self._lifecycles.compare_births(connection, self._born)
-            )
-            self._born = {}
-            progress(end, size)
+        jobs = self._jobs or max(1, min(all_cores(), size // WORTH))
+        book = self._book
+        for found in check_ranges(
+            connection, book.reader, book.database, self._schema, size=size, jobs=jobs
+        ):
+            self._range(found)
+            self._have_computed(found.leaves)
+            sizes = {one for one, _, _ in expected if found.begin < one <= found.end}
+            self._grow(connection, found, sizes)
+            progress(found.end, size)
         if self._second is not None and self._second.root() != self._frontier.root():
             self.report.add(None, "tree", "two implementations computed two roots")
         self.report.root = f"sha256:{self._frontier.root().hex()}"
-        self._take(self._tiles.finish(connection))
-        self._take((at, "birth", said) for at, said in self._lifecycles.finish(connection))
+        self._take(self._tiles.finish(connection, size))
+        for at, said in self._streams.births(connection, self._births):
+            self.report.add(at, "birth", said)
+        for at, said in self._streams.begun_twice(connection, self._begun):
+            self.report.add(at, "lifecycle", said)
         self._take(self._anchors.finish(connection))
+        self._take(self._incarnations.finish())
         self._beyond(connection, size)
         if head is not None:
             self._compare_head(head, size)
         self._compare_roots(expected)
-        if self._chain.unchecked:
-            epochs = self._chain.unchecked
-            self.report.not_checked.append(
-                f"MACs of {len(epochs)} older epochs ({epochs[0]} to {epochs[-1]}): "
-                "escrow key needed"
-            )
+        self.report.not_checked += self._chain.not_checked()
 
-    def _take(self, damage: Iterator[tuple[int | None, str, str]]) -> None:
+    def _take(self, damage: Iterable[Damage]) -> None:
         for one in damage:
             self.report.add(*one)
 
-    # One entry after the other
+    # One range after the other
 
-    def _range(self, connection: Connection, begin: int, end: int) -> list[bytes]:
-        """Check the entries of [begin, end) and return the leaf hashes of their bytes."""
-        leaves: list[bytes] = []
-        for row in self._book.reader.stream_rows(connection, begin, end, step=_STEP):
-            position = begin + len(leaves)
-            if row[0] < position:
-                self.report.add(row[0], "entry", f"two rows claim position {row[0]}")
-                continue
-            leaves.extend(self._gone(gone) for gone in range(position, row[0]))
-            leaves.append(self._entry(connection, row))
-        leaves.extend(self._gone(gone) for gone in range(begin + len(leaves), end))
-        return leaves
+    def _range(self, found: RangeFound) -> None:
+        """Judge what only the order of the whole log can show; report what was found before."""
+        damage = [*self._seams(found), *self._links(found)]
+        for position, type_, body in found.told:
+            if type_ == "ANCHOR":
+                self._anchors.take(position, body)
+            elif type_ == "INCARNATION_OPENED":
+                self._incarnations.take(position, body)
+        # Of one position first what is said of its place in the log.
+        for one in sorted([*damage, *found.damage], key=lambda one: one[0] or 0):
+            self.report.add(*one)
+        self._births += found.births
+        self._begun += found.begun
 
-    def _gone(self, position: int) -> bytes:
-        self.report.add(position, "entry", f"the entry at position {position} is gone")
-        self._chain.step(position, bytes(32), bytes(32))
-        return bytes(32)
+    def _links(self, found: RangeFound) -> Iterator[Damage]:
+        """Walk the chain over the leaves of the bytes; end an epoch where an entry says so."""
+        step, position = self._chain.step, found.begin
+        odd = found.missing.keys() | found.stored_leaves.keys()
+        sealed = {at: body for at, type_, body in found.told if type_ == "EPOCH_SEALED"}
+        before = self._previous_mac
+        for leaf, mac in zip(found.leaves, found.macs, strict=True):
+            # The MAC was made over the leaf that was recorded; an altered body breaks it here.
+            linked = step(position, leaf, mac)
+            if position in odd:
+                yield self._odd(found, position, linked=linked)
+            elif not linked:
+                yield position, "mac", f"the MAC at position {position} does not follow"
+            if position in sealed:
+                complaint = self._chain.seal(sealed[position], position, before)
+                if complaint is not None:
+                    yield position, "epoch", f"EPOCH_SEALED at {position}: {complaint}"
+            before = mac
+            position += 1
+        self._previous_mac = before
 
-    def _entry(self, connection: Connection, row: tuple[Any, ...]) -> bytes:
-        position, stored_leaf, mac, *columns, data = row
-        before, self._previous_mac = self._previous_mac, mac
-        if data is None:
-            self.report.add(position, "body", f"the body at position {position} is gone")
-            self._chain.step(position, stored_leaf, mac)
-            return bytes(stored_leaf)
-        leaf = leaf_hash(data)
-        # The MAC was made over the leaf that was recorded; an altered body breaks it here.
-        linked = self._chain.step(position, leaf, mac)
-        if leaf == stored_leaf and not linked:
-            self.report.add(position, "mac", f"the MAC at position {position} does not follow")
-        elif leaf != stored_leaf and linked and self._chain.checkable:
-            self.report.add(
-                position, "column", f"at position {position} the column leaf was changed"
-            )
-        elif leaf != stored_leaf:
-            self.report.add(
-                position, "body", f"the entry at position {position} is not the one recorded"
-            )
-        try:
-            value = check_entry(data)
-            self._meaning(connection, position, Entry(data=data, value=value), columns, before)
-        except VerifyError as error:
-            self.report.add(position, "bytes", f"the bytes at position {position}: {error}")
-        except Unavailable:
-            raise
-        except (LedgerError, LookupError, TypeError, ValueError, AttributeError):
-            # The envelope has been checked; what is left is a body of another shape.
-            self.report.add(
-                position, "bytes", f"the body at position {position} does not fit its event type"
-            )
-        return leaf
+    def _odd(self, found: RangeFound, position: int, *, linked: bool) -> Damage:
+        gone = found.missing.get(position)
+        if gone is not None:
+            return position, gone, f"the {gone} at position {position} is gone"
+        if linked and self._chain.checkable:
+            return position, "column", f"at position {position} the column leaf was changed"
+        return position, "body", f"the entry at position {position} is not the one recorded"
 
-    def _meaning(
-        self,
-        connection: Connection,
-        position: int,
-        entry: Entry,
-        columns: list[Any],
-        before: bytes,
-    ) -> None:
-        type_, body = entry.value["type"], entry.value["body"]
-        if type_ == "EPOCH_SEALED":
-            complaint = self._chain.seal(body, position, before)
-            if complaint is not None:
-                self.report.add(position, "epoch", f"EPOCH_SEALED at {position}: {complaint}")
-        wrong = disagreement(entry, leaf_fits=True, columns=columns)
-        if wrong is None and not _digest_fits(entry.value, columns[5]):
-            wrong = "request_digest"
-        if wrong is not None:
-            self.report.add(
-                position, "column", f"at position {position} the column {wrong} was changed"
-            )
-        recorded_ms = entry.recorded_ms
-        if recorded_ms < self._last_time:
-            self.report.add(position, "time", f"time goes back at position {position}")
-        self._last_time = recorded_ms
-        if type_ == "ANCHOR":
-            self._anchors.take(position, body)
-        for asset in births(entry):
-            self._born.setdefault(asset, position)
-        complaint = self._lifecycles.step(connection, position, entry)
-        if complaint is not None:
-            self.report.add(position, "lifecycle", f"at position {position} {complaint}")
+    def _seams(self, found: RangeFound) -> Iterator[Damage]:
+        """Compare the first entries of a range with the last ones of those before it."""
+        if found.times:
+            (position, first), (_, last) = found.times
+            if first < self._last_time:
+                yield position, "time", f"time goes back at position {position}"
+            self._last_time = last
+        if found.log:
+            (position, first), (_, last) = found.log
+            if first != self._log_version + 1:
+                said = f"at position {position} the Log stream's version has a gap"
+                yield position, "lifecycle", said
+            self._log_version = last
 
-    def _grow(self, leaves: list[bytes], sizes: set[int], begin: int) -> None:
+    def _grow(self, connection: Connection, found: RangeFound, sizes: set[int]) -> None:
         """Append leaves, keeping the root at each size that somebody has signed or anchored."""
-        at = begin
-        for size in [*sorted(sizes), begin + len(leaves)]:
-            self._frontier = self._frontier.append(leaves[at - begin : size - begin])
+        at, stored = 0, found.tiles
+        for size in [*sorted(sizes), found.end]:
+            full = (size - found.begin) // WIDTH
+            self._take(self._tiles.extend(connection, found.tile_roots[at:full], stored))
+            self._frontier = self._tiles.frontier(found.leaves[full * WIDTH : size - found.begin])
             self._roots[size] = self._frontier.root()
-            at = size
+            at, stored = full, 0
 
     def _have_computed(self, leaves: list[bytes]) -> None:
         """Append leaves to the second implementation's tree, in bounded memory."""
@@ -301,6 +281,9 @@ class Fsck:
         ]
         if stored is not None:
             expected.append((stored.size, "store", "the checkpoint store", stored.root))
+        expected += [
+            (size_, "store", who, root) for size_, who, root in self._incarnations.expected_roots()
+        ]
         for signed, what, who, _ in expected:
             if signed > size:
                 self.report.add(
@@ -343,19 +326,6 @@ class Fsck:
                 self.report.add(
                     position, what, f"the {what} at position {position} was never recorded"
                 )
-
-
-def _digest_fits(entry: dict[str, Any], stored: bytes) -> bool:
-    """Say if request_digest is that of this entry.
-
-    A person taken from a token is not in the digest, so one commitment may have been left out.
-    """
-    if request_digest(client_part(entry)) == stored:
-        return True
-    return any(
-        request_digest(client_part(entry, without_sd={one})) == stored
-        for one in entry.get("_sd", ())
-    )
 
 
 def findings_json(found: list[Finding]) -> Iterator[dict[str, Any]]:

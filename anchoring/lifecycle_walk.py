@@ -2,12 +2,14 @@
 """Folds every stream again: may each entry follow the one before, are births indexed rightly.
 
 States of streams unused longest are dropped when there are many, and read again should an entry
-follow after all: memory stays bounded whatever the size of the log.
+follow after all: memory stays bounded whatever the size of the log. So it is with streams of which
+the entries lie in a range of the log that somebody else checks. What nobody remembers is checked at
+the end: that no stream began twice. That no asset was born twice, the index of births shows.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
@@ -19,17 +21,30 @@ from ledger.store import Entry, read_entry
 
 _KEPT: Final = 200_000
 _STEP: Final = 4_096
+JSON = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """What an entry says that decides whether it may follow."""
+
+    type: str
+    schema: int
+    kind: str  #: Of the aggregate.
+    aggregate_id: str
+    version: int
+    body: JSON
+    by_ledger: bool
 
 
 class LifecycleWalk:
-    """Follows the log in `schema` from position 0; remembers at most `kept` streams."""
+    """Follows the log in `schema`; remembers at most `kept` streams."""
 
     def __init__(self, schema: str, *, kept: int = _KEPT) -> None:
         self._kept = kept
-        self._dropped = False  # Whether a state may have to be read again.
+        self._partial = False  # Whether a state may have to be read again.
         self._states: OrderedDict[str, Aggregate] = OrderedDict()
-        self._log_version = 0
         self._indexed = 0  # Births of which entries spoke and the index knew.
+        self._begun = 0  # Streams that began.
         book = sql.Identifier(schema)
         self._stream = sql.SQL(
             "SELECT b.bytes FROM {book}.entry e JOIN {book}.entry_body b USING (position)"
@@ -38,34 +53,53 @@ class LifecycleWalk:
         self._births = sql.SQL(
             "SELECT asset_id, position FROM {}.asset_birth WHERE asset_id = ANY(%s)"
         ).format(book)
-        self._count = sql.SQL("SELECT count(*), max(position) FROM {}.asset_birth").format(book)
-        self._index = sql.SQL(
-            "SELECT a.asset_id, a.position, b.bytes FROM {book}.asset_birth a"
-            " LEFT JOIN {book}.entry_body b USING (position)"
-            " WHERE a.position >= %s AND a.position < %s"
-        ).format(book=book)
+        #: A generation's first entry leaves the same state behind for all of them.
+        self._attempted = lifecycle.Generation("").after("GEN_ATTEMPT", {})
 
-    def step(self, connection: Connection, position: int, entry: Entry) -> str | None:
+    def leap(self) -> None:
+        """Forget the states: the next entry does not come after the last one."""
+        self._states.clear()
+        self._partial = True
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many births the index knew and streams began since the last call."""
+        counted = self._indexed, self._begun
+        self._indexed = self._begun = 0
+        return counted
+
+    def attempt(self, stream: str) -> bool:
+        """Fold the first entry of a generation, an attempt; say if that may be."""
+        states = self._states
+        if stream in states:
+            return False
+        self._begun += 1
+        states[stream] = self._attempted
+        if len(states) > self._kept:
+            self._drop()
+        return True
+
+    def misplaced(self, of: Told) -> bool:
+        """Say if the event's type does not belong to its stream."""
+        event = catalog.CATALOG.get((of.type, of.schema))
+        return event is None or event.aggregate != of.kind
+
+    def step(self, connection: Connection, position: int, stream: str, of: Told) -> str | None:
         """Fold one entry; return what is wrong with it, in words that follow "at position n"."""
-        value = entry.value
-        type_, body = value["type"], value["body"]
-        event = catalog.CATALOG.get((type_, value["schema"]))
-        if event is None or event.aggregate != value["aggregate"]["type"]:
+        if self.misplaced(of):
             return "the event's type does not belong to its stream"
-        if event.aggregate == "Log":
-            self._log_version += 1
-            wrong = entry.originator_version != self._log_version
-            return "the Log stream's version has a gap" if wrong else None
-        state = self._state(connection, entry.stream, position)
-        born = births(entry)
+        type_, body, version = of.type, of.body, of.version
+        if version == 1:
+            self._begun += 1
+        first = version == 1 and type_ != "ASSET_WITHDRAWN"
+        state = self._state(connection, stream, position, first=first)
         complaint = None
-        if entry.originator_version != state.version + 1:
+        if version != state.version + 1:
             complaint = "the stream's version has a gap"
         else:
-            complaint = self._check(connection, state, entry, position)
-        self._keep(entry.stream, state.after(type_, body))
-        for asset in born:
-            if f"Asset/{asset}" != entry.stream:
+            complaint = self._check(connection, state, of, position)
+        self._keep(stream, state.after(type_, body))
+        for asset in born_of(type_, state.id, body):
+            if f"Asset/{asset}" != stream:
                 self._keep(f"Asset/{asset}", Asset.born(asset))
         return complaint
 
@@ -82,46 +116,41 @@ class LifecycleWalk:
             elif indexed[asset] != position:
                 yield position, f"the index of births is wrong about position {position}"
 
-    def finish(self, connection: Connection) -> Iterator[tuple[int, str]]:
-        """Find births in the index that no entry speaks of."""
-        count, last = connection.execute(self._count).fetchone() or (0, None)
-        if count == self._indexed or last is None:
-            return
-        for first in range(0, last + 1, _STEP):
-            for asset, position, data in connection.execute(self._index, (first, first + _STEP)):
-                if data is None or not _bears(data, asset):
-                    yield position, f"the index of births is wrong about position {position}"
-
     def _check(
-        self, connection: Connection, state: Aggregate, entry: Entry, position: int
+        self, connection: Connection, state: Aggregate, of: Told, position: int
     ) -> str | None:
-        type_, body = entry.value["type"], entry.value["body"]
-        by_ledger = entry.value["actor"].get("kind") == "system"
         others = {
-            stream: self._state(connection, stream, position)
-            for stream in catalog.consulted(type_, body)
+            stream: self._state(connection, stream, position, first=of.type == "GEN")
+            for stream in catalog.consulted(of.type, of.body)
         }
         try:
-            state.check(type_, body, others, by_ledger=by_ledger)
+            state.check(of.type, of.body, others, by_ledger=of.by_ledger)
         except Refused as refusal:
-            return f"{type_} may not follow: {refusal}"
+            return f"{of.type} may not follow: {refusal}"
         return None
 
-    def _state(self, connection: Connection, stream: str, position: int) -> Aggregate:
+    def _state(
+        self, connection: Connection, stream: str, position: int, *, first: bool
+    ) -> Aggregate:
+        """Return the state of a stream.
+
+        first: it should have none yet; if it had, Streams.begun_twice or the births will show.
+        """
         state = self._states.get(stream)
         if state is not None:
             self._states.move_to_end(stream)
             return state
         aggregate, _, id_ = stream.partition("/")
         state = lifecycle.fresh(aggregate, id_)
-        if self._dropped:
-            entries = [
-                read_entry(data) for (data,) in connection.execute(self._stream, (stream, position))
-            ]
-            if aggregate == "Asset" and self._born_as_output(connection, id_, position, entries):
-                state = Asset.born(id_)
-            for entry in entries:
-                state = state.after(entry.value["type"], entry.value["body"])
+        if not self._partial or first:
+            return state
+        entries = [
+            read_entry(data) for (data,) in connection.execute(self._stream, (stream, position))
+        ]
+        if aggregate == "Asset" and self._born_as_output(connection, id_, position, entries):
+            state = Asset.born(id_)
+        for entry in entries:
+            state = state.after(entry.value["type"], entry.value["body"])
         return state
 
     def _born_as_output(
@@ -137,14 +166,65 @@ class LifecycleWalk:
         self._states[stream] = state
         self._states.move_to_end(stream)
         if len(self._states) > self._kept:
-            self._states.popitem(last=False)
-            self._dropped = True
+            self._drop()
+
+    def _drop(self) -> None:
+        self._states.popitem(last=False)
+        self._partial = True
+
+
+class Streams:
+    """What can be said of the streams and births in `schema` once all entries were checked."""
+
+    def __init__(self, schema: str) -> None:
+        book = sql.Identifier(schema)
+        self._count = sql.SQL("SELECT count(*), max(position) FROM {}.asset_birth").format(book)
+        self._index = sql.SQL(
+            "SELECT a.asset_id, a.position, b.bytes FROM {book}.asset_birth a"
+            " LEFT JOIN {book}.entry_body b USING (position)"
+            " WHERE a.position >= %s AND a.position < %s"
+        ).format(book=book)
+        self._streams = sql.SQL(
+            "SELECT count(*) FROM (SELECT 1 FROM {}.entry WHERE stream NOT LIKE 'Log/%%'"
+            " GROUP BY stream) s"
+        ).format(book)
+        self._twice = sql.SQL(
+            "SELECT (array_agg(position ORDER BY position))[2] FROM {}.entry WHERE version = 1"
+            " AND stream NOT LIKE 'Log/%%' GROUP BY stream HAVING count(*) > 1 ORDER BY 1 LIMIT 100"
+        ).format(book)
+
+    def births(self, connection: Connection, known: int) -> Iterator[tuple[int, str]]:
+        """Find births in the index that no entry speaks of; `known`: those that one did."""
+        count, last = connection.execute(self._count).fetchone() or (0, None)
+        if count == known or last is None:
+            return
+        for first in range(0, last + 1, _STEP):
+            for asset, position, data in connection.execute(self._index, (first, first + _STEP)):
+                if data is None or not _bears(data, asset):
+                    yield position, f"the index of births is wrong about position {position}"
+
+    def begun_twice(self, connection: Connection, begun: int) -> Iterator[tuple[int, str]]:
+        """Find streams with two first entries; `begun`: how many first entries there are.
+
+        Each stream has a first entry, or a gap was found, and the column says what the bytes say,
+        or that was found: so there are as many streams as first entries, or one stream has two.
+        """
+        row = connection.execute(self._streams, ()).fetchone()
+        if row is None or row[0] == begun:
+            return
+        for (position,) in connection.execute(self._twice, ()):
+            yield position, f"at position {position} a stream begins that had begun before"
 
 
 def births(entry: Entry) -> list[str]:
     """Name the assets to which an entry gives birth; raises TypeError if they are no names."""
     value = entry.value
-    born = catalog.born_assets(value["type"], value["aggregate"]["id"], value["body"])
+    return born_of(value["type"], value["aggregate"]["id"], value["body"])
+
+
+def born_of(type_: str, aggregate_id: str, body: JSON) -> list[str]:
+    """The same of what an entry says."""
+    born = catalog.born_assets(type_, aggregate_id, body)
     if not all(isinstance(asset, str) for asset in born):
         raise TypeError("an asset's id is a string")
     return born

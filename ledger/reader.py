@@ -41,6 +41,9 @@ class Reader:
     def __init__(self, database: Database, schema: str) -> None:
         self._database, self._schema = database, schema
         self._select = sql.SQL(_ROW).format(book=sql.Identifier(schema))
+        self._range = self._select + sql.SQL(
+            " WHERE e.position >= %s AND e.position < %s ORDER BY e.position"
+        )
         self._head = HeadRow(schema)
 
     def head(self) -> Head:
@@ -57,11 +60,8 @@ class Reader:
 
     def between(self, begin: int, end: int) -> list[Stored]:
         """Return the entries of positions [begin, end), in order."""
-        query = self._select + sql.SQL(
-            " WHERE e.position >= %s AND e.position < %s ORDER BY e.position"
-        )
         with self._database.duty(self._schema, "read") as connection:
-            return [_checked(row) for row in connection.execute(query, (begin, end))]
+            return [_checked(row) for row in connection.execute(self._range, (begin, end))]
 
     def of_topic(self, topic: str, *, begin: int = 0, limit: int = 1_000) -> list[Stored]:
         """Return entries of one rare topic (see the index entry_rare), newest first."""
@@ -100,11 +100,12 @@ class Reader:
         self, connection: Connection, begin: int, end: int, *, step: int = 2_000
     ) -> Iterator[tuple[Any, ...]]:
         """Yield raw rows of [begin, end), unchecked, in order: for fsck and the night."""
-        query = self._select + sql.SQL(
-            " WHERE e.position >= %s AND e.position < %s ORDER BY e.position"
-        )
         for first in range(begin, end, step):
-            yield from connection.execute(query, (first, min(first + step, end)))
+            yield from self.raw_rows(connection, first, min(first + step, end))
+
+    def raw_rows(self, connection: Connection, begin: int, end: int) -> list[tuple[Any, ...]]:
+        """Return raw rows of [begin, end), unchecked, in order."""
+        return connection.execute(self._range, (begin, end), binary=True).fetchall()
 
     def _one(self, where: sql.SQL, value: object) -> Stored:
         with self._database.duty(self._schema, "read") as connection:

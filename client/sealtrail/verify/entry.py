@@ -32,6 +32,7 @@ __all__ = [
     "PERSON",
     "EntryInvalid",
     "check_entry",
+    "check_members",
     "client_part",
     "request_digest",
 ]
@@ -98,7 +99,11 @@ def check_entry(data: bytes) -> dict[str, Any]:
     """
     if len(data) > ENTRY_MAX:
         raise Unreadable("The entry is larger than 16 KiB.")
-    entry = canonical.decode(data)
+    return check_members(canonical.decode(data))
+
+
+def check_members(entry: canonical.JSON) -> dict[str, Any]:
+    """The entry that this value, decoded from canonical bytes, is; raises EntryInvalid."""
     if not isinstance(entry, dict):
         raise EntryInvalid("", "is not an object")
     for name in _REQUIRED:
