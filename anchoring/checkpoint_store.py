@@ -117,14 +117,14 @@ class FileCheckpointStore:
         return checkpoint
 
     def read(self, origin: str) -> tuple[bytes, Checkpoint]:
-        """Return the stored note and what it says, verified.
+        """Return the stored note and what it says, verified; its name is durable then.
 
-        Raises CheckpointMissing if nothing is stored, CheckpointDamaged if it does not verify,
+        Whoever reads it may rely on it as on one that was put: a receipt may leave. Raises CheckpointMissing if nothing is stored, CheckpointDamaged if it does not verify,
         HistoryRewritten if it is older than one this process has seen.
         """
         try:
             with durable.locked(self._path(origin, "lock")):
-                seen = self._current(origin)
+                seen = self._made_sure(origin, self._current(origin))
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise _unavailable(error) from error
@@ -160,11 +160,7 @@ class FileCheckpointStore:
                 if stored.checkpoint.size < new.size:
                     self._replace(origin, new_note, new)
                     return new
-                if not stored.durable:
-                    # Whoever renamed it may have died before its name was safe.
-                    durable.sync_directory(self._directory)
-                    self._seen[origin] = stored._replace(durable=True)
-                return stored.checkpoint
+                return self._made_sure(origin, stored).checkpoint
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -178,6 +174,16 @@ class FileCheckpointStore:
             _refuse_older(origin, self._seen.get(origin), seen.checkpoint)
             self._seen[origin] = seen
         return seen
+
+    def _made_sure(self, origin: str, stored: _Seen) -> _Seen:
+        """Make the name of what is stored durable, unless we know that it is.
+
+        Whoever renamed it may have died before; or it was us, and the disk said no.
+        """
+        if not stored.durable:
+            durable.sync_directory(self._directory)
+            stored = self._seen[origin] = stored._replace(durable=True)
+        return stored
 
     def _read_only(self, origin: str) -> _Seen:
         """Return what is stored where not even a lock can be taken: proofs are still given.

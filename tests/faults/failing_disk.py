@@ -2,7 +2,8 @@
 """A disk that fails: real ones for root (a small or read-only mount), else what the system says.
 
 `failing` stands in for the operating system, not for code of ours: a call on a path below one
-directory raises, before it has done anything or after it has done all of it.
+directory says that it failed. What was done before it is done: a name that could not be made sure
+is there all the same.
 """
 
 import errno
@@ -27,11 +28,11 @@ class Failures:
 
 @contextmanager
 def failing(
-    call: Call, below: Path, *, after: bool = False, times: int = 10**6, error: int = errno.EIO
+    call: Call, below: Path, *, skip: int = 0, times: int = 10**6, error: int = errno.EIO
 ) -> Iterator[Failures]:
-    """Have a call of the system fail for every path below a directory: at first, so many times.
+    """Have a call of the system fail for every path below a directory.
 
-    after: the call does what it was asked to do, and then says that it failed.
+    skip: so many calls succeed at first. times: so many fail then.
     """
     name = call.partition(" ")[0]
     real, failures = getattr(os, name), Failures()
@@ -43,11 +44,13 @@ def failing(
         return path.is_relative_to(below) and (name != "fsync" or path.is_dir() == is_directory)
 
     def stand_in(*arguments, **options):
+        nonlocal skip
         if failures.count >= times or not concerned(arguments):
             return real(*arguments, **options)
+        if skip:
+            skip -= 1
+            return real(*arguments, **options)
         failures.count += 1
-        if after:
-            real(*arguments, **options)
         raise OSError(error, os.strerror(error))
 
     with pytest.MonkeyPatch.context() as patch:

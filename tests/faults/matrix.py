@@ -30,8 +30,8 @@ KINDS = (
     "damage", "crowd",
 )  # fmt: skip
 DEPENDENCIES = (
-    "PostgreSQL", "Checkpoint store", "Time-stamp authority", "Archive directory", "Clocks",
-    "Two instances", "Books", "Callers",
+    "PostgreSQL", "Checkpoint store", "Time-stamp authority", "Archive directory", "Keystore",
+    "Clocks", "Two instances", "Books", "Callers",
 )  # fmt: skip
 FIELDS = ("Kind", "Write", "Ingest", "Lost", "Operator")
 
@@ -41,7 +41,7 @@ Made from the tests that it names (`python tests/faults/matrix.py`); do not edit
 
 Each row is a fault, and a test that brings it about: a real PostgreSQL whose line is cut or whose
 disk is full, a real file system that refuses, a real authority that is silent. *Acknowledged* means
-that the client has a receipt. Nothing acknowledged is ever lost to a fault below; where it says
+that the client has a receipt. Nothing acknowledged is lost, but where a row says so; where it says
 *kept*, what was committed without its receipt gets one when the same request is sent again.
 
 The *archive directory* is where the ledger leaves files for others: today finished packets. Chosen

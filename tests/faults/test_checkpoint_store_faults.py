@@ -2,6 +2,7 @@
 """Rows of the fault matrix: the checkpoint store, which must accept before a receipt leaves."""
 
 import shutil
+import time
 
 import pytest
 from administrator import administrator
@@ -57,12 +58,14 @@ def test_a_checkpoint_that_was_written_and_nobody_knows(service, store):
     request = attempt()
     with failing("fsync of the directory", store, times=1) as disk:
         problem = refused(service, request)
-        persisted = stored_size(service)
         with failing("fsync of the directory", store):
+            ready = is_ready(service)  # Whoever looks into the store must not take it for safe.
+            time.sleep(0.1)  # Nor a writer that was idle.
             unsure = refused(service, request)
+        persisted = stored_size(service)
 
     assert (problem, unsure, disk.count) == ("checkpoint-store-unavailable",) * 2 + (1,)
-    assert persisted == service.size
+    assert (ready, persisted) == (False, service.size)
     assert kept(service, request)["position"] == service.size - 1
 
 
@@ -76,10 +79,11 @@ def test_two_failures_in_a_row_and_then_a_third(service, store, call):
     Operator: 503 `checkpoint-store-unavailable`, `/readyz` red while it lasts
     """
     request, size = attempt(), service.size
-    with failing(call, store, times=3) as disk:
+    with failing(call, store) as disk:
         problems = {refused(service, request) for _ in range(3)}
 
-    assert (problems, disk.count) == ({"checkpoint-store-unavailable"}, 3)
+    assert problems == {"checkpoint-store-unavailable"}
+    assert disk.count >= 3
     assert kept(service, request)["position"] == size
     assert service.size == size + 1
 

@@ -2,6 +2,7 @@
 """Rows of the fault matrix: one tenant's Book contradicts itself, and there are others."""
 
 import contextlib
+import json
 from dataclasses import dataclass
 
 import httpx2
@@ -9,10 +10,12 @@ import pytest
 from administrator import administrator
 from dev_ledger import _process
 from house import AUDITOR, PASSPHRASE, X25519PrivateKey, attempt, house_in
+from typer.testing import CliRunner
 
 from ledger import access
 from ledger.database import connect
 from ledger.keys import AuditorKey
+from scripts import cli
 from scripts.assembly import make_keys, make_tenant
 
 DEPENDENCY = "Books"
@@ -56,22 +59,27 @@ def house(own_database, tmp_path):
         yield made
 
 
+def environment(house):
+    """The settings of a server over all of a house's Books."""
+    passphrase = house.directory / "passphrase"
+    passphrase.write_bytes(PASSPHRASE)
+    passphrase.chmod(0o600)
+    return {
+        "SEALTRAIL_DATABASE_URL": house.app_url,
+        "SEALTRAIL_DATA_DIR": str(house.directory),
+        "SEALTRAIL_KEYSTORE_PASSPHRASE_FILE": str(passphrase),
+    }
+
+
 @contextlib.contextmanager
 def served(house, said):
     """Run a server process over all of a house's Books."""
-    (house.directory / "passphrase").write_bytes(PASSPHRASE)
-    (house.directory / "passphrase").chmod(0o600)
-    environment = {
-        "SEALTRAIL_DATABASE_URL": house.app_url,
-        "SEALTRAIL_DATA_DIR": str(house.directory),
-        "SEALTRAIL_KEYSTORE_PASSPHRASE_FILE": str(house.directory / "passphrase"),
-    }
     tokens = {house.tenant: house.token()}
     with connect(house.owner_url) as owner:
         tokens["sound"] = access.issue(
             owner, tenant="sound", role="pipeline", kind="pipeline", name="renderer"
         )
-    with _process(["-c", SERVE], said, environment) as (_, line):
+    with _process(["-c", SERVE], said, environment(house)) as (_, line):
         yield Server(url=line.strip(), tokens=tokens)
 
 
@@ -110,3 +118,21 @@ def test_a_book_that_contradicts_itself_when_the_server_starts(house, tmp_path, 
     assert green == {"status": "ready"}
     assert f'sealtrail_book_unopened{{book="{house.tenant}"}} 1' in metrics
     assert f"CRITICAL sealtrail.serve {house.tenant} is not served" in said.read_text()
+
+
+def test_a_book_that_contradicts_itself_while_nobody_asks(house):
+    """One tenant's head row was forged, and an operator looks whether all is well.
+
+    Kind: damage
+    Ingest: goes on for every other tenant
+    Lost: nothing
+    Operator: `doctor` names the Book and ends with 1
+    """
+    with administrator(house) as admin:
+        admin.do("UPDATE {b}.head SET tag = sha256('x')")
+
+    done = CliRunner().invoke(cli.app, ["doctor", "--json"], env=environment(house))
+
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    assert (done.exit_code, found["books"]["ok"]) == (1, False)
+    assert f"({house.tenant}: head-forged)" in found["books"]["found"]

@@ -10,6 +10,7 @@ ASKED = {
     "Checkpoint store": {"two in a row", "full disk", "read-only disk", "gone", "older backup"},
     "Time-stamp authority": {"two in a row", "gone", "silent for days", "lies"},
     "Archive directory": {"two in a row", "full disk", "read-only disk", "clock back"},
+    "Keystore": {"full disk"},
     "Clocks": {"clock back"},
     "Two instances": {"two instances"},
     "Books": {"damage"},

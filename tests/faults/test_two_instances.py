@@ -3,6 +3,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from dev_ledger import eventually
@@ -12,9 +13,10 @@ from anchoring.arrears import arrears
 from anchoring.fsck import Fsck
 from anchoring.night import Night
 from ledger import clock
-from ledger.errors import Refused
+from ledger.errors import Refused, Unavailable
 from ledger.settings import Settings
 from ledger.writer import Recorded, Repeated
+from scripts import doctor
 from scripts.scheduler import Leader, Scheduler
 from scripts.serve import bind
 
@@ -117,6 +119,9 @@ def test_two_schedulers(own_database, tmp_path, moody):
             Scheduler(shelf, settings, [moody.authority], house.app_url) for shelf in shelves
         ]
         books = [house.book, house.access_book]
+        ledger = SimpleNamespace(database=house.database, shelf=house.shelf)
+        with pytest.raises(Unavailable, match="2 days wait"):
+            doctor._anchors(ledger)
 
         for scheduler in schedulers:
             scheduler.start()
@@ -132,6 +137,7 @@ def test_two_schedulers(own_database, tmp_path, moody):
 
         assert sorted(leads) == [False, True]
         assert len(moody.asked) == 4  # Two days of two Books.
+        assert doctor._anchors(ledger) == "0 days wait for an anchor"
         for book in books:
             assert [kind for kind, _ in anchors_of(house, book)] == ["day", "day"]
 
