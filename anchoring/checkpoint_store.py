@@ -119,7 +119,9 @@ class FileCheckpointStore:
     def read(self, origin: str) -> tuple[bytes, Checkpoint]:
         """Return the stored note and what it says, verified; its name is durable then.
 
-        Whoever reads it may rely on it as on one that was put: a receipt may leave. Raises CheckpointMissing if nothing is stored, CheckpointDamaged if it does not verify,
+        Whoever reads it may rely on it as on one that was put: a receipt may leave.
+
+        Raises CheckpointMissing if nothing is stored, CheckpointDamaged if it does not verify,
         HistoryRewritten if it is older than one this process has seen.
         """
         try:
