@@ -49,11 +49,6 @@ class ChainWalk:
         self._entries = 0  # Of the present epoch.
         self._open(None)
 
-    @property
-    def unchecked(self) -> list[int]:
-        """The epochs whose MACs could not be told."""
-        return [epoch for _, epoch in self._unchecked]
-
     def not_checked(self) -> Iterator[str]:
         """Say of which epochs no MAC could be told, a sentence for each origin."""
         for origin in dict.fromkeys(origin for origin, _ in self._unchecked):

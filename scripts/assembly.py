@@ -13,10 +13,11 @@ from anchoring.checkpoint import sign_checkpoint, verifier_key
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
+from ledger import durable
 from ledger.database import Connection, Database, connect
 from ledger.errors import Refused
 from ledger.head import Chain, HeadRow
-from ledger.keys import Keys, Recipient, chain_key, log_key
+from ledger.keys import Keys, Recipient, chain_key, log_key, was_made
 from ledger.keystore import FileKeystore, read_passphrase
 from ledger.migrate import BookRow, make_book
 from ledger.settings import Settings
@@ -111,9 +112,10 @@ def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]
     """Make log and chain keys of both Books; return each origin's escrow file, made once."""
     escrows: dict[str, bytes] = {}
     for each in origins_of(origin):
-        if not keys.has(log_key(each)):
+        # What was destroyed since is not made again: the Book is in a later epoch or incarnation.
+        if not was_made(keys, log_key(each)):
             keys.make(log_key(each), "ed25519")
-        if not any(name.startswith(chain_key(each, 0)[:-1]) for name in keys.names()):
+        if not was_made(keys, chain_key(each, 0)):
             keys.make(chain_key(each, 0), "hmac")
             escrows[each] = keys.escrow(chain_key(each, 0), recipient)
     return escrows
@@ -127,6 +129,26 @@ def trust_of(keys: Keys, origins: Sequence[str], tsa_roots: Sequence[bytes]) -> 
     )
 
 
+def tsa_roots_of(settings: Settings) -> list[bytes]:
+    """Return the pinned roots of the configured time-stamp authorities."""
+    if settings.tsa_roots is None:
+        return []
+    try:
+        return list(certificates_from_pem(settings.tsa_roots.read_text("ascii")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused("SEALTRAIL_TSA_ROOTS cannot be read") from error
+
+
+def publish_trust(path: Path, trust: Trust) -> Trust:
+    """Add logs to the trust file; logs that are there already stay. Returns what it then holds."""
+    origins = dict(trust.origins)
+    if path.exists():
+        origins = {**Trust.parse(path.read_bytes()).origins, **origins}
+    merged = Trust(origins=origins, tsa_roots=trust.tsa_roots)
+    durable.write_durably(path, merged.print(), mode=0o644)
+    return merged
+
+
 def make_tenant(
     owner: Connection, keys: Keys, store: FileCheckpointStore, *, tenant: str, origin: str
 ) -> list[BookRow]:
@@ -136,7 +158,7 @@ def make_tenant(
     """
     made = []
     for kind, each in zip(("main", "access"), origins_of(origin), strict=True):
-        if not keys.has(log_key(each)):
+        if not was_made(keys, log_key(each)):
             raise Refused(f"there are no keys for {each}; run `keys init` first")
         row = make_book(owner, tenant=tenant, kind=kind, origin=each)
         laid = HeadRow(row.schema).lay(owner, Chain(keys, each))
@@ -170,10 +192,7 @@ def authorities(settings: Settings) -> list[Authority]:
     """Return the configured time-stamp authorities with their pinned roots."""
     if settings.tsa_roots is None:
         return []
-    try:
-        roots = tuple(certificates_from_pem(settings.tsa_roots.read_text("ascii")))
-    except OSError as error:
-        raise Refused("SEALTRAIL_TSA_ROOTS cannot be read") from error
+    roots = tuple(tsa_roots_of(settings))
     return [
         Authority(name=one.name, url=one.url, roots=roots, policy=settings.tsa_policy)
         for one in settings.tsa_urls

@@ -14,14 +14,14 @@ from typing import Annotated
 import typer
 
 from ledger.settings import default_data_dir
-from scripts import anchor, attack, doctor, fsck, keys, packets, tenants
+from scripts import anchor, attack, doctor, fsck, keys, packets, restore, tenants
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
 from scripts.options import DataDir, Json
 from scripts.output import FAULT, exits, show
 from scripts.scheduler import Scheduler, hold_signals, wait
-from scripts.serve import bind, check_server, refuse_root
+from scripts.serve import bind, check_server, refuse_root, where
 from scripts.serve import serve as serve_api
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("migrate")(tenants.migrate)
 app.command("init")(tenants.init)
 app.command("clock")(tenants.clock)
 app.command("fsck")(fsck.fsck)
+app.command("restore")(restore.restore)
 app.command("doctor")(doctor.doctor)
 app.command("attack")(attack.attack)
 
@@ -77,7 +78,7 @@ def serve(*, data: DataDir = None, as_json: Json = False) -> None:
         with open_ledger(settings) as ledger:
             check_server(ledger)
             listener = bind(settings.host, settings.port)
-            address = f"http://{settings.host}:{listener.getsockname()[1]}"
+            address = where(settings.host, listener)
             serve_api(
                 ledger,
                 listener,

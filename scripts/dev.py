@@ -33,11 +33,12 @@ from scripts.assembly import (
     open_ledger,
     open_store,
     origins_of,
+    publish_trust,
     trust_of,
 )
 from scripts.configure import DEV_FILE, log_to_stderr
 from scripts.scheduler import Scheduler
-from scripts.serve import bind, check_server, serve
+from scripts.serve import bind, check_server, serve, where
 
 TENANT: Final = "dev"
 ORIGIN: Final = "localhost/dev"
@@ -85,8 +86,7 @@ def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]
         )
         listener = bind(host, port)
         stack.callback(listener.close)
-        address = listener.getsockname()
-        running = Running(api=f"http://{host}:{address[1]}", tsa=tsa.url, data=data)
+        running = Running(api=where(host, listener), tsa=tsa.url, data=data)
         scheduler.start()
         stack.callback(scheduler.stop)
         serve(ledger, listener, ready=lambda: announce(running))
@@ -140,8 +140,7 @@ def _prepare(settings: Settings, owner: Connection, data: Path) -> None:
         name = durable.safe_name(origin) + ".json"
         durable.write_durably(data / "escrow" / name, sealed, mode=0o600)
     roots = [root for authority in authorities(settings) for root in authority.roots]
-    trust = trust_of(keys, origins_of(ORIGIN), roots)
-    durable.write_durably(settings.trust_file, trust.print(), mode=0o644)
+    publish_trust(settings.trust_file, trust_of(keys, origins_of(ORIGIN), roots))
     for _ in migrate(owner):
         pass
     store = open_store(settings, keys)

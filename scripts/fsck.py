@@ -8,12 +8,10 @@ import typer
 
 from anchoring.fsck import Fsck, FsckReport, findings_json
 from anchoring.shelf import Book
-from ledger import durable
-from ledger.errors import IntegrityViolation, Refused
-from ledger.escrow import open_with_passphrase, open_with_private_key
-from ledger.keystore import read_passphrase
+from ledger.errors import IntegrityViolation
 from scripts.assembly import Ledger, open_ledger
 from scripts.configure import settings_from
+from scripts.escrowed import Opener
 from scripts.options import BookName, DataDir, Json
 from scripts.output import INCOMPLETE, REFUTED, exits, progress, say, show
 
@@ -40,13 +38,14 @@ def fsck(
         escrow = chain_escrow or settings.chain_escrow
         if data is not None and escrow is not None and escrow_passphrase_file is None:
             escrow_passphrase_file = escrow / "passphrase"
+        opener = Opener(passphrase_file=escrow_passphrase_file, key_file=auditor_private_key_file)
         with open_ledger(settings) as ledger:
             reports = []
             for name in [book] if book is not None else list(ledger.shelf.rows()):
-                key = _first_key(ledger, name, escrow, escrow_passphrase_file,
-                                 auditor_private_key_file)  # fmt: skip
+                of = _book(ledger, name)
+                first_keys = opener.first_keys(escrow, of.row.origins)
                 with progress(f"fsck {name}", quiet=as_json) as update:
-                    check = Fsck(_book(ledger, name), first_key=key, full=full)
+                    check = Fsck(of, first_key=first_keys, full=full)
                     reports.append(check.run(update))
         _tell(reports, as_json=as_json)
 
@@ -58,26 +57,6 @@ def _book(ledger: Ledger, name: str) -> Book:
     except IntegrityViolation as error:
         say(f"{name} cannot be opened: {error.problem}: {error}")
         return ledger.shelf.unchecked(name)
-
-
-def _first_key(
-    ledger: Ledger, name: str, escrow: Path | None, passphrase: Path | None, private: Path | None
-) -> bytes | None:
-    """Open the escrowed first chain key of a Book, if there is a file and a way to open it."""
-    if escrow is None or (passphrase is None and private is None):
-        return None
-    origin = ledger.shelf.rows()[name].origin if name in ledger.shelf.rows() else ""
-    path = escrow / f"{durable.safe_name(origin)}.json" if escrow.is_dir() else escrow
-    try:
-        content = path.read_bytes()
-        if private is not None:
-            secret = bytes.fromhex(private.read_text("ascii").strip())
-            return open_with_private_key(content, origin=origin, private_key=secret)
-    except (OSError, ValueError) as error:
-        raise Refused("the escrow file or its key cannot be read") from error
-    if passphrase is None:
-        return None
-    return open_with_passphrase(content, origin=origin, passphrase=read_passphrase(passphrase))
 
 
 def _tell(reports: list[FsckReport], *, as_json: bool) -> None:

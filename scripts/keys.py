@@ -10,13 +10,17 @@ from ledger import durable
 from ledger.errors import Refused
 from ledger.keys import AuditorKey, EscrowPassphrase, Recipient
 from ledger.keystore import read_passphrase
-from ledger.settings import Settings
-from scripts.assembly import make_keys, open_keystore, origins_of, trust_of
+from scripts.assembly import (
+    make_keys,
+    open_keystore,
+    origins_of,
+    publish_trust,
+    trust_of,
+    tsa_roots_of,
+)
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
 from scripts.output import exits, show
-from sealtrail.verify.timestamp import certificates_from_pem
-from sealtrail.verify.trust import Trust
 
 app = typer.Typer(help="Make, list and escrow keys.", no_args_is_help=True)
 
@@ -38,12 +42,12 @@ def init(
     """Make log and chain keys for a tenant's two Books, their escrow files, and trust.json."""
     with exits(as_json=as_json):
         settings = settings_from(data)
-        recipient = _recipient(auditor_key, escrow_passphrase_file)
-        roots = _roots(settings)
+        recipient = recipient_of(auditor_key, escrow_passphrase_file)
+        roots = tsa_roots_of(settings)
         # First what can fail: a chain key is escrowed once, when it is made.
         escrow_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _try_to_write(escrow_dir)
-        _try_to_write(settings.trust_file.parent)
+        try_to_write(escrow_dir)
+        try_to_write(settings.trust_file.parent)
         keystore = open_keystore(settings)
         sealed = make_keys(keystore, origin, recipient)
         files = []
@@ -52,7 +56,7 @@ def init(
             durable.write_durably(path, content, mode=0o600)
             files.append(str(path))
         trust = trust_of(keystore, origins_of(origin), roots)
-        merged = _publish(settings.trust_file, trust)
+        merged = publish_trust(settings.trust_file, trust)
         show(
             {"origins": list(merged.origins), "escrow": files, "trust": str(settings.trust_file)},
             f"keys for {', '.join(origins_of(origin))}\n"
@@ -83,7 +87,8 @@ def list_keys(*, data: DataDir = None, as_json: Json = False) -> None:
         show({"keys": rows}, text or "no keys", as_json=as_json)
 
 
-def _recipient(auditor_key: str | None, passphrase_file: Path | None) -> Recipient:
+def recipient_of(auditor_key: str | None, passphrase_file: Path | None) -> Recipient:
+    """Return to whom a first chain key is sealed; raises Refused unless just one is named."""
     if (auditor_key is None) == (passphrase_file is None):
         raise Refused("give one of --auditor-key and --escrow-passphrase-file")
     if passphrase_file is not None:
@@ -97,26 +102,8 @@ def _recipient(auditor_key: str | None, passphrase_file: Path | None) -> Recipie
     return AuditorKey(public_key=public_key)
 
 
-def _roots(settings: Settings) -> list[bytes]:
-    if settings.tsa_roots is None:
-        return []
-    try:
-        return list(certificates_from_pem(settings.tsa_roots.read_text("ascii")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused("SEALTRAIL_TSA_ROOTS cannot be read") from error
-
-
-def _try_to_write(directory: Path) -> None:
+def try_to_write(directory: Path) -> None:
+    """Return if a file can be made durable in this directory; raises OSError."""
     trial = directory / ".sealtrail-trial"
     durable.write_durably(trial, b"", mode=0o600)
     trial.unlink()
-
-
-def _publish(path: Path, trust: Trust) -> Trust:
-    """Add this tenant's logs to the trust file; logs that are there already stay."""
-    origins = dict(trust.origins)
-    if path.exists():
-        origins = {**Trust.parse(path.read_bytes()).origins, **origins}
-    merged = Trust(origins=origins, tsa_roots=trust.tsa_roots)
-    durable.write_durably(path, merged.print(), mode=0o644)
-    return merged
