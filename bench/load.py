@@ -5,22 +5,25 @@ Each client sends its next request when its last answer is complete (closed loop
 bytes made before the clock starts; the answers' statuses and times are kept, their bodies counted.
 """
 
-import selectors
+import select
 import socket
 import time
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+#: Host and port, or the path of a Unix socket.
+Address = tuple[str, int] | str
 
 
-@dataclass(slots=True)
 class Client:
     """One connection and what it waits for."""
 
-    sock: socket.socket
-    started: float = 0.0
-    buffer: bytearray = field(default_factory=bytearray)
-    expected: int = -1  #: Length of the whole answer, once its head is there.
+    __slots__ = ("buffer", "sock", "started")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.started, self.buffer = sock, 0.0, b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class Result:
 
     clients: int
     seconds: float
-    latencies: list[float]  #: Seconds, sorted.
+    latencies: Sequence[float]  #: Seconds, sorted.
     statuses: dict[int, int]
     last: bytes  #: The last answer's body.
 
@@ -58,44 +61,60 @@ def http_get(path: str, token: str | None = None) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}\r\n".encode()
 
 
-def run(address: tuple[str, int], requests: Sequence[bytes], clients: int) -> Result:
-    """Send all requests through `clients` connections and return what was measured."""
-    selector = selectors.DefaultSelector()
-    waiting = iter(requests)
-    latencies: list[float] = []
-    statuses: Counter[int] = Counter()
-    last = b""
-    active = 0
-    for _ in range(clients):
+def connect(address: Address) -> socket.socket:
+    """Open one connection."""
+    if isinstance(address, tuple):
         sock = socket.create_connection(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(sock, selectors.EVENT_READ, Client(sock))
-    began = time.perf_counter()
-    for key in list(selector.get_map().values()):
-        active += _send(key.data, waiting)
+        return sock
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(address)
+    return sock
+
+
+def run(address: Address, requests: Sequence[bytes], clients: int) -> Result:
+    """Send all requests through `clients` connections and return what was measured."""
+    epoll = select.epoll()
+    waiting = iter(requests)
+    latencies = array("d")
+    statuses: Counter[bytes] = Counter()
+    last = b""
+    active: dict[int, Client] = {}
+    idle = [Client(connect(address)) for _ in range(clients)]
+    for client in idle:
+        active[client.sock.fileno()] = client
+        epoll.register(client.sock, select.EPOLLIN)
+    clock = time.perf_counter
+    began = clock()
+    for client in idle:
+        if not _send(client, waiting):
+            del active[client.sock.fileno()]
     while active:
-        for key, _ in selector.select(timeout=30) or _stuck():
-            client: Client = key.data
+        for number, _ in epoll.poll(30) or _stuck():
+            client = active[number]
             answer = _receive(client)
             if answer is None:
                 continue
-            status, last = answer
-            latencies.append(time.perf_counter() - client.started)
-            statuses[status] += 1
+            last = answer
+            latencies.append(clock() - client.started)
+            statuses[answer[9:12]] += 1
             if not _send(client, waiting):
-                active -= 1
-    seconds = time.perf_counter() - began
-    for key in list(selector.get_map().values()):
-        key.data.sock.close()
-    selector.close()
-    latencies.sort()
+                del active[number]
+    seconds = clock() - began
+    epoll.close()
+    for client in idle:
+        client.sock.close()
     return Result(
-        clients=clients, seconds=seconds, latencies=latencies, statuses=dict(statuses), last=last
+        clients=clients,
+        seconds=seconds,
+        latencies=sorted(latencies),
+        statuses={int(status): count for status, count in statuses.items()},
+        last=last[last.index(b"\r\n\r\n") + 4 :],
     )
 
 
-def _send(client: Client, waiting: object) -> bool:
-    request = next(waiting, None)  # type: ignore[call-overload]
+def _send(client: Client, waiting: Iterator[bytes]) -> bool:
+    request = next(waiting, None)
     if request is None:
         return False
     client.started = time.perf_counter()
@@ -103,27 +122,22 @@ def _send(client: Client, waiting: object) -> bool:
     return True
 
 
-def _receive(client: Client) -> tuple[int, bytes] | None:
-    chunk = client.sock.recv(262_144)
-    if not chunk:
+def _receive(client: Client) -> bytes | None:
+    """Return the whole answer, or None while some of it is missing."""
+    data = client.sock.recv(262_144)
+    if not data:
         raise ConnectionError("the server closed a connection")
-    client.buffer += chunk
-    if client.expected < 0:
-        end = client.buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        head = bytes(client.buffer[:end]).lower()
-        at = head.index(b"content-length:") + 15
-        length = head[at : head.find(b"\r\n", at) if b"\r\n" in head[at:] else None]
-        client.expected = end + 4 + int(length)
-    if len(client.buffer) < client.expected:
-        return None
-    status = int(client.buffer[9:12])
-    body = bytes(client.buffer[client.buffer.index(b"\r\n\r\n") + 4 : client.expected])
-    del client.buffer[: client.expected]
-    client.expected = -1
-    return status, body
+    if client.buffer:
+        data = client.buffer + data
+    end = data.find(b"\r\n\r\n")
+    if end > 0:
+        at = data.find(b"content-length: ", 0, end) + 16
+        if len(data) == end + 4 + int(data[at : data.index(b"\r\n", at)]):
+            client.buffer = b""
+            return data
+    client.buffer = data
+    return None
 
 
-def _stuck() -> list[object]:
+def _stuck() -> list[tuple[int, int]]:
     raise TimeoutError("no answer for 30 seconds")

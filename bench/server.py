@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
+from load import Address
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SERVER = os.environ.get("SEALTRAIL_BENCH_SERVER", "-m scripts.cli").split()
@@ -25,7 +26,7 @@ class Server:
 
     data: Path
     process: subprocess.Popen[bytes]
-    address: tuple[str, int]
+    address: Address
     token: str
     auditor: str
     owner_url: str
@@ -44,7 +45,7 @@ class Server:
         with out.open("wb") as ready, (data / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *SERVER, "dev", "--data", str(data / "ledger"),
-                 "--port", "0", "--json"],
+                 "--host", f"unix:{data}/api", "--json"],
                 stdout=ready, stderr=log, cwd=REPOSITORY,
             )  # fmt: skip
         for _ in range(300):
@@ -52,13 +53,12 @@ class Server:
                 break
             time.sleep(0.1)
         told = json.loads(out.read_text())
-        host, _, port = told["api"].removeprefix("http://").rpartition(":")
         tokens = json.loads((data / "ledger" / "tokens.json").read_text())
         variables = json.loads((data / "ledger" / "environment.json").read_text())
         return cls(
             data=data,
             process=process,
-            address=(host, int(port)),
+            address=told["api"].removeprefix("unix:"),
             token=tokens["pipeline"],
             auditor=tokens["auditor"],
             owner_url=variables["SEALTRAIL_OWNER_DATABASE_URL"],

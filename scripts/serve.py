@@ -8,6 +8,7 @@ and in scripts.connections, which bounds what a connection may cost.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -62,7 +64,12 @@ def refuse_root() -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind the API's socket; port 0 takes a free one. Who connects from now on is waited for."""
+    """Bind the API's socket; port 0 takes a free one. Who connects from now on is waited for.
+
+    host: an address, or `unix:` and the path of a Unix socket, for this user and group.
+    """
+    if host.startswith("unix:"):
+        return _bind_unix(host.removeprefix("unix:"))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,6 +79,32 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Refused(f"the API cannot listen on port {port}: {error.strerror}") from error
+    return listener
+
+
+def where(host: str, listener: socket.socket) -> str:
+    """Say where a bound socket answers."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """Bind a Unix socket; one that a dead server left behind is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            if Path(path).is_socket() and other.connect_ex(path) == errno.ECONNREFUSED:
+                Path(path).unlink()  # Nobody listens any more.
+        before = os.umask(0o117)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Refused(f"the API cannot listen on its socket: {error.strerror}") from error
     return listener
 
 
