@@ -19,9 +19,16 @@ from ledger import clock
 from ledger.errors import HOW_TO_GO_ON, HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head
 from ledger.keys import Keys, log_key
+from ledger.migrate import BookRow
 from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
-from sealtrail.verify.note import Checkpoint, Note, SignatureLine, VerifierKey
+from sealtrail.verify.note import (
+    Checkpoint,
+    Note,
+    SignatureLine,
+    VerifierKey,
+    open_checkpoint,
+)
 
 #: A process that has signed nothing for so long looks into the store before its next commit.
 _IDLE_S: Final = 0.05
@@ -42,6 +49,14 @@ def sign_checkpoint(keys: Keys, checkpoint: Checkpoint, key: VerifierKey | None 
         signature=keys.sign(log_key(checkpoint.origin), text.encode()),
     )
     return Note(text=text, signatures=(line,)).print()
+
+
+def open_of_lineage(note: bytes, row: BookRow, keys: Keys) -> Checkpoint:
+    """Return what a note of any of this Book's origins says; raises VerifyError for others."""
+    origin = Checkpoint.parse(Note.parse(note).text).origin
+    trusted = [verifier_key(keys, origin)] if origin in row.origins else []
+    _, checkpoint = open_checkpoint(note, origin=origin, keys=trusted)
+    return checkpoint
 
 
 class CheckpointNotary:

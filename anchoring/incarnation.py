@@ -23,10 +23,15 @@ from typing import Any, Final, cast
 import psycopg
 from psycopg import sql
 
-from anchoring.checkpoint import CheckpointNotary, sign_checkpoint, verifier_key
+from anchoring.checkpoint import (
+    CheckpointNotary,
+    open_of_lineage,
+    sign_checkpoint,
+    verifier_key,
+)
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.fsck import Fsck
-from anchoring.restore_survey import Survey, open_of_lineage, survey
+from anchoring.restore_survey import Survey, survey
 from anchoring.shelf import Book
 from anchoring.tree import Tree
 from ledger import clock

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from anchoring.anchors import Anchor, Anchors, StoredToken
-from anchoring.checkpoint import verifier_key
+from anchoring.checkpoint import open_of_lineage
 from anchoring.completeness import provisional_report
 from anchoring.second_opinion import GrowingTree, TreeDisagrees, day_root
 from anchoring.shelf import Book
@@ -34,7 +34,7 @@ from ledger.request import ledger_made
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.merkle import check_consistency
-from sealtrail.verify.note import Checkpoint, Note, open_checkpoint
+from sealtrail.verify.note import Checkpoint, Note
 
 _STEP: Final = 2_000
 _SKEW_MS: Final = 5_000
@@ -247,10 +247,12 @@ class Night:
         )
 
     def _check_choice(self, anchor: Anchor) -> None:
-        """Return if the kept bytes are a checkpoint of ours over the kept root; they may be old."""
+        """Return if the kept bytes are a checkpoint of ours over the kept root; they may be old.
+
+        Signed perhaps by an earlier incarnation, whose entries this log has inherited.
+        """
         try:
-            key = verifier_key(self._book.keys, self._book.origin)
-            _, signed = open_checkpoint(anchor.stamped, origin=self._book.origin, keys=[key])
+            signed = open_of_lineage(anchor.stamped, self._book.row, self._book.keys)
         except VerifyError as error:
             raise TreeDisagrees("what was kept to be stamped is no checkpoint of ours") from error
         if (signed.size, signed.root) != (anchor.size, anchor.root):
@@ -327,6 +329,9 @@ class Night:
             body["size_d"] = anchor.to_size
         if previous is not None:
             body["previous"] = {"size": previous.size, "root": _text(previous.root)}
+            signer = Checkpoint.parse(Note.parse(previous.stamped).text).origin
+            if signer != self._book.origin:
+                body["previous"]["origin"] = signer
             path = self._book.tree.consistency(previous.size, anchor.size)
             if previous.size:  # Every log extends the empty one.
                 _check_consistency(previous.size, previous.root, anchor.size, anchor.root, path)

@@ -22,7 +22,7 @@ from typing import Final, Literal, TypeAlias
 
 from psycopg import sql
 
-from anchoring.checkpoint import verifier_key
+from anchoring.checkpoint import open_of_lineage
 from anchoring.checkpoint_store import CheckpointMissing, FileCheckpointStore
 from anchoring.tree import Tree
 from ledger.database import Connection, Database
@@ -32,7 +32,7 @@ from ledger.keys import KeyMissing, Keys, is_destroyed, log_key, was_made
 from ledger.migrate import BookRow
 from sealtrail.verify import chain as chain_values
 from sealtrail.verify.errors import VerifyError
-from sealtrail.verify.note import Checkpoint, Note, open_checkpoint
+from sealtrail.verify.note import Checkpoint
 
 Tag: TypeAlias = Literal["ours", "unknown", "wrong"]
 Verdict: TypeAlias = Literal[
@@ -190,14 +190,6 @@ def newest_anchored(connection: Connection, row: BookRow, keys: Keys) -> Known |
     except VerifyError:
         return None
     return Known(note=bytes(found[0]), checkpoint=checkpoint, from_store=False)
-
-
-def open_of_lineage(note: bytes, row: BookRow, keys: Keys) -> Checkpoint:
-    """Return what a note of any of this Book's origins says; raises VerifyError for others."""
-    origin = Checkpoint.parse(Note.parse(note).text).origin
-    trusted = [verifier_key(keys, origin)] if origin in row.origins else []
-    _, checkpoint = open_checkpoint(note, origin=origin, keys=trusted)
-    return checkpoint
 
 
 def _relation(head: Head, known: Known | None, tree: Tree) -> Verdict:

@@ -132,7 +132,7 @@ def build_packet(
     records = _records(book, request, steps)
     evidence = _Evidence(book, records, trust, now)
     files = evidence.files(steps)
-    files |= _copies(book.origin, trust)
+    files |= _copies(book.row.origins, trust)
     packet_id = clock.random_bytes(16).hex()
     files[packet_readme.NAME] = packet_readme.read_me(
         packet_id=packet_id,
@@ -241,23 +241,24 @@ class _Evidence:
     def files(self, steps: _Steps) -> dict[str, bytes]:
         newest = self._newest()
         files: dict[str, bytes] = {}
-        cited = set()
+        cited: dict[str, set[int]] = {}  # Sizes by origin: a restore begins another history.
         for record in self._records:
             stored, cover = record.stored, self._over[record.stored.position]
             note = newest if cover is None else cover.anchor.stamped
             proof = prove(self._book, stored.position, stored.leaf, at=note)
             files |= record.files()
             files[f"data/proofs/{stored.position}.tlog-proof"] = proof.tlog_proof()
-            cited.add(proof.size)
+            _cite(cited, note)
             steps.done()
         for cover in self.covers:
             files |= cover_files(self._book, cover, newest=newest, trust=self._trust, now=self._now)
-            cited.add(_size(newest))  # There the ANCHOR entry itself is proven.
-        last = max(cited)
-        for size in sorted(cited - {last}):
-            path = self._book.tree.consistency(size, last)
-            lines = "".join(f"{base64text.encode(node)}\n" for node in path)
-            files[f"data/proofs/consistency-{size}-{last}.txt"] = lines.encode("ascii")
+            _cite(cited, newest)  # There the ANCHOR entry itself is proven.
+        for sizes in cited.values():
+            last = max(sizes)
+            for size in sorted(sizes - {last}):
+                path = self._book.tree.consistency(size, last)
+                lines = "".join(f"{base64text.encode(node)}\n" for node in path)
+                files[f"data/proofs/consistency-{size}-{last}.txt"] = lines.encode("ascii")
         return files
 
     def lines(self) -> list[packet_readme.Line]:
@@ -289,8 +290,9 @@ class _Evidence:
         return note
 
 
-def _size(note: bytes) -> int:
-    return Checkpoint.parse(Note.parse(note).text).size
+def _cite(cited: dict[str, set[int]], note: bytes) -> None:
+    checkpoint = Checkpoint.parse(Note.parse(note).text)
+    cited.setdefault(checkpoint.origin, set()).add(checkpoint.size)
 
 
 def _read_trust(path: Path) -> Trust:
@@ -300,10 +302,10 @@ def _read_trust(path: Path) -> Trust:
         raise TrustUnreadable from error
 
 
-def _copies(origin: str, trust: Trust) -> dict[str, bytes]:
+def _copies(origins: Sequence[str], trust: Trust) -> dict[str, bytes]:
     """Return what is there for convenience and proves nothing: keys, roots, the verifier."""
     files = {_VERIFIER: _verifier()}
-    keys = trust.origins.get(origin, ())
+    keys = [key for origin in origins for key in trust.origins.get(origin, ())]
     if keys:
         files[LOG_KEYS] = "".join(f"{key.vkey()}\n" for key in keys).encode()
     if trust.tsa_roots:
