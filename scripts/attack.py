@@ -77,7 +77,7 @@ def _attack_copy(
     ):
         seconds = check_sound(scratch)
         if seconds > _LONG_S:
-            say(f"{name}: about {seconds * 2 * len(wanted):.0f} s for {len(wanted)} attacks")
+            say(f"{name}: about {seconds * len(wanted):.0f} s for {len(wanted)} attacks")
         for outcome in campaign(scratch, wanted):
             outcomes.append(outcome)
             update(len(outcomes), len(wanted))

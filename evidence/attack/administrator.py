@@ -121,14 +121,11 @@ class Administrator:
         does.
         """
         with self._connection.transaction():
-            kept = self._entries()
-            self._both("UPDATE {b}.{t} SET position = position + %s", _ASIDE)
+            kept = self.entries()
+            self._move(order, len(kept))
             leaves: list[bytes] = []
             for position, old in enumerate(order):
-                data, _ = kept[old]
-                self._both(
-                    "UPDATE {b}.{t} SET position = %s WHERE position = %s", position, old + _ASIDE
-                )
+                data = kept[old]
                 value = json.loads(data)
                 change(position, value)
                 changed = canonical.encode(value)
@@ -139,7 +136,6 @@ class Administrator:
             for data in more:
                 self.insert(len(leaves), data)
                 leaves.append(leaf_hash(data))
-            self._both("DELETE FROM {b}.{t} WHERE position >= %s", _ASIDE)
             self._relay_tiles(leaves)
             self._relay_births()
             self._relay_head(leaves, chain)
@@ -186,18 +182,25 @@ class Administrator:
 
     def entries(self) -> list[bytes]:
         """Return the bytes of every entry, in order."""
-        return [data for data, _ in self._entries()]
+        rows = self.do("SELECT bytes FROM {b}.entry_body ORDER BY position")
+        return [bytes(data) for (data,) in rows]
 
     def leaves(self) -> list[bytes]:
         """Return the leaf hash of every entry, from its bytes."""
         return [leaf_hash(data) for data in self.entries()]
 
-    def _entries(self) -> list[tuple[bytes, bytes]]:
-        rows = self.do(
-            "SELECT bytes, mac FROM {b}.entry JOIN {b}.entry_body USING (position)"
-            " ORDER BY position"
+    def _move(self, order: Sequence[int], size: int) -> None:
+        """Give each row its new position; what is not named goes."""
+        moved = [(old, new) for new, old in enumerate(order) if old != new]
+        if not moved and len(order) == size:
+            return
+        self._both("UPDATE {b}.{t} SET position = position + %s", _ASIDE)
+        self._both(
+            "UPDATE {b}.{t} t SET position = m.new"
+            " FROM unnest(%s::bigint[], %s::bigint[]) AS m (old, new) WHERE t.position = m.old",
+            *([old + _ASIDE for old in order], list(range(len(order)))),
         )
-        return [(bytes(data), bytes(mac)) for data, mac in rows]
+        self._both("DELETE FROM {b}.{t} WHERE position >= %s", _ASIDE)
 
     def _both(self, statement: str, *values: Any) -> None:
         """Run a statement over the rows and over their bodies; {t} is the table."""
@@ -225,7 +228,11 @@ class Administrator:
 
     def _relay_births(self) -> None:
         self.do("DELETE FROM {b}.asset_birth")
-        for position, data in enumerate(self.entries()):
+        rows = self.do(
+            "SELECT position, bytes FROM {b}.entry JOIN {b}.entry_body USING (position)"
+            " WHERE topic IN ('INGEST/1', 'GEN/1') ORDER BY position"
+        )
+        for position, data in rows:
             value = json.loads(data)
             born = catalog.born_assets(value["type"], value["aggregate"]["id"], value["body"])
             for asset in born:
@@ -242,9 +249,15 @@ class Administrator:
             return
         epoch, first = self.epoch(), self.epoch_start()
         mac = self._start(chain, epoch, first)
+        macs = []
         for position in range(first, len(leaves)):
             mac = chain.link(epoch, mac, position, leaves[position])
-            self.do("UPDATE {b}.entry SET mac = %s WHERE position = %s", mac, position)
+            macs.append(mac)
+        self.do(
+            "UPDATE {b}.entry e SET mac = m.mac FROM unnest(%s::bigint[], %s::bytea[])"
+            " AS m (position, mac) WHERE e.position = m.position",
+            *(list(range(first, len(leaves))), macs),
+        )
         last_time = parse_time(json.loads(self.data(len(leaves) - 1))["time"]["recorded"])
         head = chain.head(epoch=epoch, frontier=frontier, mac=mac, last_time=last_time)
         self._write_head(head)
