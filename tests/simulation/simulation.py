@@ -108,8 +108,11 @@ class Simulation:
         self._do(self._any(), [self.sender.again() for _ in range(self._rng.randint(1, 3))])
 
     def lose(self):
-        """The caller is gone when the answer comes."""
-        self._do(self._any(), self.sender.batch(2), lost=True)
+        """The caller is gone when the answer comes, and perhaps comes back."""
+        requests = self.sender.batch(2)
+        self._do(self._any(), requests, lost=True)
+        if self._rng.random() < 0.5:
+            self._do(self._any(), requests)
 
     def race(self):
         """All processes at once, some with the same requests, perhaps while PostgreSQL restarts."""
@@ -143,6 +146,8 @@ class Simulation:
             process.shaken = True
         if dies:
             self.world.kill(process)
+        if self._rng.random() < 0.6:  # The client asks again, whoever answers now.
+            self._do(self._any(), requests)
 
     def crash(self):
         self.world.kill(self._any())
