@@ -136,6 +136,18 @@ def prove(book: Book, position: int, leaf: bytes, at: bytes | None = None) -> Pr
             raise Conflict("this checkpoint does not cover the entry")
         raise Unavailable("no signed checkpoint covers this entry yet; ask again")
     path = book.tree.inclusion(position, checkpoint.size)
+    return _checked(position, leaf, path, note, checkpoint)
+
+
+def prove_at(book: Book, position: int, note: bytes, checkpoint: Checkpoint) -> Proof:
+    """Prove the entry at a position under a checkpoint that covers it, by the stored leaf hash."""
+    leaf, path = book.tree.proof(position, checkpoint.size)
+    return _checked(position, leaf, path, note, checkpoint)
+
+
+def _checked(
+    position: int, leaf: bytes, path: Sequence[bytes], note: bytes, checkpoint: Checkpoint
+) -> Proof:
     try:
         check_inclusion(
             leaf=leaf, index=position, size=checkpoint.size, path=path, root=checkpoint.root

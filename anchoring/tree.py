@@ -7,9 +7,15 @@
 A full tile is one row. The elements of a tile that is not full yet are leaf hashes on level 0 and
 the roots of full tiles below on every other level. Nothing here trusts what it reads: whoever asks
 checks the result against a root that is signed, or under the head's tag.
+
+Elements of a tile never change, so inclusion paths are made of remembered tiles as far as they go:
+those of the upper levels, on the path of many entries, and of the ragged edge. What decides whether
+the database still holds the history that was signed (roots, consistency) is read each time.
 Source: RFC 9162 §2.1; C2SP tlog-tiles.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -21,6 +27,12 @@ from ledger.tiles import WIDTH
 from sealtrail.verify.merkle import EMPTY_ROOT, node_hash, tree_root
 
 HASH: Final = 32
+
+#: Tiles that one Book remembers, of 8 KiB each at most; a year has 560 above level 0.
+_REMEMBERED: Final = 1_024
+#: Roots of subtrees of 256 entries and more, of 150 bytes each.
+_NODES: Final = 32_768
+_Tiles = dict[tuple[int, int], bytes]
 
 
 class Node(NamedTuple):
@@ -76,6 +88,9 @@ class Tree:
     def __init__(self, database: Database, schema: str) -> None:
         self._database = database
         self._schema = schema
+        self._lock = threading.Lock()
+        self._remembered: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._nodes: dict[Node, bytes] = {}
         book = sql.Identifier(schema)
         self._full = sql.SQL(
             'SELECT t.level, t."index", t.hashes FROM {}.tile t'
@@ -101,7 +116,27 @@ class Tree:
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Return the inclusion path of `index` in the tree of `size`; needs 0 <= index < size."""
-        return self._hashes(inclusion_parts(index, size))
+        return self.proof(index, size)[1]
+
+    def proof(self, index: int, size: int) -> tuple[bytes, list[bytes]]:
+        """Return the leaf hash and the inclusion path of `index` in the tree of `size`."""
+        parts: list[Part] = [[Node(0, index)], *inclusion_parts(index, size)]
+        nodes = [node for part in parts for node in part]
+        with self._lock:
+            roots = {node: self._nodes[node] for node in nodes if node in self._nodes}
+        missing = [node for node in nodes if node not in roots]
+        needed: dict[tuple[int, int], int] = {}
+        for node in missing:
+            needed[node.tile] = max(needed.get(node.tile, 0), node.elements.stop)
+        tiles = self._remember(needed)
+        computed = {node: _root(tiles[node.tile], node) for node in missing}
+        roots |= computed
+        with self._lock:
+            if len(self._nodes) > _NODES:
+                self._nodes.clear()
+            self._nodes.update((node, computed[node]) for node in missing if node.height >= 8)
+        leaf, *path = (_fold(roots[node] for node in part) for part in parts)
+        return leaf, path
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the consistency path from size `old` to size `new`; needs old <= new."""
@@ -119,9 +154,9 @@ class Tree:
         """Return the first `width` hashes of a tile; raises NotFound if there are fewer."""
         with self._database.duty(self._schema, "read") as connection:
             hashes = self._tiles(connection, {(level, index)})[level, index]
-        if len(hashes) < width:
+        if len(hashes) < width * HASH:
             raise NotFound("this tile has fewer hashes now")
-        return b"".join(hashes[:width])
+        return hashes[: width * HASH]
 
     def _hashes(self, parts: Sequence[Part]) -> list[bytes]:
         if not parts:
@@ -130,22 +165,56 @@ class Tree:
             tiles = self._tiles(connection, {node.tile for part in parts for node in part})
         return [_fold(_root(tiles[node.tile], node) for node in part) for part in parts]
 
-    def _tiles(
-        self, connection: Connection, wanted: set[tuple[int, int]]
-    ) -> dict[tuple[int, int], list[bytes]]:
+    def _remember(self, needed: dict[tuple[int, int], int]) -> _Tiles:
+        """Return tiles with at least so many elements each, from memory or the database."""
+        with self._lock:
+            known = {at: self._remembered.get(at, b"") for at in needed}
+            for at in needed:
+                if at in self._remembered:
+                    self._remembered.move_to_end(at)
+        missing = {at for at, count in needed.items() if len(known[at]) < count * HASH}
+        if missing:
+            with self._database.duty(self._schema, "read") as connection:
+                found = self._tiles(connection, missing)
+            known |= found
+            with self._lock:
+                # A full tile of level 0 is on the path of its own 256 entries only.
+                kept = {at: v for at, v in found.items() if at[0] or len(v) < WIDTH * HASH}
+                self._remembered.update(kept)
+                while len(self._remembered) > _REMEMBERED:
+                    self._remembered.popitem(last=False)
+        return known
+
+    def _tiles(self, connection: Connection, wanted: set[tuple[int, int]]) -> _Tiles:
         order = sorted(wanted)
         rows = connection.execute(
-            self._full, ([level for level, _ in order], [index for _, index in order]), prepare=True
+            self._full,
+            ([level for level, _ in order], [index for _, index in order]),
+            prepare=True,
+            binary=True,
         )
-        tiles = {(level, index): _split(bytes(hashes)) for level, index, hashes in rows}
+        tiles: _Tiles = {(level, index): hashes for level, index, hashes in rows}
         for level, index in wanted - tiles.keys():
             first = index * WIDTH
             if level == 0:
-                found = connection.execute(self._leaves, (first, first + WIDTH))
+                found = connection.execute(self._leaves, (first, first + WIDTH), binary=True)
             else:
-                found = connection.execute(self._roots, (level - 1, first, first + WIDTH))
-            tiles[level, index] = [bytes(value) for (value,) in found]
+                found = connection.execute(
+                    self._roots, (level - 1, first, first + WIDTH), binary=True
+                )
+            tiles[level, index] = b"".join(value for (value,) in found)
         return tiles
+
+
+def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root to which an inclusion path as made here leads (RFC 9162 §2.1.3.2)."""
+    root, node, last = leaf, index, size - 1
+    for sibling in path:
+        while not node & 1 and node == last and node:
+            node, last = node >> 1, last >> 1  # Passed up unchanged.
+        root = node_hash(sibling, root) if node & 1 else node_hash(root, sibling)
+        node, last = node >> 1, last >> 1
+    return root
 
 
 def _siblings(node: Node, size: int) -> list[Part]:
@@ -161,11 +230,12 @@ def _siblings(node: Node, size: int) -> list[Part]:
     return parts
 
 
-def _root(hashes: Sequence[bytes], node: Node) -> bytes:
-    elements = hashes[node.elements]
-    if len(elements) != 1 << node.height % 8:
+def _root(tile: bytes, node: Node) -> bytes:
+    elements = node.elements
+    hashes = _split(tile[elements.start * HASH : elements.stop * HASH])
+    if len(hashes) != 1 << node.height % 8:
         raise IntegrityViolation("a hash of the tree is missing from its tile")
-    return tree_root(elements)
+    return tree_root(hashes)
 
 
 def _fold(hashes: Iterable[bytes]) -> bytes:

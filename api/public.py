@@ -7,15 +7,19 @@ need no credential and no entry in the access Book.
 
 from hashlib import sha256
 from typing import Annotated, Any, Final
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from anchoring.anchors import Anchors
-from anchoring.receipt import digest_text, prove
+from anchoring.checkpoint import CheckpointNotary
+from anchoring.receipt import digest_text, prove_at
 from anchoring.shelf import Book
+from anchoring.tree import root_of_path
 from api.caching import BRIEFLY, FOREVER, tagged
 from api.state import PublicBook
 from api.tiles import WIDTH, TilePath
+from ledger import clock
 from ledger.clock import day_start
 from ledger.errors import FieldError, MalformedEvent, NotFound
 from sealtrail.verify.note import Checkpoint
@@ -30,6 +34,22 @@ Number = Annotated[str, Query(pattern=_NUMBER, json_schema_extra={"format": "int
 def _latest(book: Book) -> Checkpoint:
     _, checkpoint = book.notary.refresh()
     return checkpoint
+
+
+def _covering(book: Book, size: int) -> tuple[bytes, Checkpoint]:
+    """Return a signed checkpoint of at least `size`, if there is one: fresh to the second."""
+    if _looked.get(book.notary, 0.0) > clock.monotonic():
+        note, newest = book.notary.latest()
+        if newest.size >= size:
+            return note, newest
+    found = book.notary.refresh()
+    _looked[book.notary] = clock.monotonic() + _FRESH_S
+    return found
+
+
+#: How long a checkpoint counts as the newest before the store is asked again, in seconds.
+_FRESH_S: Final = 1.0
+_looked: WeakKeyDictionary[CheckpointNotary, float] = WeakKeyDictionary()
 
 
 def _briefly(response: Response) -> None:
@@ -83,21 +103,21 @@ def proof(
     Without `size`: under the newest checkpoint, as a tlog-proof. With it: the bare path and root.
     """
     index = int(position)
-    newest = _latest(book)
+    note, newest = _covering(book, index + 1 if size is None else int(size))
     limit = newest.size if size is None else int(size)
     if index >= limit or limit > newest.size:
         raise NotFound(f"the log has {newest.size} signed entries")
     _briefly(response)
-    leaf = book.tree.tile(0, index // WIDTH, index % WIDTH + 1)[-32:]
     if size is None:
-        return {"origin": book.origin, **prove(book, index, leaf).json()}
+        return {"origin": book.origin, **prove_at(book, index, note, newest).json()}
+    leaf, path = book.tree.proof(index, limit)
     return {
         "origin": book.origin,
         "position": index,
         "leaf": digest_text(leaf),
         "size": limit,
-        "root": digest_text(book.tree.root(limit)),
-        "path": [digest_text(node) for node in book.tree.inclusion(index, limit)],
+        "root": digest_text(root_of_path(leaf, index, limit, path)),
+        "path": [digest_text(node) for node in path],
     }
 
 

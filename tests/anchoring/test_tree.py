@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
-from anchoring.tree import Tree, consistency_parts, inclusion_parts
+from anchoring.tree import Tree, consistency_parts, inclusion_parts, root_of_path
 from ledger.errors import IntegrityViolation, NotFound
 from ledger.tiles import Edge, load_edge
-from sealtrail.verify.frontier import Frontier
+from sealtrail.verify.frontier import Frontier, inclusion_paths
 from sealtrail.verify.merkle import (
     EMPTY_ROOT,
     check_consistency,
@@ -253,3 +253,27 @@ def test_a_tile_that_is_gone_gives_no_proof_instead_of_a_wrong_one(big):
             tree.inclusion(7 * 256, BIG)
 
         admin.do("INSERT INTO {b}.tile VALUES (0, 7, %s, %s)", root, hashes)
+
+
+def test_a_path_leads_to_the_root_of_its_size_and_no_other_leaf_does():
+    """`root_of_path` is the converse of the path, for every entry of every small log."""
+    leaves = [hashlib.sha256(bytes([n])).digest() for n in range(70)]
+    for size in range(1, 71):
+        root = tree_root(leaves[:size])
+        for index, path in enumerate(inclusion_paths(Frontier.empty(), leaves[:size])):
+            assert root_of_path(leaves[index], index, size, path) == root
+            assert size == 1 or root_of_path(bytes(32), index, size, path) != root
+
+
+def test_a_remembered_path_is_the_path_that_is_read(noon):
+    """The same proofs twice, and after the log has grown: from memory and from the database."""
+    noon.post(*[attempt() for _ in range(300)])
+    for size in (300, 300, 520):
+        if size > 300:
+            noon.post(*[attempt() for _ in range(size - 300)])
+        book = noon.book
+        root = book.tree.root(size)
+        for index in (0, 1, 255, 256, 299, size - 1):
+            leaf, path = book.tree.proof(index, size)
+            assert leaf == book.reader.at(index).leaf
+            check_inclusion(leaf=leaf, index=index, size=size, path=path, root=root)
