@@ -30,7 +30,7 @@ from sealtrail.verify.tlog_proof import check_tlog_proof
 LOAD = Path(__file__).with_name("load.py")
 PROCESSES = 4
 #: Acknowledged events between two kills, at least; and for how long that is waited for.
-BREATH, PATIENCE_S = 12, 60
+BREATH, PATIENCE_S = 30, 60
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Account:
     checkpoints: int = 0
     server_starts: int = 0
     postgres_starts: int = 0
+    failed_starts: int = 0  #: Of PostgreSQL, killed while it started, and started again.
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -101,16 +102,15 @@ def run(kills, seed, *, until=None, progress=lambda _account: None):
         counts = Counter()
         _breathe(load, 0)
         while sum(counts.values()) < kills or (until is not None and time.monotonic() < until):
-            before = load.acknowledged()
             time.sleep(rng.uniform(0, 0.2))
             counts[_kill(fleet, sum(counts.values()), rng)] += 1
             account.kills = dict(counts)
             progress(account)
-            _breathe(load, before)
+            _breathe(load, load.acknowledged())
         facts = load.stop()
         account.server_starts = sum(server.starts for server in fleet.servers)
         account.postgres_starts = fleet.postgres_starts
-        account.problems += fleet.complaints
+        account.failed_starts = len(fleet.complaints)
         _audit(fleet, facts, account)
     account.seconds = round(time.monotonic() - began, 1)
     return account

@@ -127,7 +127,7 @@ class Fleet:
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._keep_postgres)
         self.postgres_starts = 1
-        self.complaints = []  #: Of starts of PostgreSQL that failed, and were tried again.
+        self.complaints = []  #: Of starts of PostgreSQL that failed: killed, too, and tried again.
         self._supervisor.start()
 
     def _make_tenants(self):
