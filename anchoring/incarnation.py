@@ -5,12 +5,12 @@
     keys        log key and first chain key of the new origin
     escrowed    the first chain key, sealed for the auditor, is durable
                 ◄ point of no return 1: the old log key is destroyed and signs nothing more
-    retired     so are its chain keys; the public half stays
+    retired     the public half stays
     stored      the checkpoint store holds the inherited log under the new key
     published   the trust file names the new origin beside the old ones
                 ◄ point of no return 2: one COMMIT changes registry and head row, and appends
     opened      INCARNATION_OPENED as the first new entry
-    signed      the checkpoint over it is in the store
+    signed      the checkpoint over it is in the store, and the old chain keys are destroyed, too
 
 Killed between any two of these and started again it goes on where it was: there is one head row,
 under one chain key, so there are never two origins that can be written. docs/decisions/0005.
@@ -31,7 +31,7 @@ from anchoring.checkpoint import (
 )
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.fsck import Fsck
-from anchoring.restore_survey import Survey, survey
+from anchoring.restore_survey import Survey, origin_of, survey
 from anchoring.shelf import Book
 from anchoring.tree import Tree
 from ledger import clock
@@ -132,6 +132,8 @@ class Restorer:
                 store=self.store,
                 first_keys=terms.first_keys,
             )
+            if found.verdict == "extends":
+                self._end_chains(found.row)  # Perhaps one who was killed has left some.
             if found.verdict != "unsigned":
                 _check_terms(found, terms)
                 self._verify(found, terms)
@@ -214,14 +216,20 @@ class Restorer:
         self.progress("published")
 
     def _retire(self, origin: str) -> None:
-        """Destroy the keys of an origin, those of its chain last: without a log key they are idle.
+        """Destroy the log key of an origin. Point of no return 1.
 
-        Point of no return 1.
+        Its chain key is needed until the new head is laid, should we have to begin again.
         """
         if was_made(self.keys, log_key(origin)) and not is_destroyed(self.keys, log_key(origin)):
             self.keys.destroy(log_key(origin))
-        for epoch in sorted(Chain(self.keys, origin).epochs()):
-            self.keys.destroy(chain_key(origin, epoch))
+
+    def _end_chains(self, row: BookRow) -> None:
+        """Destroy the chain keys of all earlier incarnations, now that none of them has a head."""
+        last = row.incarnations[-1].number if row.incarnations else 1
+        for number in range(1, last):
+            origin = origin_of(row.first_origin, number)
+            for epoch in sorted(Chain(self.keys, origin).epochs()):
+                self.keys.destroy(chain_key(origin, epoch))
 
     def _append(self, found: Survey, terms: Terms) -> Built:
         """Change registry and head row and append INCARNATION_OPENED, in the open transaction."""
@@ -311,6 +319,7 @@ class Restorer:
         note = self._notary(row).seal(
             swap.after, base=swap.before.size, extension=swap.before.frontier.consistency(leaves)
         )
+        self._end_chains(row)
         self.progress("signed")
         return Opened(found=found, row=row, position=swap.before.size, checkpoint=note)
 
@@ -319,6 +328,7 @@ class Restorer:
         row = found.row
         note = self._notary(row).seal(found.head, base=found.head.size, extension=())
         self.publish(row.origins)
+        self._end_chains(row)
         return Opened(found=found, row=row, position=row.incarnations[-1].size, checkpoint=note)
 
     def _notary(self, row: BookRow) -> CheckpointNotary:
