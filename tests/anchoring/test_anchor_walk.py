@@ -50,6 +50,11 @@ def test_sound_anchors_are_sound(anchored):
         ("UPDATE {b}.anchor SET stamped = 'x'", "bytes were changed"),
         ("UPDATE {b}.anchor SET day_root = sha256('x')", "kept root was changed"),
         ("UPDATE {b}.anchor SET to_size = 1", "range was changed"),
+        ("UPDATE {b}.anchor SET day = day - 1", "day or kind was changed"),
+        ("UPDATE {b}.anchor SET frontier = sha256('x')", "frontier was changed"),
+        ("UPDATE {b}.token SET gen_time_ms = gen_time_ms - 1000", "kept time of a time-stamp"),
+        ("UPDATE {b}.token SET query = 'x'", "query of a time-stamp"),
+        ("UPDATE {b}.token SET gen_time_ms = 1::bigint << 62", "are not an anchor's"),
     ],
 )
 def test_whatever_is_missing_from_an_anchor_is_found_at_its_entry(anchored, admin, damage, said):
