@@ -11,6 +11,7 @@ from administrator import administrator
 from house import attempt, gen, ingest
 
 from anchoring.fsck import Fsck
+from ledger import access
 
 #: Whoever re-derives the log, whoever kept a receipt, and whoever is given a packet.
 ALL = {"fsck", "receipt", "packet"}
@@ -98,6 +99,25 @@ def test_removes_the_bytes_of_an_entry(caught):
     Not caught: what the entry said is lost, unless a receipt or packet holds it.
     """
     assert caught("body-removed") >= {"fsck:body", *ALL}
+
+
+def test_makes_himself_a_credential(house):
+    """Who: an administrator who wants to append or read like a client.
+    Tries: a row of his own in the registry of credentials.
+    Caught by: NOT CAUGHT: the registry is not signed. What he appends names his credential for
+    ever, and what he reads with it is entered in the access Book; `token list` shows the row.
+    Not caught: who was behind it; of prompts and names he sees digests, as in the rows themselves.
+    """
+    with house.owner() as owner:
+        owner.execute(
+            "INSERT INTO sealtrail.credential (credential_id, token_sha256, tenant, role, kind,"
+            " name) VALUES ('cred_his', sha256('his token'), %s, 'auditor', 'person', 'nobody')",
+            (house.tenant,),
+        )
+        listed = {one.credential for one in access.credentials(owner, house.tenant)}
+
+    assert access.Credentials(house.database).identify("his token").credential == "cred_his"
+    assert "cred_his" in listed
 
 
 # Columns beside the bytes

@@ -116,6 +116,15 @@ def test_signs_the_forged_head_with_a_key_of_his_own(refused, tmp_path):
     assert {"mac", "head"} <= {one.what for one in report.damage}
 
 
+def test_removes_the_head_row(caught):
+    """Who: an administrator who wants the ledger to begin anew.
+    Tries: deletes the one row that says where the log ends.
+    Caught by: every process that opens the Book, and fsck: a log without a head is none.
+    Not caught: that nothing is recorded meanwhile.
+    """
+    assert caught("head-removed") >= {"open", "fsck:head"}
+
+
 def test_names_an_epoch_that_has_not_begun(caught):
     """Who: an administrator who wants the ledger to stand still, or its keys gone.
     Tries: the next epoch's number in the head row.
@@ -295,6 +304,27 @@ def test_switches_the_trigger_off_and_empties_the_tables(spoiled):
     assert noticed.keys() >= {"fsck:entry", "receipt", "packet:not-found"}
 
 
+def test_lets_a_book_read_anothers_rows(refused):
+    """Who: an administrator who wants a Book to look empty, or another tenant's to be its own.
+    Tries: lets two Books' names change schemas in the registry.
+    Caught by: the head's tag, which holds the origin, and the keys, which are the origin's own.
+    Not caught: nothing of this.
+    """
+    swap = (
+        "UPDATE sealtrail.book SET schema_name = CASE name WHEN %s THEN %s ELSE %s END"
+        " WHERE tenant = %s"
+    )
+    main, access = refused.schema, f"{refused.schema}_access"
+    with refused.owner() as owner:
+        owner.execute("ALTER TABLE sealtrail.book DROP CONSTRAINT book_schema_name_key")
+        owner.execute(swap, (refused.tenant, access, main, refused.tenant))
+        for name in (refused.tenant, f"{refused.tenant}-access"):
+            with pytest.raises(HeadForged):
+                refused.second_process().book(name)
+        owner.execute(swap, (refused.tenant, main, access, refused.tenant))
+        owner.execute("ALTER TABLE sealtrail.book ADD UNIQUE (schema_name)")
+
+
 # Proof of time, and the clock
 
 
@@ -314,6 +344,24 @@ def test_pastes_the_stamp_of_another_checkpoint(caught):
     Not caught: nothing of this.
     """
     assert caught("token-pasted") >= {"fsck:anchor"}
+
+
+def test_states_another_time_beside_a_token(caught):
+    """Who: an administrator who wants anchors to be listed earlier, or the next ones refused.
+    Tries: another time in the column beside the token; no stamp may be older than the newest one.
+    Caught by: fsck: the log's own ANCHOR entries name each token's time.
+    Not caught: by the list of anchors in between; the token itself says the time that counts.
+    """
+    assert "fsck:anchor" in caught("token-dated-otherwise")
+
+
+def test_spoils_the_query_beside_a_token(caught):
+    """Who: an administrator who wants packets to be refuted.
+    Tries: another query beside a genuine token.
+    Caught by: fsck: it must ask for a stamp over these bytes; our own check of each packet.
+    Not caught: a query that differs in its nonce alone, by fsck; by the check of a packet it is.
+    """
+    assert "fsck:anchor" in caught("query-spoiled")
 
 
 def test_strips_the_signature_from_what_was_stamped(caught):

@@ -19,12 +19,15 @@ PAGE = HERE.parents[1] / "docs" / "threat-model.md"
 
 #: In the order of the page: the adversary, and how the names of their files begin.
 ADVERSARIES = {
-    "The database administrator": "test_database_administrator",
-    "The operator with the signing key": "test_operator_with_signing_key",
-    "The lying time-stamp authority": "test_lying_tsa",
-    "The packet forger": "test_packet_forger",
-    "The impatient pipeline": "test_impatient_pipeline",
-    "The curious engineer": "test_curious_engineer",
+    "The database administrator": ("test_database_administrator",),
+    "The operator with the signing key": (
+        "test_operator_with_signing_key",
+        "test_restore_operator",
+    ),
+    "The lying time-stamp authority": ("test_lying_tsa",),
+    "The packet forger": ("test_packet_forger",),
+    "The impatient pipeline": ("test_impatient_pipeline",),
+    "The curious engineer": ("test_curious_engineer",),
 }
 
 PARTS = re.compile(
@@ -96,12 +99,12 @@ class Adversary:
 
 def adversaries() -> list[Adversary]:
     """Every adversary with their attacks; raises ValueError for a test that lacks a part."""
-    return [_adversary(name, prefix) for name, prefix in ADVERSARIES.items()]
+    return [_adversary(name, prefixes) for name, prefixes in ADVERSARIES.items()]
 
 
-def _adversary(name: str, prefix: str) -> Adversary:
+def _adversary(name: str, prefixes: tuple[str, ...]) -> Adversary:
     introductions, attacks = [], []
-    for path in sorted(HERE.glob(f"{prefix}*.py")):
+    for path in [path for prefix in prefixes for path in sorted(HERE.glob(f"{prefix}*.py"))]:
         module = ast.parse(path.read_text("utf-8"))
         introductions.append(ast.get_docstring(module) or "")
         attacks += list(_attacks(path, module))
