@@ -111,12 +111,14 @@ def test_makes_himself_a_credential(house):
     with house.owner() as owner:
         owner.execute(
             "INSERT INTO sealtrail.credential (credential_id, token_sha256, tenant, role, kind,"
-            " name) VALUES ('cred_his', sha256('his token'), %s, 'auditor', 'person', 'nobody')",
+            " name) VALUES ('cred_his', sha256('a token that he made'), %s, 'auditor', 'person', 'nobody')",
             (house.tenant,),
         )
         listed = {one.credential for one in access.credentials(owner, house.tenant)}
 
-    assert access.Credentials(house.database).identify("his token").credential == "cred_his"
+    assert (
+        access.Credentials(house.database).identify("a token that he made").credential == "cred_his"
+    )
     assert "cred_his" in listed
 
 
