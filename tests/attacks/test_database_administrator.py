@@ -110,8 +110,9 @@ def test_makes_himself_a_credential(house):
     """
     with house.owner() as owner:
         owner.execute(
-            "INSERT INTO sealtrail.credential (credential_id, token_sha256, tenant, role, kind,"
-            " name) VALUES ('cred_his', sha256('a token that he made'), %s, 'auditor', 'person', 'nobody')",
+            "INSERT INTO sealtrail.credential"
+            " (credential_id, token_sha256, tenant, role, kind, name)"
+            " VALUES ('cred_his', sha256('a token that he made'), %s, 'auditor', 'person', 'x')",
             (house.tenant,),
         )
         listed = {one.credential for one in access.credentials(owner, house.tenant)}
