@@ -10,10 +10,10 @@ from administrator import administrator
 from house import Hand, attempt, deny, house_in, noon_before
 from restoring import accept, backup_of, first_keys, look, post
 
+from anchoring.checkpoint_store import CheckpointMissing
 from anchoring.fsck import Fsck
 from anchoring.incarnation import ChainUnverified
 from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
-from ledger.keys import KeyMissing
 
 
 def approve(position, entry):
@@ -40,8 +40,8 @@ def test_names_a_new_incarnation_in_the_registry(refused):
     """Who: a database administrator who cut off the last entry.
     Tries: an origin of the form that a restore gives, written into the registry by hand, so that
     no signed checkpoint stands against the shorter log.
-    Caught by: the keystore, which never made a key for that origin: no process opens the Book, and
-    `restore` refuses to go on from there.
+    Caught by: the checkpoint store, which holds no word of that origin, and the keystore, which
+    never made a key for it: no process opens the Book, and no restore goes on from there.
     Not caught: nothing is left open.
     """
     with backup_of(refused) as backup:
@@ -50,7 +50,7 @@ def test_names_a_new_incarnation_in_the_registry(refused):
         backup.restore()
         rename(refused, f"{refused.origin}/i2")
 
-        with pytest.raises(KeyMissing):
+        with pytest.raises(CheckpointMissing):
             refused.second_process().book(refused.tenant)
         with pytest.raises(IntegrityViolation, match="never had"):
             look(refused)

@@ -22,7 +22,7 @@ from ledger.keys import KeyDestroyed, log_key
 from ledger.keystore import FileKeystore
 from sealtrail.verify.note import Checkpoint, Note
 
-HERE = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 
 #: A restore that is killed as soon as it has done one step.
 KILLED = """
@@ -54,7 +54,7 @@ def lost(house):
 
 def killed_after(house, step):
     """Run `restore --accept` in a process of its own and kill it after a step."""
-    search = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
+    search = os.pathsep.join([str(TESTS), *sys.path])
     done = subprocess.run(
         [
             *(sys.executable, "-c", textwrap.dedent(KILLED), step, str(house.directory)),
