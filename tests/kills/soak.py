@@ -34,7 +34,7 @@ def soak(minutes, seed, say=lambda _text: None):
     number = 0
     while not summary["problems"] and (number == 0 or time.monotonic() < until):
         number += 1
-        (_simulate, _kill)[number % 2](chance.getrandbits(32), summary, until)
+        (_kill, _simulate)[number % 2](chance.getrandbits(32), summary, until)
         left = max(0, int(until - time.monotonic()) // 60)
         numbers = ", ".join(f"{value} {name}" for name, value in summary.items() if value)
         say(f"round {number}: {numbers}; {left} minutes left")
@@ -62,7 +62,7 @@ def _simulate(seed, summary, _until):
 
 
 def _kill(seed, summary, until):
-    account = campaign.run(KILLS, seed, until=min(until, time.monotonic() + 600))
+    account = campaign.run(KILLS, seed, until=min(until, time.monotonic() + 300))
     summary["kills"] += sum(account.kills.values())
     summary["kills_during_commit"] += account.kills.get("PostgreSQL during COMMIT", 0)
     summary["acknowledged"] += account.acknowledged
