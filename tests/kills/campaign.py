@@ -100,13 +100,13 @@ def run(kills, seed, *, until=None, progress=lambda _account: None):
         load = Load(write_plan(fleet, directory), directory, seed)
         stack.callback(load.kill)
         counts = Counter()
-        _breathe(load, 0)
+        _breathe(load, 0, fleet)
         while sum(counts.values()) < kills or (until is not None and time.monotonic() < until):
             time.sleep(rng.uniform(0, 0.2))
             counts[_kill(fleet, sum(counts.values()), rng)] += 1
             account.kills = dict(counts)
             progress(account)
-            _breathe(load, load.acknowledged())
+            _breathe(load, load.acknowledged(), fleet)
         facts = load.stop()
         account.server_starts = sum(server.starts for server in fleet.servers)
         account.postgres_starts = fleet.postgres_starts
@@ -132,11 +132,11 @@ def _kill(fleet, number, rng):
     raise AssertionError("there is nothing left to kill: no restart in a minute")
 
 
-def _breathe(load, before):
+def _breathe(load, before, fleet):
     """Wait until clients are served again."""
     until = time.monotonic() + PATIENCE_S
     while load.acknowledged() < before + BREATH:
-        assert time.monotonic() < until, "nobody was served for a minute after a kill"
+        assert time.monotonic() < until, f"nobody was served for a minute: {fleet.last_words()}"
         time.sleep(0.05)
 
 

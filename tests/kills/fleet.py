@@ -150,6 +150,11 @@ class Fleet:
     def first_key(self, origin):
         return open_with_passphrase(self._escrows[origin], origin=origin, passphrase=ESCROW)
 
+    def last_words(self):
+        """What servers and PostgreSQL said last, for whoever has to find out."""
+        said = [server.said()[-1500:] for server in self.servers]
+        return "\n".join([*said, *self.complaints[-1:], str(self.postgres._running())])
+
     def stop(self):
         """Stop everything in good order."""
         for server in self.servers:
