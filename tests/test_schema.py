@@ -147,7 +147,7 @@ def test_what_was_applied_is_known_by_its_name(two_databases):
     migrated.execute("DELETE FROM sealtrail.migration WHERE scope = 'book_acme'")
 
     assert before == ["0001_registry.sql", "0003_registry_incarnation.sql"]
-    assert pending(migrated) == ["book_acme: 0002_book.sql"]
+    assert pending(migrated) == ["book_acme: 0002_book.sql", "book_acme: 0004_book_storage.sql"]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(two_databases):

@@ -47,6 +47,19 @@ CREATE TABLE {book}.entry_body (
 ) PARTITION BY RANGE (position);
 CREATE TABLE {book}.entry_body_rest PARTITION OF {book}.entry_body DEFAULT;
 
+-- PostgreSQL's own compression costs more time than all the rest of an INSERT. Where the server has
+-- lz4, that; else none, and what fills half a page at most stays in it (docs/performance.md, "disk").
+DO $$
+BEGIN
+    IF (SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression') THEN
+        ALTER TABLE {book}.entry_body ALTER COLUMN bytes SET COMPRESSION lz4;
+        ALTER TABLE {book}.entry_body_rest ALTER COLUMN bytes SET COMPRESSION lz4;
+    ELSE
+        ALTER TABLE {book}.entry_body ALTER COLUMN bytes SET STORAGE EXTERNAL;
+        ALTER TABLE {book}.entry_body_rest SET (toast_tuple_target = 4080);
+    END IF;
+END $$;
+
 -- Full tiles of the Merkle tree (C2SP tlog-tiles): 256 hashes, written once by the statement that
 -- completes them. `root` is the hash above them: the element of the next level.
 CREATE TABLE {book}.tile (

@@ -47,19 +47,20 @@ def test_an_empty_database_becomes_current_from_nothing(postgres):
     with connect(postgres.url()) as owner:
         owner.execute(f"DROP DATABASE {name}")
 
-    assert before == ["0001_registry.sql"]
-    assert lines == ["registry: 0001_registry.sql"]
+    names = ["0001_registry.sql", "0003_registry_incarnation.sql"]
+    assert before == names
+    assert lines == [f"registry: {one}" for one in names]
     assert after == []
 
 
 def test_a_missing_migration_is_pending_and_applied_once(young, monkeypatch):
     """Book by Book, interrupted and resumed; what was done is written down with its effect."""
     real = migrate.migrations
-    added = ("0003_book_note.sql", "CREATE TABLE {book}.note (id int)")
+    added = ("0005_book_note.sql", "CREATE TABLE {book}.note (id int)")
     monkeypatch.setattr(
         migrate, "migrations", lambda scope: real(scope) + [added] * (scope == "book")
     )
-    both = ["book_a: 0003_book_note.sql", "book_b: 0003_book_note.sql"]
+    both = ["book_a: 0005_book_note.sql", "book_b: 0005_book_note.sql"]
 
     waiting = pending(young)
     half = migrate.migrate(young)
@@ -146,5 +147,10 @@ def test_an_application_role_that_inherits_gains_nothing_by_it(owner, house):
 def test_migrations_are_found_in_order_and_by_scope():
     """A file of another name is none."""
     texts = dict(migrations("registry") + migrations("book"))
-    assert sorted(texts) == ["0001_registry.sql", "0002_book.sql"]
+    assert sorted(texts) == [
+        "0001_registry.sql",
+        "0002_book.sql",
+        "0003_registry_incarnation.sql",
+        "0004_book_storage.sql",
+    ]
     assert all(text.startswith("-- SPDX") for text in texts.values())
