@@ -36,7 +36,7 @@ class Look:
     purpose: str
 
 
-def state(request: Request) -> State:
+async def state(request: Request) -> State:  # Async: a plain one costs a hop to a thread.
     found: State = request.app.state.sealtrail
     return found
 
@@ -51,17 +51,22 @@ def maybe_identity(
     return None if authorization is None else identify(app.credentials, authorization)
 
 
-def _book_name(request: Request) -> str | None:
+async def _book_name(request: Request) -> str | None:
     name = request.path_params.get("book")
     return None if name is None else str(name)
 
 
-def book_in_public(
-    app: AppState,
-    identity: Annotated[Identity | None, Depends(maybe_identity)],
-    name: Annotated[str | None, Depends(_book_name)],
-) -> Book:
+def book_in_public(app: State, identity: Identity | None, name: str | None) -> Book:
     return public_book(app.shelf, identity, name)
+
+
+def _public_book(
+    app: AppState,
+    name: Annotated[str | None, Depends(_book_name)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Book:
+    """Find the caller and the Book in one hop to a thread."""
+    return book_in_public(app, maybe_identity(app, authorization), name)
 
 
 def look(
@@ -79,5 +84,5 @@ def look(
     )
 
 
-PublicBook = Annotated[Book, Depends(book_in_public)]
+PublicBook = Annotated[Book, Depends(_public_book)]
 AuditorLook = Annotated[Look, Depends(look)]
