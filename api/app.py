@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import content, health, packets, problems, public
+from api.checkers import Checkers
 from api.door import Door
 from api.ingest import Ingest
 from api.openapi import describe
@@ -42,11 +43,14 @@ def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        await checkers.start()
         on_ready()
         yield
+        checkers.close()
         state.shelf.close()
 
-    return Ingest(state.shelf, state.credentials, Door(routes(state, lifespan)))
+    checkers = Checkers(state.checkers)
+    return Ingest(state.shelf, state.credentials, checkers, Door(routes(state, lifespan)))
 
 
 def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way in: `POST /v1/events` and `/v1/events:batch`, in front of the framework.
 
-It is the hot path: parse strictly, check, queue to the Book's writer, and answer with the receipt
-when the writer's commit is durable, in the tree and under a checkpoint that the checkpoint store
-has accepted. `post` takes one event without a task of its own; the server calls it directly
-(scripts.express), and so does `__call__`, the plain ASGI way in for everything else.
+It is the hot path: parse strictly, check (api.checkers), queue to the Book's writer, and answer
+with the receipt when the writer's commit is durable, in the tree and under a checkpoint that the
+checkpoint store has accepted. `post` takes one event without a task of its own; the server calls it
+directly (scripts.express), and so does `__call__`, the plain ASGI way in for everything else.
 """
 
 import asyncio
@@ -17,27 +17,25 @@ from anchoring.receipt import receipt_of
 from anchoring.shelf import Book, Shelf
 from api import body, problems
 from api.body import Asgi, Receive, Scope, Send
+from api.checkers import Checkers
+from api.checking import Caller, Checked, Refusal, refused
 from api.desk import Desk
 from api.identity import bearer
 from api.problems import Headers
 from ledger import clock
 from ledger.access import Credentials
 from ledger.errors import (
-    FieldError,
     Forbidden,
     LedgerError,
-    MalformedEvent,
     NotFound,
-    TooLarge,
     Unauthenticated,
 )
 from ledger.outcome import Outcome, Recorded, Repeated
-from ledger.printing import json_bytes
-from ledger.request import Identity, Prepared, prepare
+from ledger.printing import fragment, json_bytes
+from ledger.request import Identity, Prepared
 
 SINGLE_MAX: Final = 1024 * 1024  #: Bytes of one request; its committed values included.
 BATCH_MAX: Final = 8 * 1024 * 1024
-BATCH_EVENTS: Final = 1_000
 
 _PATH: Final = re.compile(r"/v1(?:/books/(?P<book>[^/]*))?/events(?P<batch>:batch)?")
 _NDJSON: Final = (b"application/x-ndjson", b"application/ndjson")
@@ -51,22 +49,32 @@ Reply = Callable[[int, Headers, bytes], None]
 _Results = list[tuple[int, dict[str, Any] | LedgerError]]
 
 
-class _Caller(NamedTuple):
+class _Sender(NamedTuple):
     """Who sent a request, and where it goes."""
 
-    identity: Identity
-    pipelines: frozenset[str]
+    caller: Caller
     book: Book
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not an accident
+    """A body that was refused as a whole."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.status)
+        self.refusal = refusal
 
 
 class Ingest:
     """Answers POSTs of events itself and hands every other request to `rest`."""
 
-    def __init__(self, shelf: Shelf, credentials: Credentials, rest: Asgi) -> None:
+    def __init__(
+        self, shelf: Shelf, credentials: Credentials, checkers: Checkers, rest: Asgi
+    ) -> None:
         self._shelf, self._credentials, self._rest = shelf, credentials, rest
+        self._checkers = checkers
         self._desk = Desk()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._callers: dict[bytes, tuple[float, _Caller]] = {}
+        self._callers: dict[bytes, tuple[float, _Sender]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
@@ -85,7 +93,7 @@ class Ingest:
             await self._read(scope, receive, path, reply)
             status, headers, data = await answered
         except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
-            status, headers, data = _problem(error)
+            status, headers, data = error.refusal if isinstance(error, _Refused) else refused(error)
         headers = [*headers, (b"content-length", str(len(data)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": data})
@@ -104,7 +112,7 @@ class Ingest:
             else:
                 self._post(caller, data, received_ms, reply)
         except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
-            reply(*_problem(error))
+            reply(*refused(error))
 
     async def _read(
         self, scope: Scope, receive: Receive, path: re.Match[str], reply: Reply
@@ -115,16 +123,14 @@ class Ingest:
         received_ms = clock.now_ms()
         headers = dict(scope["headers"])
         authorization, name = headers.get(b"authorization"), path["book"]
-        caller = self._known(authorization, name) or await self._asked(authorization, name)
+        sender = self._known(authorization, name) or await self._asked(authorization, name)
         data = await body.read(scope, receive, BATCH_MAX if path["batch"] else SINGLE_MAX)
         if not path["batch"]:
-            self._post(caller, data, received_ms, reply)
+            self._post(sender, data, received_ms, reply)
             return
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         in_lines = media_type in _NDJSON
-        # Eight megabytes take a while to parse, and others wait for this loop, too.
-        requests = await asyncio.to_thread(body.lines if in_lines else body.array, data)
-        results = await self._batch(caller, requests, received_ms)
+        results = await self._batch(sender, data, received_ms, in_lines=in_lines)
         if in_lines:
             text = b"".join(json_bytes(result) + b"\n" for result in results)
             reply(200, _headers(b"application/x-ndjson"), text)
@@ -133,14 +139,25 @@ class Ingest:
 
     # One event
 
-    def _post(self, caller: _Caller, data: bytes, received_ms: int, reply: Reply) -> None:
-        caller.book.writer.inbox.check_room()  # Before any work is done for nothing.
-        request = body.parse(data)
-        prepared = _prepare(request, caller, received_ms)
-        self._desk.put(caller.book, [prepared], partial(self._told, caller.book, prepared, reply))
+    def _post(self, sender: _Sender, data: bytes, received_ms: int, reply: Reply) -> None:
+        caller, book = sender
+        book.writer.inbox.check_room()  # Before any work is done for nothing.
+        then = partial(self._checked, book, reply)
+        self._checkers.check("one", data, caller, received_ms, then)
+
+    def _checked(self, book: Book, reply: Reply, results: list[Checked] | Refusal) -> None:
+        """Queue an event that was found right, or answer."""
+        found = results if isinstance(results, Refusal) else results[0]
+        if isinstance(found, Refusal):
+            reply(*found)
+            return
+        try:
+            self._desk.put(book, [found], partial(self._told, book, found, reply))
+        except Exception as error:  # noqa: BLE001 - as in `post`
+            reply(*refused(error))
 
     async def _post_later(
-        self, asking: "Coroutine[Any, Any, _Caller]", data: bytes, received_ms: int, reply: Reply
+        self, asking: "Coroutine[Any, Any, _Sender]", data: bytes, received_ms: int, reply: Reply
     ) -> None:
         self._post(await asking, data, received_ms, reply)
 
@@ -154,12 +171,12 @@ class Ingest:
             return
         try:
             if isinstance(outcome, LedgerError):
-                reply(*_problem(outcome))
+                reply(*refused(outcome))
             else:
                 receipt = receipt_of(book, outcome, prepared.disclosures)
                 reply(201, _RECEIPT, json_bytes(receipt.json()))
         except Exception as error:  # noqa: BLE001 - as in `post`
-            reply(*_problem(error))
+            reply(*refused(error))
 
     async def _repeated(
         self, book: Book, prepared: Prepared, outcome: Repeated, reply: Reply
@@ -175,7 +192,7 @@ class Ingest:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - as in `post`
-                reply(*_problem(error))
+                reply(*refused(error))
 
         task = asyncio.get_running_loop().create_task(answered())
         self._tasks.add(task)
@@ -184,30 +201,26 @@ class Ingest:
     # Many events
 
     async def _batch(
-        self, caller: _Caller, requests: Sequence[Any], received_ms: int
+        self, sender: _Sender, data: bytes, received_ms: int, *, in_lines: bool
     ) -> list[dict[str, Any]]:
         """Record each event on its own merit; there is no all-or-nothing."""
-        if len(requests) > BATCH_EVENTS:
-            raise TooLarge(f"a batch holds at most {BATCH_EVENTS} events")
-        places: list[Prepared | LedgerError] = []
-        for at, request in enumerate(requests):
-            if isinstance(request, LedgerError):
-                places.append(request)
-                continue
-            try:
-                places.append(_prepare(request, caller, received_ms))
-            except LedgerError as error:
-                places.append(error)
-            if at % 32 == 31:
-                await asyncio.sleep(0)  # Others wait for this loop, too.
+        kind = "lines" if in_lines else "array"
+        checked: asyncio.Future[list[Checked] | Refusal] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._checkers.check(kind, data, sender.caller, received_ms, checked.set_result)
+        places = await checked
+        if isinstance(places, Refusal):
+            raise _Refused(places)
         batch = [place for place in places if isinstance(place, Prepared)]
-        recorded = iter(await self._record(caller.book, batch))
-        results = []
+        recorded = iter(await self._record(sender.book, batch))
+        results: list[dict[str, Any]] = []
         for place in places:
-            if isinstance(place, Prepared):
-                status, answer = next(recorded)
-            else:
-                status, answer = place.status, place
+            if isinstance(place, Refusal):
+                document = fragment(place.document)
+                results.append({"status": place.status, "problem": document})
+                continue
+            status, answer = next(recorded)
             if isinstance(answer, LedgerError):
                 results.append({"status": answer.status, "problem": problems.problem(answer)})
             else:
@@ -236,12 +249,12 @@ class Ingest:
 
     # Who, and where to
 
-    def _remembered(self, authorization: bytes | None) -> _Caller | None:
+    def _remembered(self, authorization: bytes | None) -> _Sender | None:
         """Return the caller if the same header was looked at within the last second."""
         found = self._callers.get(authorization or b"")
         return found[1] if found is not None and found[0] > clock.monotonic() else None
 
-    def _known(self, authorization: bytes | None, name: str | None) -> _Caller | None:
+    def _known(self, authorization: bytes | None, name: str | None) -> _Sender | None:
         """Return the caller if all about it is remembered; None if somebody must be asked."""
         identity = self._credentials.remembered(_token(authorization))
         if identity is None:
@@ -251,19 +264,19 @@ class Ingest:
         book = self._shelf.opened(identity.tenant)
         if pipelines is None or book is None:
             return None
-        caller = _Caller(identity, pipelines, book)
+        caller = _Sender(Caller(identity, pipelines), book)
         if name is None and authorization is not None:
             if len(self._callers) >= _CALLERS_MAX:
                 self._callers.clear()
             self._callers[authorization] = (clock.monotonic() + _CALLER_S, caller)
         return caller
 
-    async def _asked(self, authorization: bytes | None, name: str | None) -> _Caller:
+    async def _asked(self, authorization: bytes | None, name: str | None) -> _Sender:
         identity = await asyncio.to_thread(self._credentials.identify, _token(authorization))
         _check(identity, name)
         pipelines = await asyncio.to_thread(self._credentials.pipelines, identity.tenant)
         book = await asyncio.to_thread(self._shelf.book, identity.tenant)
-        return _Caller(identity, pipelines, book)
+        return _Sender(Caller(identity, pipelines), book)
 
 
 def _token(authorization: bytes | None) -> str:
@@ -296,17 +309,6 @@ def _answers(book: Book, batch: Sequence[Prepared], outcomes: Sequence[Outcome])
         else:
             answers.append((200 if receipt.repeat else 201, receipt.json()))
     return answers
-
-
-def _prepare(request: Any, caller: _Caller, received_ms: int) -> Prepared:
-    if not isinstance(request, dict):
-        raise MalformedEvent(errors=[FieldError("", "type", "an event is a JSON object")])
-    return prepare(request, caller.identity, received_ms=received_ms, pipelines=caller.pipelines)
-
-
-def _problem(error: Exception) -> tuple[int, Headers, bytes]:
-    known = error if isinstance(error, LedgerError) else problems.unexpected(error)
-    return problems.response(known)
 
 
 def _headers(media_type: bytes) -> Headers:

@@ -24,6 +24,7 @@ class State:
     trust_file: Path
     packet_dir: Path
     packet_ttl_s: int
+    checkers: int = 0  #: Processes that check requests beside this one.
     night_watch: NightWatch = field(default_factory=NightWatch)
 
 

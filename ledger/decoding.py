@@ -45,6 +45,8 @@ def _refuse(_: str) -> NoReturn:
     raise _FloatMet
 
 
+_PACKER: Final = msgspec.msgpack.Encoder()
+_UNPACKER: Final = msgspec.msgpack.Decoder()
 _READER: Final = msgspec.json.Decoder(float_hook=_refuse)
 
 #: TypeError: orjson met an integer beyond 2^53 - 1, or half of a surrogate pair.
@@ -102,3 +104,13 @@ def decode(data: bytes) -> canonical.JSON:
     """Return the value whose canonical bytes are `data`; raises canonical.NotCanonical."""
     value = fast_decode(data)
     return canonical.decode(data) if value is None else value
+
+
+def packed(value: Any) -> bytes:
+    """Print a value for another process of this server (MessagePack). Never stored or hashed."""
+    return _PACKER.encode(value)
+
+
+def unpacked(data: bytes) -> Any:
+    """Read what `packed` printed; a tuple comes back as a list."""
+    return _UNPACKER.decode(data)

@@ -59,6 +59,7 @@ class Settings:
     port: int
     attempt_deadline_s: int
     epoch_entries: int
+    checkers: int
     batch_max: int
     queue_max: int
     pool_max: int
@@ -249,6 +250,10 @@ SETTINGS: Final = (
     Setting("epoch_entries", "entries", "range", _whole(2, 65_536), 65_536,
         "After so many entries, and at midnight UTC, the chain key is replaced and the old one "
         "destroyed. Fewer: a thief of the machine can re-forge less."),
+    Setting("checkers", "processes", "range", _whole(0, 64), 1,
+        "Processes of the API that read and check requests, each on a core of its own; they hold "
+        "no key and no connection. 0: the API process checks them itself. More than one pays on "
+        "machines with more than two cores."),
     Setting("batch_max", "entries", "range", _whole(1, 4096), 512,
         "The most entries in one commit. More: higher throughput, longer waits."),
     Setting("queue_max", "events", "range", _whole(1, 1_000_000), 8192,

@@ -121,6 +121,7 @@ def serve(
         trust_file=ledger.settings.trust_file,
         packet_dir=ledger.settings.packet_dir,
         packet_ttl_s=ledger.settings.packet_ttl_h * 3600,
+        checkers=ledger.settings.checkers,
     )
     server = make_server(state, ready=ready)
     # What exists now lives as long as the process: the collector need not look at it again.

@@ -59,11 +59,14 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(house: House) -> Iterator[Service]:
+def serving(house: House, *, checkers: int = 0) -> Iterator[Service]:
     """Serve a house over HTTP until the context ends."""
     trust_file = house.directory / "trust.json"
     trust_file.write_bytes(house.trust().print())
-    with answering(house, trust_file) as url, httpx2.Client(timeout=60) as client:
+    with (
+        answering(house, trust_file, checkers=checkers) as url,
+        httpx2.Client(timeout=60) as client,
+    ):
         yield Service(
             house=house,
             url=url,
@@ -74,7 +77,7 @@ def serving(house: House) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def answering(house: House, trust_file: Path) -> Iterator[str]:
+def answering(house: House, trust_file: Path, *, checkers: int = 0) -> Iterator[str]:
     """Run the HTTP server of a house in a thread; yields its address."""
     state = State(
         shelf=house.shelf,
@@ -82,6 +85,7 @@ def answering(house: House, trust_file: Path) -> Iterator[str]:
         trust_file=trust_file,
         packet_dir=house.directory / "packets",
         packet_ttl_s=DAY_S,
+        checkers=checkers,
     )
     ready = threading.Event()
     server = make_server(state, ready=ready.set)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The processes that check requests, so that a second core has work to do.
+
+Reading and checking an event takes as long as all else that a server does for it, and Python runs
+one thread at a time. What is checked is checked the same way in here (`api.checking`), and that is
+what happens while no checker is ready, or when there is none: one that dies takes nothing along but
+the requests it was looking at, which are given to another one once, and then refused with 503. One
+that does not answer is killed.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, cast
+
+from api import checking
+from api.checker import Frames, frame
+from api.checking import Caller, Checked, Refusal
+from ledger.errors import Overloaded, Unavailable
+
+log = logging.getLogger("sealtrail.api")
+
+#: Told once, in the event loop: a result for each event, or what condemns them all.
+Then = Callable[[list[Checked] | Refusal], None]
+
+_LOOK_S: Final = 1.0
+
+#: A checker that has not answered for so long, in seconds, is killed. Eight megabytes take one.
+_SILENT_S: Final = 15.0
+
+#: Requests that may wait for one checker.
+_WAITING_MAX: Final = 1_024
+_CALLERS_MAX: Final = 4_096
+
+
+class CheckerLost(Unavailable):
+    """A process of this server ended while it looked at the request; nothing was recorded."""
+
+    problem = "checker-lost"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Task:
+    """One request on its way."""
+
+    kind: str
+    data: bytes = field(repr=False)
+    caller: Caller
+    received_ms: int
+    since: float
+    then: Then
+    tries: int = 0
+
+
+class _Checker(asyncio.Protocol):
+    """One process and the requests it has."""
+
+    def __init__(self, pool: "Checkers") -> None:
+        self._pool = pool
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "api.checker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+        self.socket = ours
+        self.tasks: dict[int, _Task] = {}
+        self.ready = False
+        self._frames = Frames()
+        self._callers: dict[Caller, int] = {}
+        self._number = 0
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        for number, results in self._frames.take(data):
+            if not number:
+                self.ready = True
+                continue
+            task = self.tasks.pop(number)
+            if isinstance(results, list):
+                task.then([checking.unpack(one) for one in results])
+            else:
+                refusal = checking.unpack(results)
+                task.then(refusal if isinstance(refusal, Refusal) else [refusal])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.ready = False
+        self._pool.lost(self)
+
+    def give(self, task: _Task) -> None:
+        """Send a request; all that are given in one turn of the loop go in one piece."""
+        index = self._callers.get(task.caller)
+        if index is None:
+            index = self._introduce(task.caller)
+        self._number += 1
+        self.tasks[self._number] = task
+        self._send([task.kind, self._number, index, task.received_ms, task.data])
+
+    def _introduce(self, caller: Caller) -> int:
+        if len(self._callers) >= _CALLERS_MAX:
+            self._callers.clear()
+        index = self._callers[caller] = len(self._callers)
+        self._send(["caller", index, asdict(caller.identity), sorted(caller.pipelines)])
+        return index
+
+    def _send(self, message: list[Any]) -> None:
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame(message))
+
+    def _flush(self) -> None:
+        data, self._out = b"".join(self._out), []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Let the process end."""
+        if self._transport is not None:
+            self._transport.close()
+        self.socket.close()
+
+
+class Checkers:
+    """Checks requests in `count` processes; in this one while none of them is ready."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._running: list[_Checker] = []
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the processes; does not wait until they are ready."""
+        for _ in range(self._count):
+            await self._start_one()
+        if self._count:
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    async def _start_one(self) -> None:
+        checker = _Checker(self)
+        self._running.append(checker)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: checker, sock=checker.socket)
+
+    @property
+    def processes(self) -> list[int]:
+        """Return the process ids of those that are ready."""
+        return [one.process.pid for one in self._running if one.ready]
+
+    def check(self, kind: str, data: bytes, caller: Caller, received_ms: int, then: Then) -> None:
+        """Check a body (`one`, `array` or `lines`); `then` is told the results, now or later.
+
+        Raises Overloaded when too many wait already.
+        """
+        since = asyncio.get_running_loop().time()
+        self._place(
+            _Task(
+                kind=kind, data=data, caller=caller, received_ms=received_ms, since=since, then=then
+            )
+        )
+
+    def lost(self, checker: _Checker) -> None:
+        """Hear that a process is gone: what it had is given to another, once."""
+        if checker not in self._running:
+            return
+        self._running.remove(checker)
+        checker.close()
+        checker.process.kill()
+        checker.process.wait()
+        tasks, checker.tasks = list(checker.tasks.values()), {}
+        if self._closed:
+            return
+        log.error("a checker ended with %s requests; another one is started", len(tasks))
+        restart = asyncio.get_running_loop().create_task(self._start_one())
+        restart.add_done_callback(lambda done: done.exception())
+        for task in tasks:
+            self._again(task)
+
+    def close(self) -> None:
+        """End all processes."""
+        self._closed = True
+        for checker in self._running:
+            checker.close()
+        for checker in self._running:
+            try:
+                checker.process.wait(_LOOK_S)
+            except subprocess.TimeoutExpired:
+                checker.process.kill()
+                checker.process.wait()
+        self._running.clear()
+
+    def _place(self, task: _Task) -> None:
+        ready = [one for one in self._running if one.ready]
+        if not ready:
+            task.then(_check_here(task))
+            return
+        checker = min(ready, key=lambda one: len(one.tasks))
+        if len(checker.tasks) >= _WAITING_MAX:
+            raise Overloaded
+        checker.give(task)
+
+    def _again(self, task: _Task) -> None:
+        """Give a request to another checker; the one that it may have killed was the last."""
+        task.tries += 1
+        ready = any(one.ready for one in self._running)
+        if task.tries > 1 or not ready:
+            task.then(checking.refused(CheckerLost()))
+            return
+        try:
+            self._place(task)
+        except Overloaded as error:
+            task.then(checking.refused(error))
+
+    def _look(self) -> None:
+        """Kill whoever is silent."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        for checker in self._running:
+            oldest = next(iter(checker.tasks.values()), None)
+            if oldest is not None and loop.time() - oldest.since > _SILENT_S:
+                checker.process.kill()
+        loop.call_later(_LOOK_S, self._look)
+
+
+def _check_here(task: _Task) -> list[Checked] | Refusal:
+    if task.kind == "one":
+        return [checking.check_one(task.data, task.caller, task.received_ms)]
+    try:
+        return checking.check_many(
+            task.data, task.caller, task.received_ms, in_lines=task.kind == "lines"
+        )
+    except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
+        return checking.refused(error)
