@@ -119,12 +119,7 @@ def prepare(
     body = request["body"]
     errors = catalog.faults(event, body, request.get("sealed", _NONE), custody=custody)
     errors += catalog.envelope_faults(event, groups)
-    if custody:
-        errors += _custody_faults(request, identity)
-    else:
-        errors += _person_faults(request, identity, pipelines)
-        if len(record_key) != RECORD_KEY_BYTES:
-            errors += _key_faults(request)
+    errors += _whose_faults(request, identity, pipelines, record_key, custody=custody)
     if errors:
         raise MalformedEvent(errors=errors)
     commitments = _given(request) if custody else _commit(request, record_key, identity)
@@ -259,6 +254,21 @@ def _id_faults(request: JSON) -> list[FieldError]:
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _whose_faults(
+    request: JSON,
+    identity: Identity,
+    pipelines: frozenset[str],
+    record_key: bytes,
+    *,
+    custody: bool,
+) -> list[FieldError]:
+    """Say what is wrong with the person and the commitments of a request."""
+    if custody:
+        return _custody_faults(request, identity)
+    errors = _person_faults(request, identity, pipelines)
+    return errors if len(record_key) == RECORD_KEY_BYTES else errors + _key_faults(request)
 
 
 def _person_faults(

