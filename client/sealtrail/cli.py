@@ -4,6 +4,7 @@
     sealtrail verify PACKET.zip --trust trust.json
     sealtrail proof get EVENT_ID --ledger https://... --token-file FILE --out FILE.tlog-proof
     sealtrail proof verify FILE.tlog-proof --entry ENTRY.json --trust trust.json
+    sealtrail proof standing FILE.tlog-proof --entry ENTRY.json --trust trust.json --ledger ...
 
 `verify` is the verifier of verify.pyz, under another name: the same arguments, words and exit
 codes (0 verified, 1 refuted, 2 wrong usage or refused, 3 incomplete or no answer, 4 unreadable).
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealtrail.verify import command
+from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, visible
 from sealtrail.verify.tlog_proof import TlogProof
+from sealtrail.verify.trust import Trust
 
 if TYPE_CHECKING:
     from sealtrail.recorder import Recorder
@@ -49,18 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = proof.add_subparsers(required=True, metavar="COMMAND")
     get = kinds.add_parser("get", help="a fresh proof of one event; needs an auditor's token")
     get.add_argument("event_id", metavar="EVENT_ID")
-    get.add_argument(
-        "--ledger",
-        metavar="URL",
-        default=os.environ.get("SEALTRAIL_LEDGER"),
-        help="the ledger's address (or SEALTRAIL_LEDGER)",
-    )
-    get.add_argument(
-        "--token-file",
-        metavar="FILE",
-        default=os.environ.get("SEALTRAIL_TOKEN_FILE"),
-        help="a file that holds the token alone (or SEALTRAIL_TOKEN_FILE)",
-    )
+    _add_ledger(get)
     get.add_argument("--purpose", metavar="CODE", help="why you look; recorded by the ledger")
     get.add_argument("--out", metavar="FILE", help="where to write it; standard output if absent")
     get.add_argument("--json", action="store_true", help="print it as JSON")
@@ -68,7 +60,29 @@ def _parser() -> argparse.ArgumentParser:
     check = kinds.add_parser("verify", help="check a single proof, offline")
     command.add_arguments(check)
     check.set_defaults(run=command.run)
+    still = kinds.add_parser("standing", help="is its entry still in the log, or was it orphaned?")
+    still.add_argument("file", metavar="PROOF", help="a .tlog-proof from before")
+    still.add_argument("--entry", metavar="FILE", required=True, help="the exact bytes")
+    still.add_argument("--trust", metavar="FILE", required=True, help="trust.json of today")
+    _add_ledger(still)
+    still.add_argument("--json", action="store_true", help="print it as JSON")
+    still.set_defaults(run=_tell_standing)
     return parser
+
+
+def _add_ledger(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ledger",
+        metavar="URL",
+        default=os.environ.get("SEALTRAIL_LEDGER"),
+        help="the ledger's address (or SEALTRAIL_LEDGER)",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        default=os.environ.get("SEALTRAIL_TOKEN_FILE"),
+        help="a file that holds the token alone (or SEALTRAIL_TOKEN_FILE)",
+    )
 
 
 def _get_proof(options: argparse.Namespace) -> int:
@@ -98,13 +112,40 @@ def _get_proof(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recorder(options: argparse.Namespace) -> "Recorder":
+def _tell_standing(options: argparse.Namespace) -> int:
+    """Ends with 0 in the log, 1 refuted, 3 orphaned by a restore or no answer, 4 unreadable."""
+    from sealtrail.errors import (  # noqa: PLC0415  see above
+        AuditUnavailable,
+        ReceiptInvalid,
+        RecorderError,
+    )
+
+    try:
+        proof, entry = Path(options.file).read_bytes(), Path(options.entry).read_bytes()
+        with _recorder(options, Trust.parse(Path(options.trust).read_bytes())) as recorder:
+            standing = recorder.standing(proof, entry=entry)
+    except VerifyError as error:
+        return _complain(str(error), EXIT_UNREADABLE)
+    except (OSError, ValueError) as error:
+        return _complain(str(error), EXIT_USAGE)
+    except ReceiptInvalid as error:
+        return _complain(str(error), EXIT["refuted"])
+    except RecorderError as error:
+        unavailable = isinstance(error, AuditUnavailable)
+        return _complain(str(error), EXIT["incomplete"] if unavailable else EXIT_USAGE)
+    sys.stdout.write(
+        json.dumps(standing.json(), indent=2) + "\n" if options.json else standing.text()
+    )
+    return EXIT["verified" if standing.proof is not None else "incomplete"]
+
+
+def _recorder(options: argparse.Namespace, trust: Trust | None = None) -> "Recorder":
     from sealtrail.recorder import Recorder  # noqa: PLC0415  see above
 
     if not options.ledger or not options.token_file:
         raise ValueError("Both the ledger's address and the token's file are needed.")
     token = Path(options.token_file).read_text(encoding="ascii").strip()
-    return Recorder(options.ledger, token)
+    return Recorder(options.ledger, token, trust=trust)
 
 
 def _as_json(proof: bytes) -> str:

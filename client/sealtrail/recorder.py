@@ -30,6 +30,7 @@ from sealtrail.errors import (
 )
 from sealtrail.receipt import RECEIPT_MAX, Receipt, check_receipt
 from sealtrail.request import Sent, prepare
+from sealtrail.standing import OldProof, Standing
 from sealtrail.verify import canonical
 from sealtrail.verify.entry import OUTCOME_LATE
 from sealtrail.verify.errors import VerifyError
@@ -153,6 +154,26 @@ class Recorder:
         except VerifyError as problem:
             raise ReceiptInvalid(str(problem), check="proof") from None
         return answer.body
+
+    def standing(self, proof: bytes, *, entry: bytes) -> Standing:
+        """Whether the entry of an old proof is still in the log, or was orphaned by a restore.
+
+        proof: a `.tlog-proof`, or a receipt's `proof`; entry: the exact bytes of its entry. Any
+        token will do. Raises ReceiptInvalid when the old proof or the ledger's answer does not
+        hold, or one log has signed two histories; Refused or AuditUnavailable; ValueError when
+        this recorder was made without trust.
+        """
+        if self._trust is None:
+            raise ValueError("without trust nobody can say what a proof is worth")
+        old = OldProof.check(proof, entry=entry, trust=self._trust)
+        try:
+            answer = self._ask("GET", f"/v1/proofs/{old.proof.index}", answer_max=PROOF_MAX)
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        else:
+            return old.against(_members(answer))
+        return old.beyond(self._ask("GET", "/v1/checkpoint", answer_max=PROOF_MAX).body)
 
     def packet(
         self,
