@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import psycopg
 from psycopg import sql
 
 from anchoring.checkpoint import (
@@ -38,7 +37,7 @@ from ledger import clock
 from ledger.batch import Builder, Built
 from ledger.database import Connection, Database
 from ledger.errors import HistoryRewritten, IntegrityViolation, LedgerError, Refused, Unavailable
-from ledger.head import Chain, Head
+from ledger.head import Chain, Head, HeadRow
 from ledger.keys import KeyMissing, Keys, chain_key, is_destroyed, log_key, was_made
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge
 from ledger.migrate import BookRow, find_book
@@ -152,11 +151,10 @@ class Restorer:
         held = self.owner.execute(_HELD, (row.schema,)).fetchone()
         if writers is None or writers[0] or held is None or not held[0]:
             raise StillWriting
-        query = sql.SQL("SELECT 1 FROM {}.head FOR UPDATE NOWAIT")
-        try:
-            self.owner.execute(query.format(sql.Identifier(row.schema)))
-        except psycopg.errors.LockNotAvailable as error:
-            raise StillWriting from error
+        query = sql.SQL("SELECT 1 FROM {}.head FOR UPDATE SKIP LOCKED")
+        if self.owner.execute(query.format(sql.Identifier(row.schema))).fetchone() is None:
+            HeadRow(row.schema).read(self.owner)  # Raises if it is gone, and not just held.
+            raise StillWriting
 
     def _verify(self, found: Survey, terms: Terms) -> None:
         """Recompute everything from the surviving bytes; raises IntegrityViolation."""

@@ -5,9 +5,8 @@ Without `--accept` it only looks. With it, each Book that does not hold all that
 new incarnation: another origin, other keys, the surviving entries inherited.
 """
 
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -49,36 +48,46 @@ _MEANS: Final = {
 _SOUND: Final = ("extends", "unsigned")
 
 
+Receipts = Annotated[
+    list[Path] | None, typer.Option("--check-receipt", help="A client's receipt; repeatable.")
+]
+Reason = Annotated[str | None, typer.Option(help="A code that is recorded.")]
+EscrowDir = Annotated[
+    Path | None, typer.Option(help="Where the new escrow files go; take them away.")
+]
+AuditorKey = Annotated[
+    str | None, typer.Option(help="The auditor's X25519 public key, 64 hex digits.")
+]
+PassphraseFile = Annotated[
+    Path | None, typer.Option(help="Seals the new escrow files, and opens the old ones.")
+]
+ChainEscrow = Annotated[
+    Path | None, typer.Option(help="Old escrow file, or a directory of them: checks old MACs.")
+]
+PrivateKeyFile = Annotated[Path | None, typer.Option(help="32 bytes in hex; opens the old escrow.")]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="Open a new incarnation over what survives.")
+]
+Unverified = Annotated[
+    bool, typer.Option("--unverified-chain", help="Though nobody can check the head's tag.")
+]
+Force = Annotated[
+    bool, typer.Option("--force-new-incarnation", help="Of one --book that needs none.")
+]
+
+
 def restore(  # noqa: PLR0917 - a command's options; nobody calls it by position
-    receipts: Annotated[
-        list[Path] | None, typer.Option("--check-receipt", help="A client's receipt; repeatable.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="A code that is recorded.")] = None,
-    escrow_dir: Annotated[
-        Path | None, typer.Option(help="Where the new escrow files go; take them away.")
-    ] = None,
-    auditor_key: Annotated[
-        str | None, typer.Option(help="The auditor's X25519 public key, 64 hex digits.")
-    ] = None,
-    escrow_passphrase_file: Annotated[
-        Path | None, typer.Option(help="Seals the new escrow files, and opens the old ones.")
-    ] = None,
-    chain_escrow: Annotated[
-        Path | None, typer.Option(help="Old escrow file, or a directory of them: checks old MACs.")
-    ] = None,
-    auditor_private_key_file: Annotated[
-        Path | None, typer.Option(help="32 bytes in hex; opens the old escrow.")
-    ] = None,
+    receipts: Receipts = None,
+    reason: Reason = None,
+    escrow_dir: EscrowDir = None,
+    auditor_key: AuditorKey = None,
+    escrow_passphrase_file: PassphraseFile = None,
+    chain_escrow: ChainEscrow = None,
+    auditor_private_key_file: PrivateKeyFile = None,
     *,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Open a new incarnation over what survives.")
-    ] = False,
-    unverified_chain: Annotated[
-        bool, typer.Option("--unverified-chain", help="Though nobody can check the head's tag.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force-new-incarnation", help="Of one --book that needs none.")
-    ] = False,
+    accept: Accept = False,
+    unverified_chain: Unverified = False,
+    force: Force = False,
     data: DataDir = None,
     book: BookName = None,
     as_json: Json = False,
@@ -91,41 +100,32 @@ def restore(  # noqa: PLR0917 - a command's options; nobody calls it by position
             if auditor_key is None and escrow_passphrase_file is None:
                 escrow_passphrase_file = data / "escrow" / "passphrase"
         opener = Opener(passphrase_file=escrow_passphrase_file, key_file=auditor_private_key_file)
-        with open_ledger(settings) as ledger, contextlib.ExitStack() as stack:
+        with open_ledger(settings) as ledger:
             names = _names(ledger, book)
             if receipts:
                 _tell_standings(ledger, names, receipts, as_json=as_json)
                 return
             found = _look(ledger, names, opener, chain_escrow or settings.chain_escrow)
             if not accept:
-                _tell(list(found.values()), as_json=as_json)
+                _tell(found, as_json=as_json)
                 return
             if force and book is None:
                 raise Refused("--force-new-incarnation is for one Book: add --book")
-            sealing = recipient_of(auditor_key, escrow_passphrase_file)
+            recipient = recipient_of(auditor_key, escrow_passphrase_file)
             if escrow_dir is None:
                 raise Refused("say where the new escrow files go: --escrow-dir")
-            owner = stack.enter_context(owner_connection(settings))
-            desk = _Desk(ledger, owner, escrow_dir, sealing)
-            terms = _Terms(reason, unverified_chain, force)
-            _tell_opened(
-                [desk.open(one, terms) for one in found.values() if _wanted(one, book)],
-                settings,
-                as_json=as_json,
-            )
+            wanted = [one for one in found if book is not None or one.survey.verdict != "extends"]
+            with owner_connection(settings) as owner:
+                desk = _Desk(ledger, owner, escrow_dir, recipient)
+                terms = Terms(reason=reason, unverified_chain=unverified_chain, force=force)
+                opened = [desk.open(one, terms) for one in wanted]
+        _tell_opened(opened, settings, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     survey: Survey
     first_keys: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    reason: str | None
-    unverified_chain: bool
-    force: bool
 
 
 def _names(ledger: Ledger, book: str | None) -> list[str]:
@@ -138,28 +138,21 @@ def _names(ledger: Ledger, book: str | None) -> list[str]:
 
 def _look(
     ledger: Ledger, names: Sequence[str], opener: Opener, escrow: Path | None
-) -> dict[str, _Found]:
-    found = {}
+) -> list[_Found]:
+    found = []
     for name in names:
         with ledger.database.connection() as connection:
             row = find_book(connection, name)
         first_keys = opener.first_keys(escrow, row.origins)
-        found[name] = _Found(
-            survey(
-                row,
-                database=ledger.database,
-                keys=ledger.keys,
-                store=ledger.store,
-                first_keys=first_keys,
-            ),
-            first_keys,
+        seen = survey(
+            row,
+            database=ledger.database,
+            keys=ledger.keys,
+            store=ledger.store,
+            first_keys=first_keys,
         )
+        found.append(_Found(seen, first_keys))
     return found
-
-
-def _wanted(found: _Found, book: str | None) -> bool:
-    """Say if a Book is to be restored: the one that was named, else each one that needs it."""
-    return book is not None or found.survey.verdict != "extends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +164,7 @@ class _Desk:
     escrow_dir: Path
     recipient: Recipient
 
-    def open(self, found: _Found, terms: _Terms) -> Opened:
+    def open(self, found: _Found, terms: Terms) -> Opened:
         self.escrow_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try_to_write(self.escrow_dir)
         try_to_write(self.ledger.settings.trust_file.parent)
@@ -185,15 +178,7 @@ class _Desk:
             publish=self._publish,
             progress=lambda step: say(f"{name}: {step}"),
         )
-        return restorer.open(
-            name,
-            Terms(
-                reason=terms.reason,
-                unverified_chain=terms.unverified_chain,
-                force=terms.force,
-                first_keys=found.first_keys,
-            ),
-        )
+        return restorer.open(name, replace(terms, first_keys=found.first_keys))
 
     def _escrow(self, origin: str) -> None:
         sealed = self.ledger.keys.escrow(chain_key(origin, 0), self.recipient)

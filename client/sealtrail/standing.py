@@ -81,18 +81,18 @@ class OldProof:
         try:
             new = TlogProof.parse(_text(answer, "proof").encode())
             there = bytes.fromhex(_text(answer, "leaf").removeprefix("sha256:"))
-            if new.index != self.proof.index:
-                raise ValueError("it is for another position")
             present = self._signed(new.checkpoint)
             merkle.check_inclusion(
                 leaf=there,
-                index=self.proof.index,
+                index=new.index,
                 size=present.size,
                 path=new.path,
                 root=present.root,
             )
         except (VerifyError, ValueError) as problem:
             raise ReceiptInvalid(f"The new proof does not hold: {problem}", check="new") from None
+        if new.index != self.proof.index:
+            raise ReceiptInvalid("The new proof is for another position.", check="new")
         if there == self.leaf:
             return self._standing("in the log", new.checkpoint, new.print())
         return self._gone(present, new.checkpoint)

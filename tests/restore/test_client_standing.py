@@ -13,7 +13,6 @@ from sealtrail import ReceiptInvalid, Recorder, cli
 from sealtrail.standing import inherits
 from sealtrail.verify.trust import Trust
 
-
 FILES = {"entry": "entry", "trust": "trust.json", "token-file": "token"}
 
 
