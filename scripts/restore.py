@@ -5,6 +5,7 @@ Without `--accept` it only looks. With it, each Book that does not hold all that
 new incarnation: another origin, other keys, the surviving entries inherited.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from anchoring.restore_survey import Survey, survey
 from anchoring.restored_receipt import Standing, judge_receipt
 from ledger import durable
 from ledger.database import Connection
+from ledger.embedded import EmbeddedPostgres
 from ledger.errors import Refused
 from ledger.keys import Recipient, chain_key
-from ledger.migrate import books, find_book, pending
+from ledger.migrate import APPLICATION_ROLE, books, find_book, pending
 from ledger.settings import Settings
 from scripts.assembly import (
     Ledger,
@@ -93,9 +95,16 @@ def restore(  # noqa: PLR0917 - a command's options; nobody calls it by position
     as_json: Json = False,
 ) -> None:
     """Show what survived a restore of the database, and open a new incarnation over it."""
-    with exits(as_json=as_json):
+    with exits(as_json=as_json), contextlib.ExitStack() as stack:
         settings = settings_from(data)
         if data is not None:
+            # Of a ledger of `dev`: its PostgreSQL ends with `dev`, which must not run meanwhile.
+            postgres = stack.enter_context(EmbeddedPostgres(data.resolve() / "postgres"))
+            settings = replace(
+                settings,
+                database_url=postgres.url(user=APPLICATION_ROLE),
+                owner_database_url=postgres.url(),
+            )
             escrow_dir = escrow_dir or data / "escrow"
             if auditor_key is None and escrow_passphrase_file is None:
                 escrow_passphrase_file = data / "escrow" / "passphrase"
