@@ -78,7 +78,10 @@ def migrate(connection: Connection) -> Iterator[str]:
         _lock(connection)
         _make_application_role(connection)
         yield from _apply_registry(connection)
+    current = _current(connection)
     for book in books(connection):
+        if book.schema in current:
+            continue
         with connection.transaction():
             _lock(connection)
             yield from _apply_book(connection, book.schema)
@@ -175,6 +178,30 @@ def _applied(connection: Connection) -> set[tuple[str, str]]:
     return {(s, n) for s, n in connection.execute("SELECT scope, name FROM sealtrail.migration")}
 
 
+def _current(connection: Connection) -> set[str]:
+    """Name the schemas to which there is nothing to do: one look for all, there may be thousands.
+
+    Roles belong to the cluster, so a database that was moved may lack them.
+    """
+    done = _applied(connection)
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid"
+            " JOIN pg_roles a ON a.oid = m.member WHERE a.rolname = %s"
+            " GROUP BY r.rolname HAVING NOT bool_or({})"
+        ).format(sql.SQL("m.inherit_option" if _grants_inherit(connection) else "false")),
+        (APPLICATION_ROLE,),
+    )
+    granted = {name for (name,) in rows}
+    names = [name for name, _ in migrations("book")]
+    return {
+        schema
+        for schema in {scope for scope, _ in done}
+        if all((schema, name) in done for name in names)
+        and granted.issuperset(f"{schema}_{duty}" for duty in ("append", "read", "retain"))
+    }
+
+
 def _apply_registry(connection: Connection) -> Iterator[str]:
     done = _applied(connection)
     for name, text in migrations("registry"):
@@ -197,9 +224,10 @@ def _apply_book(connection: Connection, schema: str) -> Iterator[str]:
     }
     for duty in ("append", "read", "retain"):
         _make_duty_role(connection, f"{schema}_{duty}")
-    done = _applied(connection)
+    query = "SELECT name FROM sealtrail.migration WHERE scope = %s"
+    done = {name for (name,) in connection.execute(query, (schema,))}
     for name, text in migrations("book"):
-        if (schema, name) in done:
+        if name in done:
             continue
         connection.execute(sql.SQL(text).format(**names))
         _record(connection, schema, name)
