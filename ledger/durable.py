@@ -83,6 +83,14 @@ def sync(descriptor: int) -> None:
         fcntl.fcntl(descriptor, _FULL_SYNC)
 
 
+def sync_data(descriptor: int) -> None:
+    """Like `sync`, for bytes written over others in a file whose size stays."""
+    if _FULL_SYNC is None:
+        os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
+
+
 def sync_directory(directory: Path) -> None:
     """Return when the names in `directory` survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -5,6 +5,7 @@ Past what the writer can do, a request is refused at once (503, with Retry-After
 for an answer that its sender may no longer wait for. Nothing that was let in is ever dropped.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from typing import Final, NamedTuple
 from ledger.errors import LedgerError, Overloaded, Unavailable
 from ledger.outcome import Answer, Outcome
 from ledger.request import Prepared
+
+log = logging.getLogger("sealtrail.writer")
 
 _CLOSE: Final = None
 
@@ -139,6 +142,14 @@ class Inbox:
     def _done(self, count: int) -> None:
         with self._lock:
             self._waiting -= count
+
+
+def _surely(call: Callable[[], None]) -> None:
+    """Call, whatever comes of it: who cannot be told any more must not keep others waiting."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - told without values
+        log.warning("an answer reached nobody: %s", type(error).__name__)
 
 
 def _settle(future: "Future[list[Outcome]]", outcomes: list[Outcome] | LedgerError) -> None:

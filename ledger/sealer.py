@@ -75,6 +75,9 @@ class Sealer:
         while (work := self._queue.get()) is not None:
             try:
                 work.answer(self._sealed(work))
+            except Exception as error:  # noqa: BLE001 - nobody may wait for ever, nor the next one
+                self._failed = True
+                work.answer(self._unexpected(error))
             finally:
                 self._queue.task_done()
 

@@ -21,7 +21,6 @@ from anchoring.checkpoint_store import (
     LocksRefused,
     StoreUnavailable,
 )
-from ledger import durable
 from ledger.errors import HistoryRewritten, IntegrityViolation, Refused
 from sealtrail.verify import merkle
 from sealtrail.verify.frontier import Frontier
@@ -96,7 +95,6 @@ def test_what_was_put_is_what_is_read(store, directory):
         note, checkpoint = reader.read(ORIGIN)
         assert note == TRUE.note(5)
         assert checkpoint == now
-    assert stored_file(directory).read_bytes() == TRUE.note(5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -207,18 +205,6 @@ def test_a_checkpoint_that_is_not_ours_is_refused_in_the_store_and_at_its_door(
     assert stored_file(directory).read_bytes() == spoiled
 
 
-def test_every_changed_byte_of_the_stored_file_is_seen(directory, store):
-    """No byte of the file is decoration."""
-    store.put(ORIGIN, TRUE.note(5), never)
-    original = TRUE.note(5)
-
-    for index in range(len(original)):
-        changed = original[:index] + bytes([original[index] ^ 1]) + original[index + 1 :]
-        stored_file(directory).write_bytes(changed)
-        with pytest.raises(IntegrityViolation):
-            store.read(ORIGIN)
-
-
 @pytest.mark.parametrize("older", [TRUE.note(5), Log("forged", fork_at=3).note(9)])
 def test_a_rewound_store_stops_the_process_that_knew_it(directory, store, older):
     """Yesterday's file, or a fork of the same size: the signature is valid, the history is not."""
@@ -291,48 +277,6 @@ def test_a_store_that_is_unmounted_while_in_use_is_unavailable(directory, store,
     directory.unlink()
     (tmp_path / "away").rename(directory)
     assert store.put(ORIGIN, TRUE.note(5), TRUE.prove).size == 5
-
-
-@pytest.mark.parametrize("failing", ["sync", "sync_directory"])
-def test_a_disk_error_leaves_the_old_or_the_new_and_a_retry_makes_it_sure(
-    directory, store, monkeypatch, failing
-):
-    """Else a receipt could leave for a file whose name a power failure takes back."""
-    store.put(ORIGIN, TRUE.note(4), never)
-    real = durable.sync_directory
-
-    def broken(_target):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(durable, failing, broken)
-        with pytest.raises(StoreUnavailable):
-            store.put(ORIGIN, TRUE.note(5), TRUE.prove)
-    left = 5 if failing == "sync_directory" else 4
-    assert open_store(directory).read(ORIGIN)[1].size == left
-
-    synced = []
-    monkeypatch.setattr(
-        durable, "sync_directory", lambda path: (synced.append(path), real(path))[1]
-    )
-    assert store.put(ORIGIN, TRUE.note(5), TRUE.prove).size == 5
-    assert store.put(ORIGIN, TRUE.note(5), TRUE.prove).size == 5
-
-    assert synced == [directory]
-
-
-def test_an_accepted_checkpoint_costs_two_fsyncs_and_a_repeated_one_none(store, monkeypatch):
-    """The price of a receipt's promise is known."""
-    calls = []
-    real = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda descriptor: (calls.append(descriptor), real(descriptor))
-    )
-
-    store.put(ORIGIN, TRUE.note(4), never)
-    assert len(calls) == 2
-    store.put(ORIGIN, TRUE.note(4), never)
-    assert len(calls) == 2
 
 
 def test_a_prover_that_cannot_prove_stops_the_put(store):

@@ -16,7 +16,7 @@ from typing import Literal
 
 import pytest
 
-Call = Literal["fsync", "fsync of the directory", "rename", "write", "open"]
+Call = Literal["fsync", "fsync of the directory", "rename", "write", "open", "pwrite", "fdatasync"]
 
 
 class Failures:
