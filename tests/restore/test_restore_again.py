@@ -15,6 +15,7 @@ from restoring import accept, as_file, backup_of, first_keys, look, post
 
 from anchoring.fsck import Fsck
 from anchoring.incarnation import ChainUnverified
+from anchoring.night import Night
 from anchoring.restored_receipt import judge_receipt
 from ledger import clock
 from ledger.errors import HistoryRewritten, IntegrityViolation, LedgerError
@@ -81,13 +82,13 @@ def open_origins(house):
 
 @pytest.mark.skipif(
     os.environ.get("SEALTRAIL_TEST_POSTGRES", "embedded") != "embedded",
-    reason="seven processes of a second each; nothing in them depends on the server's version",
+    reason="six processes of a second each; nothing in them depends on the server's version",
 )
 def test_a_restore_that_is_killed_after_any_step_goes_on_when_it_is_started_again(lost):
-    """Seven kills in one restore: at no time two origins, never a second number, and in the end one
+    """Six kills in one restore: at no time two origins, never a second number, and in the end one
     incarnation with one opening entry.
     """
-    for step in ("verified", "keys", "escrowed"):
+    for step in ("keys", "escrowed"):
         killed_after(lost, step)
 
         assert open_origins(lost)[0] == []
@@ -239,6 +240,49 @@ def test_the_day_of_the_restore_is_the_day_of_the_opening_entry(nights):
     assert entry.value["type"] == "INCARNATION_OPENED"
     assert clock.day_of(entry.recorded_ms) == clock.day_of(nights.now_ms())
     assert Checkpoint.parse(Note.parse(opened.checkpoint).text).size == opened.position + 1
+
+
+def test_a_stamp_that_was_still_owed_is_fetched_after_the_restore(house, authority):
+    """What the old origin chose to have stamped is a true checkpoint over inherited entries."""
+    tsa = authority.authority()
+    post(house, attempt())
+    owed = Night(house.book, []).interim()
+    with backup_of(house) as backup:
+        post(house, attempt())
+        house.shelf.close()
+        backup.restore()
+    accept(house)
+    house.reopen()
+
+    done = list(Night(house.book, [tsa]).catch_up(clock.now_ms()))
+
+    assert [(one.anchor_id, one.recorded) for one in done] == [(owed.anchor_id, True)]
+    assert Fsck(house.book, first_key=first_keys(house)).run().damage == []
+
+
+def test_a_lost_checkpoint_store_is_said_aloud(lost):
+    """Without its last word nobody knows what was signed; only with a word of his own does an
+    operator go on, and the opening entry says that the store had nothing.
+    """
+    for path in (lost.directory / "checkpoints").glob("*.checkpoint"):
+        path.unlink()
+
+    found = look(lost)
+    with pytest.raises(HistoryRewritten, match="mount the right one"):
+        accept(lost)
+    opened = accept(lost, force=True)
+
+    assert (found.verdict, found.known) == ("store-lost", None)
+    lost.reopen()
+    body = lost.book.reader.at(opened.position).entry.value["body"]
+    assert body["checkpoint"] == {
+        "origin": lost.origin,
+        "size": 3,
+        "root": body["root"],
+        "from_store": False,
+    }
+    verdicts = [judge_receipt(as_file(one), [lost.book]).verdict for one in lost.receipts]
+    assert verdicts == ["in the log"] * 3 + ["orphaned by restore"] * 2
 
 
 def test_an_idle_process_does_not_build_on_a_head_that_others_left_behind(house):
