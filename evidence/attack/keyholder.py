@@ -81,7 +81,7 @@ def _remove_store(target: Target, position: int) -> None:
 
 
 def _strip_store(target: Target, position: int) -> None:
-    note = Note.parse(target.note_file.read_bytes())
+    note = Note.parse(target.running.notary.refresh()[0])
     target.note_file.write_bytes(note.text.encode() + b"\n")
     del position
 
