@@ -42,6 +42,7 @@ def test_these_are_the_commands():
         "dev", "serve", "scheduler", "migrate", "init", "clock", "fsck", "doctor",
         "anchor now", "anchor status", "anchor catch-up", "keys init", "keys list",
         "token issue", "token list", "token revoke", "packet build", "packet verify",
+        "restore", "attack",
     }  # fmt: skip
 
 
