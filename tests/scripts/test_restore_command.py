@@ -2,7 +2,6 @@
 """`sealtrail-server restore` as an operator types it after a backup was brought back."""
 
 import json
-import os
 from pathlib import Path
 
 import psycopg
@@ -13,6 +12,7 @@ from restoring import Backup
 
 from anchoring.receipt import receipt_of
 from ledger import clock
+from ledger.embedded import EmbeddedPostgres
 from ledger.request import Identity, prepare
 from ledger.settings import Settings
 from scripts.assembly import open_ledger
@@ -20,23 +20,25 @@ from sealtrail.verify.trust import Trust
 
 
 @pytest.fixture(scope="module")
-def restored(postgres, authority, tmp_path_factory):
-    """An installation whose main Book lost its last two entries, and receipts on file."""
-    if os.environ.get("SEALTRAIL_TEST_POSTGRES", "embedded") != "embedded":
-        pytest.skip("nothing in these commands depends on the server's version")
-    ledger = install(postgres, authority, tmp_path_factory.mktemp("restored"))
-    with psycopg.connect(ledger.administrator, autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")
-        kept = record(ledger, 1)
-        backup = Backup(connection, "book_acme", "acme")
-        lost = record(ledger, 2)
-        backup.restore()
-    ledger.files = []
-    for number, receipt in enumerate([*kept, *lost]):
-        path = ledger.directory / f"receipt-{number}.json"
-        path.write_text(json.dumps(receipt.json()))
-        ledger.files.append(path)
-    return ledger
+def restored(authority, tmp_path_factory):
+    """An installation whose main Book lost its last two entries, and receipts on file.
+
+    In a server of its own: the roles of a Book named acme belong to another installation's owner.
+    """
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as postgres:
+        ledger = install(postgres, authority, tmp_path_factory.mktemp("restored"))
+        with psycopg.connect(ledger.administrator, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            kept = record(ledger, 1)
+            backup = Backup(connection, "book_acme", "acme")
+            lost = record(ledger, 2)
+            backup.restore()
+        ledger.files = []
+        for number, receipt in enumerate([*kept, *lost]):
+            path = ledger.directory / f"receipt-{number}.json"
+            path.write_text(json.dumps(receipt.json()))
+            ledger.files.append(path)
+        yield ledger
 
 
 def record(ledger, count):
