@@ -40,6 +40,7 @@ class Bench:
     rounds: int
     bodies: list[bytes]
     entries: int
+    keep: bool
 
     def requests(self, count: int, sealed: int = 1) -> list[bytes]:
         return [
@@ -199,8 +200,8 @@ def many(_bench: Bench) -> Iterator[Row]:
 
 def proofs(bench: Bench) -> Iterator[Row]:
     """Proof latency in a log of a year, cold process, real endpoint."""
-    data = proof_bench.prepared(bench.entries)
-    with Server.start_in(data) as server:
+    server = Server.start_in(proof_bench.prepared(bench.entries))
+    try:
         for what, p50, p99 in proof_bench.measure(server, bench.entries):
             yield Row(
                 name=f"proof at {bench.entries:,} entries, {what}, p99",
@@ -208,6 +209,8 @@ def proofs(bench: Bench) -> Iterator[Row]:
                 floor="< 10 ms (aim < 2)",
                 detail=f"p50 {p50:.2f} ms, p99 {p99:.2f} ms",
             )
+    finally:
+        server.stop(keep=bench.keep)
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
@@ -230,6 +233,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--entries", type=int, default=36_500_000, help="of the row `proofs`")
+    parser.add_argument("--keep", action="store_true", help="what `proofs` built, for another run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = []
@@ -240,6 +244,7 @@ def main() -> int:
             rounds=options.rounds,
             bodies=_bodies(server),
             entries=options.entries,
+            keep=options.keep,
         )
         for name in options.only:
             for row in ROWS[name](bench):

@@ -77,3 +77,53 @@ def test_a_stream_that_begins_again_in_another_range_is_found(noon):
     assert not any(what == "lifecycle" for one in found for _, what, _ in one.damage)
     assert twice == [(400, "at position 400 a stream begins that had begun before")]
     assert (400, "lifecycle") in {(one.position, one.what) for one in fsck.run().damage}
+
+
+COLUMNS = {
+    "event_id": "gen_random_uuid()",
+    "stream": "stream || 'x'",
+    "version": "version + 7",
+    "topic": "'EXPORT/2'",
+    "recorded_at": "recorded_at + 1",
+    "request_digest": "sha256('x')",
+    "source_id": "'other'",
+    "source_n": "700",
+}
+
+
+def test_columns_of_entries_that_are_only_skimmed_are_compared_all_the_same(noon):
+    """Most entries match an outline and are never parsed; each of their columns counts."""
+    noon.post(*[attempt(source={"id": "camera", "n": n}) for n in range(len(COLUMNS) + 20)])
+    with administrator(noon) as admin:
+        for position, (column, value) in enumerate(COLUMNS.items(), 10):
+            admin.do(f"UPDATE {{b}}.entry SET {column} = {value} WHERE position = {position}")
+
+    report = Fsck(noon.book).run()
+
+    assert [one.sentence for one in report.damage] == [
+        f"at position {position} the column {column} was changed"
+        for position, column in enumerate(COLUMNS, 10)
+    ]
+
+
+def test_a_gap_in_the_log_stream_is_found_where_ranges_meet(noon):
+    """The ledger's own entries lie far apart; the first of a range follows the last before it."""
+    fill(noon)
+    with administrator(noon) as admin:
+        ((position, data),) = admin.do(
+            "SELECT position, bytes FROM {b}.entry_body JOIN {b}.entry USING (position)"
+            " WHERE topic = 'EPOCH_SEALED/1'"
+        )
+        value = json.loads(data)
+        value["aggregate"]["version"] = 2
+        forged = canonical.encode(value)
+        admin.do("UPDATE {b}.entry_body SET bytes = %s WHERE position = %s", forged, position)
+        admin.do(
+            "UPDATE {b}.entry SET leaf = %s, version = 2 WHERE position = %s",
+            leaf_hash(forged),
+            position,
+        )
+
+    found = {(one.position, one.what) for one in Fsck(noon.book).run().damage}
+
+    assert (position, "lifecycle") in found

@@ -170,6 +170,17 @@ def test_other_values_in_the_same_places_are_judged_as_by_the_full_check(shape, 
             holds(outline, data)
 
 
+@pytest.mark.parametrize("number", ["00", "01", "-0", "-01", "+1", "1.0", "1e3", str(2**53), "-"])
+@pytest.mark.parametrize("place", ['"steps":30', '"n":7', '"n":-3', '"version":1'])
+def test_a_number_of_another_spelling_fits_no_outline(number, place):
+    """One value, one spelling; and none beyond what every reader can hold."""
+    text = canonical.encode(entry()).decode()
+    assert place in text
+    other = text.replace(place, place.partition(":")[0] + ":" + number)
+
+    assert outline_of(entry()).skim(other) is None
+
+
 @pytest.mark.parametrize("digests", [DIGESTS[::-1], DIGESTS[:1] * 2])
 def test_commitments_out_of_order_fit_no_outline(digests):
     """The full check refuses them, and they look just like others."""
