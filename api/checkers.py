@@ -159,17 +159,29 @@ class Checkers:
         """Return the process ids of those that are ready."""
         return [one.process.pid for one in self._running if one.ready]
 
-    def check(self, kind: str, data: bytes, caller: Caller, received_ms: int, then: Then) -> None:
+    def check(
+        self,
+        kind: str,
+        data: bytes,
+        caller: Caller,
+        received_ms: int,
+        then: Then,
+        *,
+        here: bool = False,
+    ) -> None:
         """Check a body (`one`, `array` or `lines`); `then` is told the results, now or later.
 
+        here: in this process, which has nothing better to do: the way to another takes longer.
         Raises Overloaded when too many wait already.
         """
         since = asyncio.get_running_loop().time()
-        self._place(
-            _Task(
-                kind=kind, data=data, caller=caller, received_ms=received_ms, since=since, then=then
-            )
+        task = _Task(
+            kind=kind, data=data, caller=caller, received_ms=received_ms, since=since, then=then
         )
+        if here:
+            then(_check_here(task))
+        else:
+            self._place(task)
 
     def lost(self, checker: _Checker) -> None:
         """Hear that a process is gone: what it had is given to another, once."""

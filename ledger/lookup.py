@@ -97,7 +97,7 @@ class Lookup:
     """Asks the Book in `schema` what a batch needs to know."""
 
     def __init__(self, schema: str) -> None:
-        self._query = sql.SQL(_LOOKUP).format(book=sql.Identifier(schema))
+        self._query = sql.SQL(_LOOKUP).format(book=sql.Identifier(schema)).as_bytes()
         self._mapper = EntryMapper()
 
     def assume(self, batch: Sequence[Prepared], states: States) -> Knowledge | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signs and stores the checkpoint of one commit while the next commit runs.
+"""Signs and stores the checkpoint of one commit, under load while the next commit runs.
 
     writer thread   … COMMIT n ─► COMMIT n+1 ─► …
     sealer thread            └─► sign n, store accepts, receipts of n ─► sign n+1 …
@@ -53,13 +53,16 @@ class Sealer:
         """Whether a commit still waits for its checkpoint."""
         return self._queue.unfinished_tasks > 0
 
-    def finish(self, work: Work) -> None:
-        """Hand over a commit; waits while two are waiting already."""
-        self._queue.put(work)
+    def finish(self, work: Work, *, later: bool) -> None:
+        """Finish a commit: `later`, in the sealer's thread, or now, in the caller's.
 
-    def wait(self) -> None:
-        """Wait until every commit that was handed over is answered."""
-        self._queue.join()
+        Later waits while two are waiting already; now waits for all that were handed over before.
+        """
+        if later:
+            self._queue.put(work)
+        else:
+            self._queue.join()
+            self._finish(work)
 
     def drain(self) -> None:
         """Wait until every commit that was handed over is answered; forget past failures."""
@@ -74,12 +77,16 @@ class Sealer:
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
             try:
-                work.answer(self._sealed(work))
-            except Exception as error:  # noqa: BLE001 - nobody may wait for ever, nor the next one
-                self._failed = True
-                work.answer(self._unexpected(error))
+                self._finish(work)
             finally:
                 self._queue.task_done()
+
+    def _finish(self, work: Work) -> None:
+        try:
+            work.answer(self._sealed(work))
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever, nor the next one
+            self._failed = True
+            work.answer(self._unexpected(error))
 
     def _sealed(self, work: Work) -> bytes | LedgerError:
         if work.seal is None:

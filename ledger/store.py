@@ -171,7 +171,7 @@ class LedgerRecorder(ApplicationRecorder):
         self._database = database
         self._schema = schema
         book = sql.Identifier(schema)
-        self._append = sql.SQL(_APPEND).format(book=book)
+        self._append = sql.SQL(_APPEND).format(book=book).as_bytes()  # Printed once.
         self._select = sql.SQL(_SELECT).format(book=book)
 
     def insert_events(

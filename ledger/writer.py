@@ -55,8 +55,8 @@ log = logging.getLogger("sealtrail.writer")
 _SWAP_TRIES: Final = 64
 _SHOWER: Final = 32
 
-#: With fewer events around than this, a commit waits until the one before it is answered: two
-#: small commits cost nearly twice as much as one, and who waits for a receipt sends no new event.
+#: With fewer events around than this, no commit begins before the last one is answered: two small
+#: commits cost nearly twice as much as one, and who waits for a receipt sends no new event.
 _WORTHWHILE: Final = 128
 
 
@@ -160,8 +160,6 @@ class Writer:
     def _run(self) -> None:
         closing = False
         while not closing:
-            if self._inbox.waiting < _WORTHWHILE:
-                self._sealer.wait()
             jobs, closing = self._inbox.take()
             if jobs:
                 self._answer(jobs)
@@ -183,7 +181,8 @@ class Writer:
                 Work(
                     seal=None if written.built is None else partial(self._seal, written.built),
                     answer=lambda sealed: self._tell(jobs, _outcomes(written, sealed)),
-                )
+                ),
+                later=self._inbox.waiting >= _WORTHWHILE,
             )
             self._inbox.note_pace(len(batch), clock.monotonic() - began)
 

@@ -112,10 +112,14 @@ class World:
     def stored(self):
         """Size and root of the checkpoint in the store."""
         where = self._away if self.outage else self._store
-        text = (where / f"{durable.safe_name(self.house.origin)}.checkpoint").read_text()
-        origin, size, root, *_ = text.split("\n")
-        assert origin == self.house.origin
-        return int(size), base64.b64decode(root)
+        data = (where / f"{durable.safe_name(self.house.origin)}.checkpoint").read_bytes()
+        found = []
+        for slot in (data[:4096], data[4096:]):
+            if slot.strip(b"\0"):
+                origin, size, root, *_ = slot.decode().split("\n")
+                assert origin == self.house.origin
+                found.append((int(size), base64.b64decode(root)))
+        return max(found)
 
     def confirm(self, until_ms):
         self._do(
