@@ -78,6 +78,8 @@ def migrate(connection: Connection) -> Iterator[str]:
         _lock(connection)
         _make_application_role(connection)
         yield from _apply_registry(connection)
+        # Refused to anybody but the owner, also when there is nothing to do.
+        connection.execute("COMMENT ON SCHEMA sealtrail IS 'the registry of all Books'")
     current = _current(connection)
     for book in books(connection):
         if book.schema in current:

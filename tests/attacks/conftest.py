@@ -9,29 +9,13 @@ from pathlib import Path
 
 import pytest
 from administrator import administrator, target_in
-from house import attempt, deny, export, gen, house_in, ingest
+from attack_story import story
+from house import attempt, house_in
 
 from anchoring.night import Night
 from evidence.attack.campaign import CORPUS, attempt_on
 
-POLICY = {"id": "rules", "version": "7", "digest": "sha256:" + "7" * 64}
 SIZE = 270  # A full tile, and some.
-
-
-def story(name="one"):
-    """An ingested picture, a refusal with its policy, and an output that is exported."""
-    refused, made = attempt(), attempt()
-    refused["body"] = {**refused["body"], "policy": POLICY}
-    denial = deny(refused["aggregate_id"])
-    denial["body"] = {**denial["body"], "policy": POLICY}
-    return [
-        ingest(f"picture-{name}", source={"id": f"camera-{name}", "n": 1}),
-        refused,
-        denial,
-        made,
-        gen(made["aggregate_id"], f"output-{name}"),
-        export(f"output-{name}"),
-    ]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import pytest
 from administrator import TABLES, administrator
-from conftest import story
+from attack_story import story
 from house import PASSPHRASE, attempt
 from repository import HOUSE
 from typer.testing import CliRunner
