@@ -23,6 +23,9 @@ from sealtrail.verify.merkle import EMPTY_ROOT, check_consistency, leaf_hash, tr
 from sealtrail.verify.note import open_checkpoint
 from sealtrail.verify.timestamp import certificates_from_pem, check_stamp
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 FAR = 10**10  #: A jump of the clock that needs no operator, in ms.
 
 

@@ -20,6 +20,9 @@ from api.checking import Caller, Refusal, check_many, check_one, pack, unpack
 from ledger.errors import LedgerError
 from ledger.request import Identity, Prepared
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PIPELINE = Caller(
     Identity(credential="cred_1", tenant="t", role="pipeline", kind="pipeline", name="p"),
     frozenset({"p", "q"}),

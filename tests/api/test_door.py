@@ -13,6 +13,9 @@ from api import body, problems
 from api.door import BODY_MAX, Door
 from ledger.errors import TooLarge
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 SECRET = "nobody-may-read-this"
 
 

@@ -11,6 +11,9 @@ from served_house import serving
 from api.looks import UNSTATED
 from sealtrail.verify import canonical
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 CASE = {"sealtrail-purpose": "incident-42"}
 
 

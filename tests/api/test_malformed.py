@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from ledger.catalog import CATALOG
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 #: Stands wherever a request holds a value that nobody must read in an answer.
 SECRET = "nobody-may-read-this"
 

@@ -18,6 +18,9 @@ from anchoring.night import Night
 from evidence.attack.campaign import CORPUS
 from scripts import cli
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 #: `sealtrail-server` with a fsck that looks at no MAC any more.
 SABOTAGED = """
 from anchoring.chain_walk import ChainWalk

@@ -20,6 +20,9 @@ from ledger.errors import EventConflict, MalformedEvent, Overloaded, TooLarge, U
 from ledger.lifecycle import AssetUnknown, OutOfOrder
 from ledger.outcome import Recorded, Repeated
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def test_repeats_everything_everywhere(house):
     """Who: a pipeline whose timeout is shorter than a commit.

@@ -31,6 +31,9 @@ from anchoring.timestamp import TsaRefused, obtain, request
 from ledger import clock
 from sealtrail.verify.timestamp import check_stamp
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 HOUR = timedelta(hours=1)
 
 

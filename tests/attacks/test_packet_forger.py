@@ -16,6 +16,9 @@ from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.tlog_proof import TlogProof, check_tlog_proof
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 REFUTED = {"packet:refuted", "packet"}
 
 

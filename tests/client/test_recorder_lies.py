@@ -20,6 +20,9 @@ from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.tlog_proof import TlogProof
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def refused(recorder, check, kind="GEN_ATTEMPT", **changes):
     with pytest.raises(ReceiptInvalid) as invalid:

@@ -27,6 +27,9 @@ from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import VerifierKey
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def sent(world):

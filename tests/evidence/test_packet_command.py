@@ -15,6 +15,9 @@ from scripts import packet as command
 from scripts.assembly import Ledger
 from sealtrail.verify.disclosure import check_disclosures
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PERSON = "employee-4711"
 
 

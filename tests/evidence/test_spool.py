@@ -10,6 +10,9 @@ from evidence.spool import Spool
 from ledger import clock
 from ledger.errors import NotFound, Unavailable
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 ID = "0123456789abcdef0123456789abcdef"
 OTHER = ID[::-1]
 

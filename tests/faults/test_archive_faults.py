@@ -15,6 +15,9 @@ from house import attempt
 from ledger.settings import Settings
 from scripts.scheduler import Leader, Scheduler
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Archive directory"
 
 

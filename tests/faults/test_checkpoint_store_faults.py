@@ -12,6 +12,9 @@ from house import attempt
 
 from ledger.errors import HistoryRewritten, IntegrityViolation
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Checkpoint store"
 
 

@@ -11,6 +11,9 @@ from anchoring.fsck import Fsck
 from ledger import durable
 from ledger.keys import chain_key
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Keystore"
 
 

@@ -18,6 +18,9 @@ from api import night_watch
 from ledger import clock
 from ledger.writer import Recorded
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Time-stamp authority"
 FAR = 10**10  #: A jump of the clock that needs no operator, in ms.
 

@@ -30,6 +30,7 @@ def test_the_ledger_is_what_the_auditor_predicted(postgres, authority, tmp_path,
     assert len(done.receipts) > 80
 
 
+@pytest.mark.once
 def test_a_new_seed_each_run_finds_nothing_either(postgres, authority, tmp_path, record_property):
     """What nobody has thought of may turn up any day; its number is printed."""
     seed = random.SystemRandom().randrange(2**32)
@@ -38,6 +39,7 @@ def test_a_new_seed_each_run_finds_nothing_either(postgres, authority, tmp_path,
     run(postgres, authority, tmp_path, seed)
 
 
+@pytest.mark.once
 def test_every_kind_of_step_works_by_itself(postgres, authority, tmp_path):
     """No step is left out because chance never chose it."""
     with simulation(postgres, authority, tmp_path, 1) as one:
