@@ -22,8 +22,9 @@ log = logging.getLogger("sealtrail.writer")
 
 _CLOSE: Final = None
 
-#: Of how many batches the pace is a mean, about.
+#: Of how many commits the pace is a mean, about, and how many events these have at least.
 _SMOOTH: Final = 16
+_LOAD: Final = 16
 
 
 class WriterClosed(Unavailable):
@@ -125,8 +126,8 @@ class Inbox:
         self._done(at)
 
     def note_pace(self, events: int, seconds: float) -> None:
-        """Remember how long a commit of so many events took."""
-        if events:
+        """Remember how long a commit of so many events took; a small one says nothing of a load."""
+        if events >= _LOAD:
             self._pace_ms += (seconds * 1000 / events - self._pace_ms) / _SMOOTH
 
     def close(self) -> None:
