@@ -99,6 +99,7 @@ def run(address: Address, requests: Sequence[bytes], clients: int) -> Result:
             latencies.append(clock() - client.started)
             statuses[answer[9:12]] += 1
             if not _send(client, waiting):
+                epoll.unregister(client.sock)
                 del active[number]
     seconds = clock() - began
     epoll.close()
