@@ -107,14 +107,17 @@ def fill(directory: Path) -> Path:
 
 @contextmanager
 def read_only(directory: Path) -> Iterator[None]:
-    """Have a directory be read-only: its mount for root, its mode for everybody else."""
+    """Have a directory be read-only: its mount for root, the modes in it for everybody else."""
     if os.geteuid() != 0:
-        mode = directory.stat().st_mode & 0o777
-        directory.chmod(0o500)
+        paths = [*directory.iterdir(), directory]
+        modes = [path.stat().st_mode & 0o777 for path in paths]
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode & ~0o222)
         try:
             yield
         finally:
-            directory.chmod(mode)
+            for path, mode in zip(reversed(paths), reversed(modes), strict=True):
+                path.chmod(mode)
         return
     subprocess.run(["mount", "--bind", str(directory), str(directory)], check=True)
     try:
