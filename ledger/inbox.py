@@ -119,10 +119,11 @@ class Inbox:
         at = 0
         for job in jobs:
             count = len(job.batch)
-            job.answer(outcomes if isinstance(outcomes, LedgerError) else outcomes[at : at + count])
+            told = outcomes if isinstance(outcomes, LedgerError) else outcomes[at : at + count]
+            _surely(partial(job.answer, told))
             at += count
         for flush in {job.flush for job in jobs}:
-            flush()
+            _surely(flush)
         self._done(at)
 
     def note_pace(self, events: int, seconds: float) -> None:

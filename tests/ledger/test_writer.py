@@ -16,7 +16,7 @@ from anchoring.fsck import Fsck
 from anchoring.receipt import receipt_of
 from ledger.database import Database
 from ledger.errors import IntegrityViolation, LedgerError, Overloaded, Unavailable
-from ledger.inbox import WriterClosed
+from ledger.inbox import Job, WriterClosed
 from ledger.outcome import Recorded, Repeated
 from sealtrail.verify.tlog_proof import check_tlog_proof
 
@@ -173,6 +173,24 @@ def test_a_caller_who_gives_up_does_not_end_the_writer(house):
     assert isinstance(running.result(timeout=30)[0], Recorded)
     assert kept.result(timeout=30)[0].row.link.position == 2
     wait_for(lambda: book.writer.waiting == 0)
+
+
+def test_who_cannot_be_told_any_more_keeps_nobody_waiting(house):
+    """As when an event loop is closed: the next in the batch and the next batch are told."""
+    house.post(attempt())
+    inbox, told = house.book.writer.inbox, []
+
+    def gone(*_outcomes):
+        raise RuntimeError("Event loop is closed")
+
+    with held_up(house):
+        inbox.put(Job([house.prepare(attempt())], gone, gone, None))
+        inbox.put(Job([house.prepare(attempt())], told.append, gone, None))
+    wait_for(lambda: told)
+
+    assert told[0][0].row.link.position == 2
+    assert house.post(attempt())[0].row.link.position == 3
+    wait_for(lambda: inbox.waiting == 0)
 
 
 def test_closing_finishes_what_waits(house):
