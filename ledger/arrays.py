@@ -29,23 +29,24 @@ _UUID: Final = _LENGTH.pack(16)
 class Array(bytes):
     """An encoded array; each subclass is one of PostgreSQL's array types."""
 
+    oid = 0
     element = 0
 
 
 class Bigints(Array):
-    element = 20
+    oid, element = 1016, 20
 
 
 class Byteas(Array):
-    element = 17
+    oid, element = 1001, 17
 
 
 class Texts(Array):
-    element = 25
+    oid, element = 1009, 25
 
 
 class Uuids(Array):
-    element = 2950
+    oid, element = 2951, 2950
 
 
 class _AsIs(Dumper):
@@ -57,26 +58,8 @@ class _AsIs(Dumper):
         return bytes(obj)
 
 
-class _Bigints(_AsIs):
-    oid = 1016
-
-
-class _Byteas(_AsIs):
-    oid = 1001
-
-
-class _Texts(_AsIs):
-    oid = 1009
-
-
-class _Uuids(_AsIs):
-    oid = 2951
-
-
-for _array, _dumper in (
-    (Bigints, _Bigints), (Byteas, _Byteas), (Texts, _Texts), (Uuids, _Uuids),
-):  # fmt: skip
-    adapters.register_dumper(_array, _dumper)
+for _array in (Bigints, Byteas, Texts, Uuids):
+    adapters.register_dumper(_array, type(_array.__name__, (_AsIs,), {"oid": _array.oid}))
 
 
 def bigints(values: Sequence[int]) -> Bigints:

@@ -58,14 +58,12 @@ class Chain:
         self.origin = origin
         self._keys = keys
         self._evolve = chain.evolve_message(origin)
-        self._used: set[int] = set()  # Epochs whose keys this process may hold in memory.
-        self._names: dict[int, str] = {}  # Of these keys.
+        self._names: dict[int, str] = {}  # Of the keys that this process may hold in memory.
         self._forgotten = 0  # All epochs before this one are forgotten here.
 
     def mac(self, epoch: int, message: bytes) -> bytes:
         name = self._names.get(epoch)
         if name is None:
-            self._used.add(epoch)
             name = self._names[epoch] = chain_key(self.origin, epoch)
         return self._keys.mac(name, message)
 
@@ -129,12 +127,11 @@ class Chain:
         """
         if epoch <= self._forgotten:
             return
-        for old in sorted({*self.epochs(), *self._used}):
+        for old in sorted({*self.epochs(), *self._names}):
             if old < epoch:
                 # Also what another process destroyed already: this one may have it in memory.
                 with suppress(KeyDestroyed, KeyMissing):
                     self._keys.destroy(chain_key(self.origin, old))
-                self._used.discard(old)
                 self._names.pop(old, None)
         self._forgotten = epoch
 

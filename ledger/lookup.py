@@ -64,7 +64,6 @@ class Knowledge:
     sources: set[tuple[str, int]] = field(default_factory=set)
     states: dict[str, Aggregate] = field(default_factory=dict)
     log_version: int = 0
-    assumed: bool = False  #: Whether streams that nobody looked up were taken for new ones.
 
 
 class States:
@@ -117,7 +116,6 @@ class Lookup:
         for stream in _streams(batch):
             state = states.get(stream)
             if state is None:
-                knowledge.assumed = True
                 aggregate, _, id_ = stream.partition("/")
                 state = lifecycle.fresh(aggregate, id_)
             known[stream] = state
