@@ -16,7 +16,6 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator
 from typing import Any, Final
 
 from api import checking
@@ -37,17 +36,18 @@ class Frames:
     def __init__(self) -> None:
         self._data = b""
 
-    def take(self, data: bytes) -> Iterator[Any]:
-        """Yield the frames that are complete with `data`."""
+    def take(self, data: bytes) -> list[Any]:
+        """Return the frames that are complete with `data`."""
         data = self._data + data if self._data else data
-        at, end = 0, len(data)
+        found, at, end = [], 0, len(data)
         while end - at >= 4:
             (length,) = _LENGTH.unpack_from(data, at)
             if end - at - 4 < length:
                 break
-            yield unpacked(data[at + 4 : at + 4 + length])
+            found.append(unpacked(data[at + 4 : at + 4 + length]))
             at += 4 + length
         self._data = data[at:]
+        return found
 
 
 def frame(value: Any) -> bytes:

@@ -9,6 +9,7 @@ that does not answer is killed.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, cast
 
-from api import checking
+from api import checking, problems
 from api.checker import Frames, frame
 from api.checking import Caller, Checked, Refusal
 from ledger.errors import Overloaded, Unavailable
@@ -56,6 +57,13 @@ class _Task:
     then: Then
     tries: int = 0
 
+    def tell(self, results: list[Checked] | Refusal) -> None:
+        """Tell whoever waits; one caller's mishap is not the next one's."""
+        try:
+            self.then(results)
+        except Exception as error:  # noqa: BLE001 - told to the log, without values
+            problems.unexpected(error)
+
 
 class _Checker(asyncio.Protocol):
     """One process and the requests it has."""
@@ -90,10 +98,9 @@ class _Checker(asyncio.Protocol):
                 continue
             task = self.tasks.pop(number)
             if isinstance(results, list):
-                task.then([checking.unpack(one) for one in results])
+                task.tell([checking.unpack(one) for one in results])
             else:
-                refusal = checking.unpack(results)
-                task.then(refusal if isinstance(refusal, Refusal) else [refusal])
+                task.tell(cast("Refusal", checking.unpack(results)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -127,7 +134,9 @@ class _Checker(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Let the process end."""
+        """Let the process end: it reads the end of what it is sent."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         if self._transport is not None:
             self._transport.close()
         self.socket.close()
@@ -139,14 +148,18 @@ class Checkers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._running: list[_Checker] = []
-        self._closed = False
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the processes; does not wait until they are ready."""
-        for _ in range(self._count):
-            await self._start_one()
+        await self._fill()
         if self._count:
-            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _fill(self) -> None:
+        """Start as many as are missing."""
+        while len(self._running) < self._count:
+            await self._start_one()
 
     async def _start_one(self) -> None:
         checker = _Checker(self)
@@ -179,7 +192,7 @@ class Checkers:
             kind=kind, data=data, caller=caller, received_ms=received_ms, since=since, then=then
         )
         if here:
-            then(_check_here(task))
+            task.tell(_check_here(task))
         else:
             self._place(task)
 
@@ -192,31 +205,28 @@ class Checkers:
         checker.process.kill()
         checker.process.wait()
         tasks, checker.tasks = list(checker.tasks.values()), {}
-        if self._closed:
-            return
-        log.error("a checker ended with %s requests; another one is started", len(tasks))
-        restart = asyncio.get_running_loop().create_task(self._start_one())
-        restart.add_done_callback(lambda done: done.exception())
+        log.error("a checker ended with %s requests; another one will be started", len(tasks))
         for task in tasks:
             self._again(task)
 
     def close(self) -> None:
         """End all processes."""
-        self._closed = True
-        for checker in self._running:
+        if self._watching is not None:
+            self._watching.cancel()
+        running, self._running = self._running, []
+        for checker in running:
             checker.close()
-        for checker in self._running:
+        for checker in running:
             try:
                 checker.process.wait(_LOOK_S)
             except subprocess.TimeoutExpired:
                 checker.process.kill()
                 checker.process.wait()
-        self._running.clear()
 
     def _place(self, task: _Task) -> None:
         ready = [one for one in self._running if one.ready]
         if not ready:
-            task.then(_check_here(task))
+            task.tell(_check_here(task))
             return
         checker = min(ready, key=lambda one: len(one.tasks))
         if len(checker.tasks) >= _WAITING_MAX:
@@ -228,23 +238,26 @@ class Checkers:
         task.tries += 1
         ready = any(one.ready for one in self._running)
         if task.tries > 1 or not ready:
-            task.then(checking.refused(CheckerLost()))
+            task.tell(checking.refused(CheckerLost()))
             return
         try:
             self._place(task)
         except Overloaded as error:
-            task.then(checking.refused(error))
+            task.tell(checking.refused(error))
 
-    def _look(self) -> None:
-        """Kill whoever is silent."""
-        if self._closed:
-            return
+    async def _watch(self) -> None:
+        """Once a second kill whoever is silent, and start whoever is missing."""
         loop = asyncio.get_running_loop()
-        for checker in self._running:
-            oldest = next(iter(checker.tasks.values()), None)
-            if oldest is not None and loop.time() - oldest.since > _SILENT_S:
-                checker.process.kill()
-        loop.call_later(_LOOK_S, self._look)
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for checker in self._running:
+                oldest = next(iter(checker.tasks.values()), None)
+                if oldest is not None and loop.time() - oldest.since > _SILENT_S:
+                    checker.process.kill()
+            try:
+                await self._fill()
+            except OSError as error:  # No memory, no process: requests are checked here meanwhile.
+                log.error("no checker can be started: %s", error.strerror)  # noqa: TRY400
 
 
 def _check_here(task: _Task) -> list[Checked] | Refusal:
