@@ -81,16 +81,9 @@ class Ingest:
         if path is None:
             await self._rest(scope, receive, send)
             return
-        answered: asyncio.Future[tuple[int, Headers, bytes]] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-        def reply(status: int, headers: Headers, data: bytes) -> None:
-            if not answered.done():
-                answered.set_result((status, headers, data))
-
+        answered, tell = _awaited()
         try:
-            await self._read(scope, receive, path, reply)
+            await self._read(scope, receive, path, lambda *answer: tell(answer))
             status, headers, data = await answered
         except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
             status, headers, data = error.refusal if isinstance(error, _Refused) else refused(error)
@@ -98,19 +91,19 @@ class Ingest:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": data})
 
-    def post(
-        self, authorization: bytes | None, data: bytes, reply: Reply, *, name: str | None = None
-    ) -> None:
-        """Take one event. Call it in the event loop, where `reply` is called now or later."""
+    def post(self, authorization: bytes | None, data: bytes, reply: Reply) -> None:
+        """Take one event for the credential's own Book.
+
+        Call it in the event loop, where `reply` is called now or later.
+        """
         received_ms = clock.now_ms()
         try:
-            caller = self._remembered(authorization) if name is None else None
-            caller = caller or self._known(authorization, name)
-            if caller is None:  # Asking the database may take a while.
-                asking = self._asked(authorization, name)
+            sender = self._remembered(authorization) or self._known(authorization, None)
+            if sender is None:  # Asking the database may take a while.
+                asking = self._asked(authorization, None)
                 self._spawn(self._post_later(asking, data, received_ms, reply), reply)
             else:
-                self._post(caller, data, received_ms, reply)
+                self._post(sender, data, received_ms, reply)
         except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
             reply(*refused(error))
 
@@ -207,11 +200,9 @@ class Ingest:
     ) -> list[dict[str, Any]]:
         """Record each event on its own merit; there is no all-or-nothing."""
         kind = "lines" if in_lines else "array"
-        checked: asyncio.Future[list[Checked] | Refusal] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self._checkers.check(kind, data, sender.caller, received_ms, checked.set_result)
-        places = await checked
+        checked, tell = _awaited()
+        self._checkers.check(kind, data, sender.caller, received_ms, tell)
+        places: list[Checked] | Refusal = await checked
         if isinstance(places, Refusal):
             raise _Refused(places)
         batch = [place for place in places if isinstance(place, Prepared)]
@@ -233,16 +224,9 @@ class Ingest:
         """Wait for the commit and return (status, receipt or error) for each request."""
         if not batch:
             return []
-        told: asyncio.Future[list[Outcome] | LedgerError] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-        def then(outcomes: list[Outcome] | LedgerError) -> None:
-            if not told.done():
-                told.set_result(outcomes)
-
-        self._desk.put(book, batch, then)
-        outcomes = await told
+        told, tell = _awaited()
+        self._desk.put(book, batch, tell)
+        outcomes: list[Outcome] | LedgerError = await told
         if isinstance(outcomes, LedgerError):
             raise outcomes
         if all(isinstance(outcome, (Recorded, LedgerError)) for outcome in outcomes):
@@ -266,12 +250,12 @@ class Ingest:
         book = self._shelf.opened(identity.tenant)
         if pipelines is None or book is None:
             return None
-        caller = _Sender(Caller(identity, pipelines), book)
+        sender = _Sender(Caller(identity, pipelines), book)
         if name is None and authorization is not None:
             if len(self._callers) >= _CALLERS_MAX:
                 self._callers.clear()
-            self._callers[authorization] = (clock.monotonic() + _CALLER_S, caller)
-        return caller
+            self._callers[authorization] = (clock.monotonic() + _CALLER_S, sender)
+        return sender
 
     async def _asked(self, authorization: bytes | None, name: str | None) -> _Sender:
         identity = await asyncio.to_thread(self._credentials.identify, _token(authorization))
@@ -279,6 +263,17 @@ class Ingest:
         pipelines = await asyncio.to_thread(self._credentials.pipelines, identity.tenant)
         book = await asyncio.to_thread(self._shelf.book, identity.tenant)
         return _Sender(Caller(identity, pipelines), book)
+
+
+def _awaited() -> tuple["asyncio.Future[Any]", Callable[[Any], None]]:
+    """Return something to await, and how to end the waiting; too late is no mistake."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def tell(value: Any) -> None:
+        if not future.done():  # Whoever waited may have been given up.
+            future.set_result(value)
+
+    return future, tell
 
 
 def _token(authorization: bytes | None) -> str:

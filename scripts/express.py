@@ -33,13 +33,11 @@ class _Express:
         "more_body", "response_complete", "since", "started",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: "ExpressConnection", authorization: bytes | None, *, keep_alive: bool
-    ) -> None:
+    def __init__(self, connection: "ExpressConnection", authorization: bytes | None) -> None:
         self.connection, self.authorization = connection, authorization
         self.body = bytearray()
         self.more_body = True
-        self.keep_alive = keep_alive
+        self.keep_alive = True  # Until the server is told to stop.
         self.disconnected = self.response_complete = self.started = False
         self.message_event = self
         self.since = connection.loop.time()
@@ -88,12 +86,12 @@ class ExpressConnection(Connection):
         self.header_begun()
 
     def on_headers_complete(self) -> None:
-        keep_alive = self.parser.should_keep_alive()
-        if self.url == _URL and self.parser.get_method() == b"POST" and keep_alive:
+        stays = self.parser.should_keep_alive()
+        if self.url == _URL and self.parser.get_method() == b"POST" and stays:
             found = self._expressible()
             if found is not None:
                 self.header_complete()
-                self._express(_Express(self, found[0], keep_alive=keep_alive))
+                self._express(_Express(self, found[0]))
                 return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
