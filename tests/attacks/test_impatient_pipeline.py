@@ -5,6 +5,7 @@ Holds a token that may append. Nothing that it does may cost another caller an e
 an answer.
 """
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cut_line import line_to
 from house import attempt, deny, event_id, export, gen, ingest
+from raw_posts import CHUNKED, answers, connect, express, head
+from served_house import serving
 
 from anchoring.fsck import Fsck
 from anchoring.receipt import receipt_of
@@ -225,3 +228,30 @@ def test_claims_an_outcome_twice(house):
         assert sorted(isinstance(one, OutOfOrder) for one in outcomes) == [False, True]
 
     assert Fsck(house.book).run().damage == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"Content-Length: 0\r\n", CHUNKED),
+        (b"Content-Length: 0\r\n", b"Content-Length: %d\r\n"),
+        (b"Content-Length: +%d\r\n",),
+    ],
+    ids=["length and chunks", "two lengths", "a signed length"],
+)
+def test_hides_a_second_request_in_the_first(house, lines):
+    """Who: a pipeline behind a proxy that checks each request before it passes it on.
+    Tries: a header that proxy and server would cut differently, and an event in what follows.
+    Caught by: the parser, before either lane of the server is chosen: 400, and the connection ends.
+    Not caught: a proxy that itself sends two requests on for one.
+    """
+    with serving(house) as service:
+        hidden = express(service, json.dumps(attempt()).encode())
+        filled = [line % len(hidden) if b"%d" in line else line for line in lines]
+        with connect(service) as sock:
+            sock.sendall(head(service, "/v1/events", *filled) + hidden)
+            found = answers(sock, 2)
+        size = service.size
+
+    assert all(status == 400 for status, _ in found)
+    assert size == 0
