@@ -22,7 +22,7 @@ from ledger.clock import Clock
 from ledger.database import Database
 from ledger.errors import LedgerError, NotFound, Unavailable
 from ledger.head import Chain, HeadRow
-from ledger.inbox import Job, WriterClosed
+from ledger.inbox import Job, WriterClosed, awaited
 from ledger.keys import Keys
 from ledger.migrate import BookRow, books
 from ledger.outcome import Outcome, Recorded, Repeated
@@ -54,17 +54,16 @@ class Book:
 
     def record(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
         """Queue requests; each gets its own outcome, in order."""
-        try:
-            return self.writer.submit(batch)
-        except WriterClosed:
-            # The shelf put this Book away while somebody still held it.
-            return self.reopened().writer.submit(batch)
+        job, future = awaited(batch)
+        self.put(job)
+        return future
 
     def put(self, job: Job) -> None:
         """Like `record`, for one who waits without a future."""
         try:
             self.writer.inbox.put(job)
         except WriterClosed:
+            # The shelf put this Book away while somebody still held it.
             self.reopened().writer.inbox.put(job)
 
     def record_own(self, prepared: Prepared) -> Recorded | Repeated:

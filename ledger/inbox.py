@@ -35,7 +35,7 @@ class WriterClosed(Unavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """How much may wait; see docs/settings.md."""
+    """How much may wait; all but the last are settings (docs/settings.md)."""
 
     batch_max: int = 512  #: Events that one commit takes, about: a request is not cut in two.
     queue_max: int = 8_192  #: Events that wait at most,
@@ -71,18 +71,8 @@ class Inbox:
         """How many events wait to be recorded or are being recorded."""
         return self._waiting
 
-    def submit(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
-        """Queue requests; the future has one outcome for each, in order, or raises for all.
-
-        Raises Overloaded at once when too many wait, WriterClosed: nothing is queued then.
-        """
-        future: Future[list[Outcome]] = Future()
-        claim = future.set_running_or_notify_cancel
-        self.put(Job(batch, partial(_settle, future), _nothing, claim))
-        return future
-
     def put(self, job: Job) -> None:
-        """Like `submit`, for one who waits without a future."""
+        """Queue requests. Raises Overloaded, WriterClosed: nothing is queued then."""
         with self._lock:
             if self._closed:
                 raise WriterClosed
@@ -144,6 +134,13 @@ class Inbox:
     def _done(self, count: int) -> None:
         with self._lock:
             self._waiting -= count
+
+
+def awaited(batch: Sequence[Prepared]) -> tuple[Job, "Future[list[Outcome]]"]:
+    """Return a job with a future that has one outcome for each request, or raises for all."""
+    future: Future[list[Outcome]] = Future()
+    claim = future.set_running_or_notify_cancel
+    return Job(batch, partial(_settle, future), _nothing, claim), future
 
 
 def _surely(call: Callable[[], None]) -> None:

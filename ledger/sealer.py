@@ -41,7 +41,7 @@ class Sealer:
         self._queue: queue.Queue[Work | None] = queue.Queue(maxsize=_AHEAD)
         self._failed = False
         self._thread = threading.Thread(target=self._run, name=f"sealer {name}", daemon=True)
-        self._thread.start()
+        self._started = False  # Most Books never have so much to do that they need it.
 
     @property
     def failed(self) -> bool:
@@ -59,6 +59,9 @@ class Sealer:
         Later waits while two are waiting already; now waits for all that were handed over before.
         """
         if later:
+            if not self._started:
+                self._started = True
+                self._thread.start()
             self._queue.put(work)
         else:
             self._queue.join()
@@ -71,8 +74,9 @@ class Sealer:
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
-        self._queue.put(_CLOSE)
-        self._thread.join()
+        if self._started:
+            self._queue.put(_CLOSE)
+            self._thread.join()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:

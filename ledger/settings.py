@@ -257,8 +257,9 @@ SETTINGS: Final = (
     Setting("batch_max", "entries", "range", _whole(1, 4096), 512,
         "The most entries in one commit. More: higher throughput, longer waits."),
     Setting("queue_max", "events", "range", _whole(1, 1_000_000), 8192,
-        "Events that may wait for the writer of one Book; beyond it the API answers 503 at once "
-        "and the client sends again. Nothing that waits is ever dropped."),
+        "Events that may wait for the writer of one Book; beyond it, and beyond two seconds of "
+        "waiting as far as the last commits tell, the API answers 503 at once and the client sends "
+        "again. Nothing that waits is ever dropped."),
     Setting("pool_max", "connections", "range", _whole(2, 200), 8,
         "Database connections of one process."),
     Setting("books_open_max", "Books", "range", _whole(2, 10_000), 64,

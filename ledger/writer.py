@@ -21,7 +21,6 @@ writer stops and stays stopped.
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -140,10 +139,6 @@ class Writer:
     def inbox(self) -> Inbox:
         """Where requests wait for this writer."""
         return self._inbox
-
-    def submit(self, batch: Sequence[Prepared]) -> "Future[list[Outcome]]":
-        """Queue requests: see Inbox.submit."""
-        return self._inbox.submit(batch)
 
     @property
     def waiting(self) -> int:

@@ -12,7 +12,7 @@ from anchoring.checkpoint_store import CheckpointMissing
 from ledger import durable
 from ledger.database import connect
 from ledger.errors import HeadForged, HistoryRewritten, NotFound, Unavailable
-from ledger.inbox import WriterClosed
+from ledger.inbox import WriterClosed, awaited
 from ledger.keys import AuditorKey
 from ledger.outcome import Recorded
 from scripts.assembly import make_keys, make_tenant
@@ -76,7 +76,7 @@ def test_a_book_that_was_put_away_is_opened_again_for_who_still_holds_it(house):
     shelf.book(f"{house.tenant}-access")
     assert shelf.opened(house.tenant) is None
     with pytest.raises(WriterClosed):
-        main.writer.submit([])
+        main.writer.inbox.put(awaited([])[0])
 
     (outcome,) = main.record([house.prepare(attempt())]).result(timeout=30)
     main.settle()

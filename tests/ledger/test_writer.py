@@ -16,7 +16,7 @@ from anchoring.fsck import Fsck
 from anchoring.receipt import receipt_of
 from ledger.database import Database
 from ledger.errors import IntegrityViolation, LedgerError, Overloaded, Unavailable
-from ledger.inbox import Job, WriterClosed
+from ledger.inbox import Job, WriterClosed, awaited
 from ledger.outcome import Recorded, Repeated
 from sealtrail.verify.tlog_proof import check_tlog_proof
 
@@ -203,7 +203,7 @@ def test_closing_finishes_what_waits(house):
 
     assert all(isinstance(future.result(timeout=0)[0], Recorded) for future in futures)
     with pytest.raises(WriterClosed):
-        book.writer.submit([])
+        book.writer.inbox.put(awaited([])[0])
     book.writer.close()  # Closing twice is harmless.
 
 
