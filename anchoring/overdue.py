@@ -18,8 +18,13 @@ from ledger.request import ledger_made
 #: When an attempt names no deadline of its own, in seconds.
 DEADLINE_S: Final = 900
 
+#: The last column says of an attempt after a position if its bytes may name a deadline. There may be
+#: hundreds of thousands open, and hardly one does, so only these are read.
 _OPEN: Final = """
-SELECT a.position, a.stream, a.recorded_at
+SELECT a.position, a.stream, a.recorded_at,
+       a.position > %s AND EXISTS (
+         SELECT 1 FROM {book}.entry_body b WHERE b.position = a.position
+                   AND position(convert_to('"deadline_s":', 'UTF8') IN b.bytes) > 0)
   FROM {book}.entry a
  WHERE a.position >= %s AND a.topic = 'GEN_ATTEMPT/1'
    AND NOT EXISTS (SELECT 1 FROM {book}.entry o WHERE o.stream = a.stream
@@ -43,7 +48,8 @@ class Sweep:
     def __init__(self, book: Book, *, deadline_s: int = DEADLINE_S) -> None:
         self.book, self._deadline_s = book, deadline_s
         self._from: int | None = None
-        self._deadlines: dict[int, int] = {}  # Of the attempts that were open at the last look.
+        self._seen = -1  # The last position of the last look.
+        self._deadlines: dict[int, int] = {}  # Those that were named and open at the last look.
 
     def run(self, now_ms: int | None = None) -> int:
         """Close what is overdue, now or at a given time, and return how many attempts that were."""
@@ -75,17 +81,22 @@ class Sweep:
         size = self.book.reader.head().size  # Before the look: what comes later is seen next time.
         query = sql.SQL(_OPEN).format(book=sql.Identifier(self.book.row.schema))
         with self.book.database.duty(self.book.row.schema, "read") as connection:
-            rows = connection.execute(query, (begin,)).fetchall()
+            rows = connection.execute(query, (self._seen, begin)).fetchall()
         self._from = rows[0][0] if rows else max(begin, size)
-        known = self._deadlines
-        self._deadlines = {}
-        for position, stream, recorded_at in rows:
-            deadline_s = known.get(position)
-            if deadline_s is None:
-                body: dict[str, Any] = self.book.reader.at(position).entry.value["body"]
-                deadline_s = body.get("deadline_s", self._deadline_s)
-            self._deadlines[position] = deadline_s
+        named = {position for position, _, _, may in rows if may} | self._deadlines.keys()
+        known, self._deadlines = self._deadlines, {}
+        for position, stream, recorded_at, _ in rows:
+            deadline_s = self._deadline_s
+            if position in named:
+                deadline_s = known.get(position) or self._named_deadline(position)
+                self._deadlines[position] = deadline_s
+            self._seen = max(self._seen, position)
             yield stream.removeprefix("Generation/"), recorded_at + deadline_s * 1000
+
+    def _named_deadline(self, position: int) -> int:
+        body: dict[str, Any] = self.book.reader.at(position).entry.value["body"]
+        deadline_s: int = body.get("deadline_s", self._deadline_s)
+        return deadline_s
 
     def _low_water(self) -> int:
         """Return a position before which no attempt is open: from the reports of all days.
