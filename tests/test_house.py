@@ -53,6 +53,8 @@ HOMES = {
 }
 #: Optional there: tried inside one function, and its absence is reported.
 OPTIONAL = {
+    "boto3": ("ledger/aws.py",),
+    "botocore": ("ledger/aws.py",),
     "cryptography": (
         "client/sealtrail/verify/ed25519.py",
         "client/sealtrail/verify/timestamp_backend.py",
