@@ -18,7 +18,17 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import SchemaValidator
 
 from ledger.errors import FieldError, MalformedEvent
-from ledger.events import asset, envelope, export, generation, log, moderation, page, training
+from ledger.events import (
+    asset,
+    custody,
+    envelope,
+    export,
+    generation,
+    log,
+    moderation,
+    page,
+    training,
+)
 from ledger.events.complaints import complaints, pointer_of
 from ledger.events.kind import EventClass, lacking, members, pattern_of
 from ledger.events.shapes import shape_of
@@ -62,6 +72,8 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ANCHOR_FAILED", log.AnchorFailed, "AnchorDay"),
         _ledger("ACCESS", log.Access, "Log"),
         _ledger("INCARNATION_OPENED", log.IncarnationOpened, "Log"),
+        _ledger("LEGAL_HOLD_PLACED", custody.LegalHoldPlaced, "Log"),
+        _ledger("LEGAL_HOLD_RELEASED", custody.LegalHoldReleased, "Log"),
     )
 }
 _TYPES: Final = frozenset(type_ for type_, _ in CATALOG)

@@ -38,6 +38,9 @@ CREATE INDEX entry_rare ON {book}.entry (topic, position) WHERE topic IN (
     'EPOCH_SEALED/1', 'COMPLETENESS_REPORT/1', 'ANCHOR/1', 'ANCHOR_FAILED/1',
     'KEY_ROTATED/1', 'INCARNATION_OPENED/1');
 
+CREATE INDEX entry_custody ON {book}.entry (topic, position) WHERE topic IN (
+    'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1');
+
 -- The exact bytes of each entry: the preimage of its leaf. Partitioned by position, so that a tier is
 -- moved and a body expires by dropping a partition.
 CREATE TABLE {book}.entry_body (
@@ -102,6 +105,102 @@ CREATE TABLE {book}.token (
     PRIMARY KEY (anchor_id, authority)
 );
 
+-- The vault: committed values, sealed per data subject. Where it stands; the only row that changes.
+CREATE TABLE {book}.vault_state (
+    id          smallint PRIMARY KEY CHECK (id = 1),
+    serial      bigint NOT NULL CHECK (serial > 0),      -- raised by whatever a writer has to know
+    generation  bigint NOT NULL CHECK (generation > 0),  -- of the keys that wrap and index now
+    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation)  -- keys before it are destroyed
+);
+INSERT INTO {book}.vault_state (id, serial, generation, oldest) VALUES (1, 1, 1, 1);
+
+-- Data subjects under random names. Who it is stands in `identity` only, under the subject's own key.
+CREATE TABLE {book}.subject (
+    ref          uuid PRIMARY KEY,
+    kind         text NOT NULL CHECK (kind IN ('person', 'tenant')),
+    state        text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'erasing', 'held', 'erased')),
+    generation   bigint NOT NULL,        -- of the key that wraps `wrapped_key`
+    wrapped_key  bytea,
+    identity     bytea,                  -- the person's id, so that it can be indexed anew
+    erasure_id   text                    -- the erasure asked for; 'held' waits for a legal hold's end
+                 CHECK (octet_length(erasure_id) <= 128),
+    doomed       bigint,                 -- erased once the keys of this generation are destroyed
+    CHECK ((state = 'erased') = (wrapped_key IS NULL)),
+    CHECK ((wrapped_key IS NULL) = (identity IS NULL)),
+    CHECK ((state = 'live') = (erasure_id IS NULL)),
+    CHECK ((state = 'erasing') = (doomed IS NOT NULL))
+);
+CREATE INDEX subject_moving ON {book}.subject (state) WHERE state <> 'live';
+
+-- Blind index of the subjects' ids: a keyed MAC, erasable.
+CREATE TABLE {book}.subject_index (
+    "index"     bytea PRIMARY KEY CHECK (octet_length("index") = 32),
+    generation  bigint NOT NULL,
+    ref         uuid NOT NULL
+);
+CREATE INDEX subject_index_ref ON {book}.subject_index (ref);
+
+-- The values of one data subject in one event; both columns go when the subject is erased.
+CREATE TABLE {book}.sealed (
+    event_id     uuid NOT NULL,
+    subject_ref  uuid NOT NULL,
+    wrapped_key  bytea,                  -- the blob's key under the subject's
+    blob         bytea,
+    PRIMARY KEY (event_id, subject_ref),
+    CHECK ((wrapped_key IS NULL) = (blob IS NULL))
+);
+CREATE INDEX sealed_subject ON {book}.sealed (subject_ref);
+ALTER TABLE {book}.sealed ALTER COLUMN blob SET STORAGE EXTERNAL;  -- cipher text does not compress
+
+-- Blind index of identifiers, never of what somebody wrote.
+CREATE TABLE {book}.blind (
+    field        text NOT NULL,
+    "index"      bytea NOT NULL CHECK (octet_length("index") = 32),
+    generation   bigint NOT NULL,
+    event_id     uuid NOT NULL,
+    subject_ref  uuid NOT NULL
+);
+CREATE INDEX blind_index ON {book}.blind ("index");
+
+-- Legal holds, part by part, as the log's LEGAL_HOLD_* entries tell them: never believed before it
+-- was held against those (ledger/hold_record.py), and made anew from them by `hold rebuild`.
+CREATE TABLE {book}.hold (
+    hold_id      uuid NOT NULL,
+    part         smallint NOT NULL CHECK (part >= 1),
+    position     bigint NOT NULL UNIQUE,  -- of the LEGAL_HOLD_PLACED
+    released     bigint,                  -- position of the LEGAL_HOLD_RELEASED
+    queried      boolean NOT NULL,        -- whether it has a query; of its members null means any
+    types        text[],
+    streams      text[],
+    of_subjects  uuid[],
+    from_ms      bigint,
+    until_ms     bigint,                  -- the first millisecond that is not meant
+    event_ids    uuid[] NOT NULL,
+    subjects     uuid[] NOT NULL,
+    artifacts    text[] NOT NULL,         -- 'sha256:<64 hexadecimal digits>'
+    keys         text[] NOT NULL,
+    anchors      date[] NOT NULL,
+    PRIMARY KEY (hold_id, part)
+);
+
+-- Which recorded entries are held now, and by what.
+CREATE VIEW {book}.held AS
+SELECT e.position, e.event_id, h.hold_id
+  FROM {book}.hold h JOIN {book}.entry e
+    ON e.event_id = ANY (h.event_ids)
+    OR (h.queried
+        AND (h.types IS NULL OR split_part(e.topic, '/', 1) = ANY (h.types))
+        AND (h.streams IS NULL OR e.stream = ANY (h.streams))
+        AND (h.from_ms IS NULL OR e.recorded_at >= h.from_ms)
+        AND (h.until_ms IS NULL OR e.recorded_at < h.until_ms)
+        AND (h.of_subjects IS NULL OR EXISTS (
+            SELECT 1 FROM {book}.sealed s
+             WHERE s.event_id = e.event_id AND s.subject_ref = ANY (h.of_subjects))))
+    OR (h.subjects <> '{{}}' AND EXISTS (
+        SELECT 1 FROM {book}.sealed s
+         WHERE s.event_id = e.event_id AND s.subject_ref = ANY (h.subjects)))
+ WHERE h.released IS NULL;
+
 -- The second lock: the roles below already lack these rights, and an owner meets this trigger.
 CREATE FUNCTION {book}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -122,7 +221,44 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.anchor
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.token
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON {book}.hold
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.head
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+
+-- Lets a sealed batch in if nothing has happened to the vault since it was sealed; see
+-- ledger/vault/statement.py. Whoever changes the vault takes `vault_lock` first.
+CREATE FUNCTION {book}.vault_gate(seen bigint, after integer) RETURNS boolean LANGUAGE plpgsql
+VOLATILE AS $$
+BEGIN
+    IF seen = 0 THEN
+        RETURN true;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(hashtext('sealtrail.vault'), hashtext('{book}'));
+    IF seen IS DISTINCT FROM (SELECT serial FROM {book}.vault_state WHERE id = 1) THEN
+        RAISE EXCEPTION 'the vault has moved on: seal again'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN true;
+END $$;
+CREATE FUNCTION {book}.vault_lock() RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(hashtext('sealtrail.vault'), hashtext('{book}'))
+$$;
+
+-- Erased is for ever, also for an owner with an old copy of the row.
+CREATE FUNCTION {book}.stay_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.state = 'erased' THEN
+        RAISE EXCEPTION 'this data subject was erased, and stays so'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER stay_erased BEFORE UPDATE ON {book}.subject
+    FOR EACH ROW EXECUTE FUNCTION {book}.stay_erased();
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.subject
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.vault_state
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
 -- Separation of duties. A server process logs in as a role that owns nothing and takes one of these.
@@ -131,5 +267,199 @@ GRANT SELECT ON ALL TABLES IN SCHEMA {book} TO {append}, {read}, {retain};
 GRANT INSERT ON {book}.entry, {book}.entry_body, {book}.tile, {book}.asset_birth, {book}.anchor, {book}.token
     TO {append};
 GRANT UPDATE ON {book}.head TO {append};
+GRANT INSERT, UPDATE (released) ON {book}.hold TO {retain};
 GRANT USAGE ON SCHEMA sealtrail TO {append};
 GRANT SELECT ON sealtrail.clock_confirmation TO {append};
+
+GRANT INSERT ON {book}.subject, {book}.subject_index, {book}.sealed, {book}.blind TO {append};
+GRANT UPDATE (serial, generation, oldest) ON {book}.vault_state TO {retain};
+GRANT UPDATE (state, generation, wrapped_key, identity, erasure_id, doomed) ON {book}.subject TO {retain};
+GRANT INSERT, DELETE ON {book}.subject_index TO {retain};
+GRANT UPDATE (wrapped_key, blob), DELETE ON {book}.sealed TO {retain};
+GRANT INSERT, DELETE ON {book}.blind TO {retain};
+
+-- Retention (migration 0008). Bodies leave the database in two lawful ways only: into a bundle in the
+-- archive (cold), or for good after an announcement that was anchored (expired).
+CREATE INDEX entry_retention ON {book}.entry (topic, position) WHERE topic IN (
+    'RETENTION_POLICY_PUBLISHED/1', 'TIER_MOVED/1', 'RETENTION_EXPIRED/1', 'INTEGRITY_CHECK/1');
+
+-- Bundles of at most 256 bodies, compressed and sealed, in the archive; written down before the upload.
+CREATE TABLE {book}.bundle (
+    name         text PRIMARY KEY CHECK (length(name) = 64),  -- in the archive: SHA-256, hex
+    number       bigint NOT NULL CHECK (number >= 0),         -- of positions 256 * number ...
+    members      bytea NOT NULL CHECK (octet_length(members) = 32),  -- bit i: 256 * number + i is in it
+    claim        text,                   -- retention class that these entries name themselves
+    not_before   bigint NOT NULL,        -- latest that one of them asks for, ms since 1970; 0: none
+    due          bigint,                 -- when all of them may go, as the policy was then; NULL: never
+    content      bytea NOT NULL CHECK (octet_length(content) = 32),  -- SHA-256 of the plain bundle
+    key_name     text NOT NULL,          -- in the keystore: wraps the bundle's own key
+    wrapped_key  bytea NOT NULL
+);
+CREATE INDEX bundle_number ON {book}.bundle (number);
+
+-- Bundles that were read back and that a TIER_MOVED entry names.
+CREATE TABLE {book}.moved (
+    name      text PRIMARY KEY REFERENCES {book}.bundle (name),
+    event_id  uuid NOT NULL              -- of TIER_MOVED
+);
+CREATE INDEX moved_event ON {book}.moved (event_id);
+
+-- What a stream's state needs of a body that is in the database no more, where the type is not enough.
+CREATE TABLE {book}.remains (
+    position  bigint PRIMARY KEY,
+    body      bytea NOT NULL
+);
+
+-- The permanent lists of what was announced to expire, each named by its RETENTION_EXPIRED entry.
+CREATE TABLE {book}.manifest (
+    event_id  uuid PRIMARY KEY,          -- of RETENTION_EXPIRED
+    what      text NOT NULL CHECK (what IN ('entry', 'disclosures', 'artifacts')),
+    digest    bytea NOT NULL CHECK (octet_length(digest) = 32),
+    bytes     bytea NOT NULL
+);
+
+-- Index of the manifests: which positions of 256 * number ... one of them lists.
+CREATE TABLE {book}.tombstone (
+    number    bigint NOT NULL CHECK (number >= 0),
+    event_id  uuid NOT NULL REFERENCES {book}.manifest (event_id),
+    what      text NOT NULL CHECK (what IN ('entry', 'disclosures', 'artifacts')),
+    members   bytea NOT NULL CHECK (octet_length(members) = 32),
+    PRIMARY KEY (number, event_id)
+);
+CREATE INDEX tombstone_event ON {book}.tombstone (event_id);
+
+-- Tombstones whose bytes are gone.
+CREATE TABLE {book}.expired (
+    number    bigint NOT NULL,
+    event_id  uuid NOT NULL,
+    PRIMARY KEY (number, event_id),
+    FOREIGN KEY (number, event_id) REFERENCES {book}.tombstone (number, event_id)
+);
+
+-- Requests to bring cold bodies back for a while, and how far they are. Erasable.
+CREATE TABLE {book}.retrieval (
+    id        uuid PRIMARY KEY,
+    wanted    bytea NOT NULL,            -- positions, 8 bytes each, big endian
+    total     bigint NOT NULL,
+    done      bigint NOT NULL DEFAULT 0,
+    state     text NOT NULL DEFAULT 'waiting'
+              CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+    problem   text,
+    until     bigint NOT NULL
+);
+
+-- Cold bodies brought back until a time. Unlogged: they reach no WAL and no backup.
+CREATE UNLOGGED TABLE {book}.thawed (
+    position  bigint PRIMARY KEY,
+    bytes     bytea NOT NULL,
+    until     bigint NOT NULL            -- ms since 1970
+);
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.bundle
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.moved
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.remains
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.manifest
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.tombstone
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.expired
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+
+CREATE FUNCTION {book}.in_bits(members bytea, "position" bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT pg_catalog.get_bit($1, ($2 & 255)::int) = 1';
+
+-- Which of these bodies may leave the database: never what the log says of itself; else what a
+-- recorded TIER_MOVED covers and is 90 days old, or what was announced to expire and anchored since
+-- seven days. The sweep asks for more than this; it is the lock that its own credential cannot open.
+CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
+    WITH head AS (SELECT last_time FROM {book}.head WHERE id = 1)
+    SELECT e.position FROM {book}.entry e, head h
+     WHERE e.position = ANY (gone)
+       AND split_part(e.topic, '/', 1) <> ALL (ARRAY[
+           'EPOCH_SEALED', 'COMPLETENESS_REPORT', 'ANCHOR', 'ANCHOR_FAILED', 'KEY_ROTATED',
+           'INCARNATION_OPENED', 'RETENTION_POLICY_PUBLISHED', 'TIER_MOVED', 'RETENTION_EXPIRED',
+           'INTEGRITY_CHECK', 'LEGAL_HOLD_APPLIED', 'LEGAL_HOLD_RELEASED', 'ERASURE_REQUESTED',
+           'ERASURE', 'ERASURE_DEFERRED'])
+       AND (EXISTS (
+               SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                 JOIN {book}.entry t ON t.event_id = m.event_id AND t.topic = 'TIER_MOVED/1'
+                WHERE b.number = e.position >> 8 AND {book}.in_bits(b.members, e.position)
+                  AND e.recorded_at <= h.last_time - 90 * 86400000::bigint)
+            OR EXISTS (
+               SELECT 1 FROM {book}.tombstone s
+                 JOIN {book}.entry x ON x.event_id = s.event_id AND x.topic = 'RETENTION_EXPIRED/1'
+                WHERE s.number = e.position >> 8 AND s.what = 'entry'
+                  AND {book}.in_bits(s.members, e.position)
+                  AND EXISTS (
+                      SELECT 1 FROM {book}.anchor n JOIN {book}.token k USING (anchor_id)
+                        JOIN {book}.entry a ON a.topic = 'ANCHOR/1' AND a.position >= n.size
+                       WHERE n.size > x.position
+                         AND a.recorded_at <= h.last_time - 7 * 86400000::bigint)))
+$$;
+
+-- Make the next partition of bodies; runs as the owner, for the sweep.
+CREATE FUNCTION {book}.make_bodies(first bigint, last bigint) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    child text := 'entry_body_' || first;
+BEGIN
+    IF first % 256 <> 0 OR last % 256 <> 0 OR last <= first OR last - first > 1048576
+       OR first <= (SELECT size FROM {book}.head WHERE id = 1) THEN
+        RAISE EXCEPTION 'a partition of bodies begins beyond the head, at a multiple of 256'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('CREATE TABLE {book}.%I (LIKE {book}.entry_body INCLUDING ALL)', child);
+    IF (SELECT 'lz4' <> ALL (enumvals) FROM pg_settings WHERE name = 'default_toast_compression') THEN
+        EXECUTE format('ALTER TABLE {book}.%I SET (toast_tuple_target = 4080)', child);
+    END IF;
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.%I'
+                   ' FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse()', child);
+    EXECUTE format('ALTER TABLE {book}.entry_body ATTACH PARTITION {book}.%I'
+                   ' FOR VALUES FROM (%s) TO (%s)', child, first, last);
+    RETURN child;
+END $$;
+
+-- Rewrite one partition of bodies without those that may go, so that their disk space is free at
+-- once; runs as the owner, for the sweep. Nobody waits for its lock longer than 300 ms.
+CREATE FUNCTION {book}.drop_bodies(child text, gone bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    dropped bigint;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                    WHERE i.inhparent = '{book}.entry_body'::regclass AND c.relname = child) THEN
+        RAISE EXCEPTION 'this is no partition of bodies' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('LOCK TABLE {book}.%I IN ACCESS EXCLUSIVE MODE', child);
+    IF (SELECT count(*) FROM {book}.may_go(gone))
+       <> (SELECT count(DISTINCT u) FROM unnest(gone) AS u) THEN
+        RAISE EXCEPTION 'this body is neither in a bundle that was moved nor lawfully expired'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('CREATE TEMP TABLE kept_bodies AS SELECT * FROM {book}.%I'
+                   ' WHERE position <> ALL ($1)', child) USING gone;
+    EXECUTE format('SELECT count(*) FROM {book}.%I', child) INTO dropped;
+    EXECUTE format('ALTER TABLE {book}.%I DISABLE TRIGGER append_only', child);
+    EXECUTE format('TRUNCATE {book}.%I', child);
+    EXECUTE format('INSERT INTO {book}.%I SELECT * FROM pg_temp.kept_bodies', child);
+    EXECUTE format('ALTER TABLE {book}.%I ENABLE TRIGGER append_only', child);
+    dropped := dropped - (SELECT count(*) FROM pg_temp.kept_bodies);
+    DROP TABLE pg_temp.kept_bodies;
+    RETURN dropped;
+END $$;
+
+REVOKE ALL ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
+    TO {retain};
+GRANT SELECT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,
+    {book}.expired, {book}.retrieval, {book}.thawed TO {append}, {read}, {retain};
+GRANT INSERT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,
+    {book}.expired TO {retain};
+GRANT INSERT, UPDATE, DELETE ON {book}.retrieval, {book}.thawed TO {retain};

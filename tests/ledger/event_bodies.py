@@ -5,6 +5,7 @@ from typing import Any
 
 D = "sha256:" + "ab" * 32
 ID = "018f3e9a-7c10-7d31-8a2b-0123456789ab"
+SUBJECT = "0b9d3a52-7f11-4c0e-9a44-6d2f0c1e8b77"
 AT = "2026-01-14T18:23:45.123Z"
 VERSIONED = {"id": "policy/7", "version": "7.1", "digest": D}
 CLASSIFIER = {"id": "nsfw", "version": "3", "digest": D}
@@ -362,6 +363,28 @@ OWN: dict[str, dict[str, Any]] = {
         "tag_verified": True,
         "reason": "incident-42",
     },
+    "LEGAL_HOLD_PLACED": {
+        "hold_id": ID,
+        "part": 1,
+        "parts": 2,
+        "matter": "2026-CV-01234",
+        "authority": "court-order",
+        "scope": {
+            "query": {
+                "types": ["GEN"],
+                "streams": ["Generation/a-1"],
+                "subjects": [SUBJECT],
+                "recorded_from": AT,
+                "recorded_until": AT,
+            },
+            "event_ids": [ID],
+            "subjects": [SUBJECT],
+            "artifacts": [D],
+            "keys": ["subjects/ledger.example/acme/3"],
+            "anchors": ["2026-01-14"],
+        },
+    },
+    "LEGAL_HOLD_RELEASED": {"hold_id": ID, "authority": "court-order", "reason": "settled"},
     "ANCHOR_FAILED": {
         "anchor": "day/2026-01-14",
         "authority": "tsa one",

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must stay although its time is up, and what must go although somebody wants it.
+
+Both are decisions of people, so both name the matter and the law, in codes: whose case it is stands
+in the organisation's own register. What is said here never expires, so it names nobody.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ledger.events.values import (
+    Body,
+    Code,
+    Day,
+    Digest,
+    Id,
+    Part,
+    Time,
+    Token,
+    Uuid7,
+    may,
+    must,
+    spelled,
+)
+
+_SUBJECT_REF = spelled(
+    "uuid",
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "a UUID in lower case",
+)
+_STREAM = spelled(
+    "stream",
+    r"[A-Za-z]{1,32}/[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}",
+    "an aggregate's type and id, such as `Generation/0198…`",
+)
+SubjectRef = Annotated[str, *_SUBJECT_REF]
+Stream = Annotated[str, *_STREAM]
+PartNumber = Annotated[int, Field(ge=1, le=256)]
+
+
+class HoldQuery(Part):
+    """Which entries a hold means, present and future: those that meet every member given."""
+
+    whole: Literal["book"] = may("All of them.")
+    types: Annotated[list[Code], Field(min_length=1, max_length=64)] = may("Of one of these types.")
+    streams: Annotated[list[Stream], Field(min_length=1, max_length=32)] = may(
+        "About one of these things."
+    )
+    subjects: Annotated[list[SubjectRef], Field(min_length=1, max_length=32)] = may(
+        "With sealed values of one of these subjects."
+    )
+    recorded_from: Time = may("Recorded at this time or later.")
+    recorded_until: Time = may("Recorded before this time.")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("hold-query", "a query names what it holds")
+        if self.whole is not None and len(self.model_fields_set) > 1:
+            raise PydanticCustomError("hold-query", "a query for all entries has no other member")
+        return self
+
+
+class HoldScope(Part):
+    """What a hold keeps."""
+
+    query: HoldQuery = may("Entries by what they are, future ones included.")
+    event_ids: Annotated[list[Uuid7], Field(min_length=1, max_length=128)] = may(
+        "Entries by id, recorded already or not."
+    )
+    subjects: Annotated[list[SubjectRef], Field(min_length=1, max_length=32)] = may(
+        "Subjects: their keys, and every entry with sealed values of theirs."
+    )
+    artifacts: Annotated[list[Digest], Field(min_length=1, max_length=64)] = may(
+        "Artifacts and model manifests, by the digest of their bytes, clear or sealed."
+    )
+    keys: Annotated[list[Token], Field(min_length=1, max_length=16)] = may("Keys by name.")
+    anchors: Annotated[list[Day], Field(min_length=1, max_length=64)] = may("Days of anchors.")
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("hold-scope", "a hold names what it keeps")
+        return self
+
+
+class LegalHoldPlaced(Body):
+    """Something must stay for a matter, whatever expires meanwhile; a long list comes in parts."""
+
+    hold_id: Uuid7 = must("The hold.")
+    part: PartNumber = must("Number of this part, from 1; it holds from its own entry on.")
+    parts: PartNumber = must("How many parts the hold has.")
+    matter: Id = must("The matter's number in the organisation's own register; never a name.")
+    authority: Code = must("By whose order, such as `court-order` or `counsel`.")
+    scope: HoldScope = must("What it keeps.")
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if self.part > self.parts:
+            raise PydanticCustomError("hold-part", "a part's number is at most the number of parts")
+        return self
+
+
+class LegalHoldReleased(Body):
+    """A hold ended; what it kept goes on under the clocks that ran meanwhile."""
+
+    hold_id: Uuid7 = must("The hold.")
+    authority: Code = must("By whose order.")
+    reason: Code = may("What for, in a code.")

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Legal holds as the log tells them, and the table that follows from it.
+
+LEGAL_HOLD_PLACED and LEGAL_HOLD_RELEASED are the truth; the table `hold` and the view `held` over
+it only say it in a form that the database can join. Before anybody believes the table it is held
+against the entries: a row that is missing is made again, and one that no entry accounts for, or
+that was released without an entry, stops whoever asked. So whoever can change the table alone
+releases nothing. Entries beyond the head count for nothing: nobody signed them.
+
+Bodies of these two types never leave the hot tier. One that cannot be read answers every question
+with an error, and nothing is destroyed.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from psycopg import sql
+
+from ledger import clock
+from ledger.database import Connection
+from ledger.errors import EntryDamaged, IntegrityViolation
+from ledger.head import Chain, HeadRow
+from ledger.store import read_entry
+from sealtrail.verify.merkle import leaf_hash
+
+JSON = dict[str, Any]
+
+PLACED: Final = "LEGAL_HOLD_PLACED"
+RELEASED: Final = "LEGAL_HOLD_RELEASED"
+
+_POSITIONS: Final = """
+SELECT e.position, e.leaf FROM {book}.entry e
+ WHERE e.topic IN ('LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1') AND e.position < %s
+ ORDER BY e.position
+"""
+_BODIES: Final = """
+SELECT e.position, e.topic, e.leaf, b.bytes
+  FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
+ WHERE e.position = ANY(%s) ORDER BY e.position
+"""
+_ROWS: Final = """
+SELECT hold_id::text, part, position, queried, types, streams, of_subjects::text[], from_ms,
+       until_ms, event_ids::text[], subjects::text[], artifacts, keys, anchors::text[], released
+  FROM {book}.hold
+"""
+_INSERT: Final = """
+INSERT INTO {book}.hold (hold_id, part, position, queried, types, streams, of_subjects, from_ms,
+                         until_ms, event_ids, subjects, artifacts, keys, anchors, released)
+VALUES (%s::uuid, %s, %s, %s, %s::text[], %s::text[], %s::uuid[], %s, %s, %s::uuid[], %s::uuid[],
+        %s::text[], %s::text[], %s::date[], %s)
+ON CONFLICT DO NOTHING
+"""
+_RELEASE: Final = """
+UPDATE {book}.hold SET released = %s WHERE hold_id = %s::uuid AND part = %s AND released IS NULL
+"""
+
+
+class HoldsDiffer(IntegrityViolation):
+    """The table of legal holds says what no entry of the log says; nothing may be destroyed."""
+
+    problem = "holds-differ"
+
+
+class _Row(NamedTuple):
+    """One part of a hold as the table has it; compared whole, but for `released`."""
+
+    hold_id: str
+    part: int
+    position: int
+    queried: bool
+    types: list[str] | None
+    streams: list[str] | None
+    of_subjects: list[str] | None
+    from_ms: int | None
+    until_ms: int | None
+    event_ids: list[str]
+    subjects: list[str]
+    artifacts: list[str]
+    keys: list[str]
+    anchors: list[str]
+    released: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A legal hold with all its parts."""
+
+    hold_id: str
+    matter: str
+    authority: str
+    placed: str  #: `time.recorded` of its first part.
+    credential: str | None
+    parts: int  #: How many were announced; fewer are there if placing it was interrupted.
+    scopes: tuple[JSON, ...]  #: Of each part: query, event_ids, subjects, artifacts, keys, anchors.
+    positions: tuple[int, ...]
+    released: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return len(self.scopes) == self.parts
+
+
+class _Note(NamedTuple):
+    """One entry about a hold."""
+
+    position: int
+    leaf: bytes
+    value: JSON
+
+
+class HoldRecord:
+    """Reads the holds of one Book; remembers entries, which never change."""
+
+    def __init__(self, schema: str, chain: Chain) -> None:
+        name = sql.Identifier(schema)
+        self._head, self._chain = HeadRow(schema), chain
+        self._positions = sql.SQL(_POSITIONS).format(book=name)
+        self._bodies = sql.SQL(_BODIES).format(book=name)
+        self._rows = sql.SQL(_ROWS).format(book=name)
+        self._insert = sql.SQL(_INSERT).format(book=name)
+        self._release = sql.SQL(_RELEASE).format(book=name)
+        self._notes: dict[int, _Note] = {}
+
+    def holds(self, connection: Connection) -> dict[str, Hold]:
+        """Return every hold that the log tells of, released ones included, by id."""
+        found: dict[str, Hold] = {}
+        for note in self._told(connection):
+            body, time = note.value["body"], note.value["time"]["recorded"]
+            hold = found.get(body["hold_id"])
+            if note.value["type"] == RELEASED:
+                if hold is not None and hold.released is None:
+                    found[hold.hold_id] = replace(hold, released=time)
+            elif hold is None:
+                found[body["hold_id"]] = Hold(
+                    hold_id=body["hold_id"],
+                    matter=body["matter"],
+                    authority=body["authority"],
+                    placed=time,
+                    credential=note.value["actor"].get("credential"),
+                    parts=body["parts"],
+                    scopes=(body["scope"],),
+                    positions=(note.position,),
+                )
+            else:
+                found[hold.hold_id] = replace(
+                    hold,
+                    scopes=(*hold.scopes, body["scope"]),
+                    positions=(*hold.positions, note.position),
+                )
+        return found
+
+    def agree(self, connection: Connection) -> None:
+        """Make the table say what the log says; raises HoldsDiffer where only a forger could have.
+
+        The table is read first: a hold that is placed meanwhile then lacks a row at most.
+        """
+        there = {(row[0], row[1]): _Row(*row) for row in connection.execute(self._rows)}
+        wanted = self._expected(connection)
+        for key, row in there.items():
+            told = wanted.get(key)
+            if told is None or row._replace(released=None) != told._replace(released=None):
+                raise HoldsDiffer
+            if row.released is not None and row.released != told.released:
+                raise HoldsDiffer
+        for key, told in wanted.items():
+            if key not in there:
+                connection.execute(self._insert, told)
+            elif there[key].released != told.released:
+                connection.execute(self._release, (told.released, *key))
+
+    def rebuild(self, owner: Connection, schema: str) -> int:
+        """Write the whole table anew from the log, as the owner; returns how many rows it has."""
+        table = sql.Identifier(schema, "hold")
+        with owner.transaction():
+            wanted = self._expected(owner)
+            for statement in (
+                "ALTER TABLE {} DISABLE TRIGGER kept",
+                "DELETE FROM {}",
+                "ALTER TABLE {} ENABLE TRIGGER kept",
+            ):
+                owner.execute(sql.SQL(statement).format(table))
+            for row in wanted.values():
+                owner.execute(self._insert, row)
+        return len(wanted)
+
+    def _expected(self, connection: Connection) -> dict[tuple[str, int], _Row]:
+        rows: dict[tuple[str, int], _Row] = {}
+        for note in self._told(connection):
+            body = note.value["body"]
+            if note.value["type"] == PLACED:
+                # Of two entries about one part the first counts; we write no second.
+                rows.setdefault((body["hold_id"], body["part"]), _row(note.position, body))
+                continue
+            for key, row in rows.items():
+                if key[0] == body["hold_id"] and row.released is None:
+                    rows[key] = row._replace(released=note.position)
+        return rows
+
+    def _told(self, connection: Connection) -> list[_Note]:
+        """Return the entries about holds under the signed head, in order, each proved by its leaf.
+
+        Raises EntryDamaged for one that is altered, that was there before, or has no body.
+        """
+        size = self._head.checked(connection, self._chain).size
+        leaves = {at: bytes(leaf) for at, leaf in connection.execute(self._positions, (size,))}
+        missing = [at for at in leaves if at not in self._notes]
+        for row in connection.execute(self._bodies, (missing,)) if missing else ():
+            note = _read(*row)
+            self._notes[note.position] = note
+        for position, note in list(self._notes.items()):  # Another thread may add to them.
+            if position < size and leaves.get(position) != note.leaf:
+                raise EntryDamaged(f"the legal hold at position {position} was altered or is gone")
+        return [self._notes[at] for at in leaves]
+
+
+def _read(position: int, topic: str, leaf: bytes, data: bytes | None) -> _Note:
+    if data is None or leaf_hash(bytes(data)) != bytes(leaf):
+        raise EntryDamaged(f"the legal hold at position {position} cannot be read")
+    entry = read_entry(bytes(data))
+    if entry.topic != topic:
+        raise EntryDamaged(f"the entry at position {position} is listed as a legal hold")
+    return _Note(position, bytes(leaf), entry.value)
+
+
+def _row(position: int, body: JSON) -> _Row:
+    scope = body["scope"]
+    query = scope.get("query", {})
+    times = [query.get(name) for name in ("recorded_from", "recorded_until")]
+    from_ms, until_ms = (None if time is None else clock.parse_time(time) for time in times)
+    return _Row(
+        hold_id=body["hold_id"],
+        part=body["part"],
+        position=position,
+        queried="query" in scope,
+        types=query.get("types"),
+        streams=query.get("streams"),
+        of_subjects=query.get("subjects"),
+        from_ms=from_ms,
+        until_ms=until_ms,
+        event_ids=scope.get("event_ids", []),
+        subjects=scope.get("subjects", []),
+        artifacts=scope.get("artifacts", []),
+        keys=scope.get("keys", []),
+        anchors=scope.get("anchors", []),
+        released=None,
+    )
