@@ -114,6 +114,19 @@ class Ingest(Body):
         "rights.permitted.attribution": "Credit that names a person.",
         "confidentiality.classifier": "Who classified it.",
     }
+    subjects: ClassVar = {
+        "asset.sha256": "depicted",
+        "asset.pixel_sha256": "depicted",
+        "asset.fingerprints": "depicted",
+        "asset.name": "depicted",
+        "asset.source_url": "depicted",
+        "asset.preview": "depicted",
+        "asset.full_ref": "depicted",
+        "rights.holder": "rights_holder",
+        "rights.consent_evidence": "rights_holder",
+        "rights.permitted.attribution": "rights_holder",
+        "confidentiality.classifier": "reviewer",
+    }
     needs: ClassVar = ("asset.sha256",)
     forms: ClassVar = {
         "asset.sha256": Digest,
@@ -139,6 +152,7 @@ class AssetWithdrawn(Body):
         "reason": "Why, in words.",
         "requested_by": "Who asked for it.",
     }
+    subjects: ClassVar = {"requested_by": "depicted"}
 
     reason_code: Code = must("Why, such as `consent-revoked`.")
     effective_at: Time = may("From when on, if not from now.")

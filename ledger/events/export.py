@@ -53,6 +53,7 @@ class Export(Body):
         "destination.url": "Address where it was put that tells who received it.",
         "permitted_use.attribution": "Credit that names a person.",
     }
+    subjects: ClassVar = {"permitted_use.attribution": "rights_holder"}
     forms: ClassVar = {
         "asset_sha256": Digest,
         "destination.url": Url,

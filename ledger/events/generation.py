@@ -123,6 +123,7 @@ class GenAttempt(Body):
         "inputs[*].sha256": "Digest of an input's bytes.",
     }
     forms: ClassVar = {"inputs[*].sha256": Digest}
+    subjects: ClassVar = {"prompt.system": "tenant", "inputs[*].sha256": "depicted"}
 
     operation: Literal[
         "generate", "edit", "inpaint", "outpaint", "upscale", "variation", "caption", "chat", "tool"
@@ -311,6 +312,7 @@ class GenError(Body):
     """No output came of it: a fault, or the ledger's own timeout."""
 
     sealed: ClassVar = {"error.message": "What the program said.", **SEALED_USAGE}
+    subjects: ClassVar = {"error.message": "tenant"}
     artifacts: ClassVar = frozenset({"provider.response_headers_digest"})
 
     error: Failure = must("What went wrong.")

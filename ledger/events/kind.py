@@ -41,6 +41,8 @@ class EventClass:
     sealed: frozenset[str] = field(init=False, repr=False, compare=False)
     #: Of these, what a value must be where it is not any JSON.
     forms: Mapping[str, TypeAdapter[Any]] = field(init=False, repr=False, compare=False)
+    #: Pattern → role of the data subject whose value it is, where that is not the `user`.
+    owners: Mapping[str, str] = field(init=False, repr=False, compare=False)
     #: Takes the same bodies as `model`.
     shape: SchemaValidator = field(init=False, repr=False, compare=False)
 
@@ -50,6 +52,7 @@ class EventClass:
         artifacts = self.model.artifacts.intersection(sealed)
         object.__setattr__(self, "sealed", frozenset(sealed))
         object.__setattr__(self, "forms", dict.fromkeys(artifacts, _DIGEST) | forms)
+        object.__setattr__(self, "owners", dict(self.model.subjects))
         object.__setattr__(self, "shape", shape_of(self.model))
 
     @property

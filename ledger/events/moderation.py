@@ -63,5 +63,6 @@ class Moderation(Body):
         "mod.explanation": "Why, in words.",
         "mod.hash_match.detail": "What was found, for those who may know.",
     }
+    subjects: ClassVar = {"mod.hash_match.detail": "reviewer"}
 
     mod: Judgement = must("The judgement.")

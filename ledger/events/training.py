@@ -155,6 +155,7 @@ class TrainFailed(Body):
     """A training run ended without a model."""
 
     sealed: ClassVar = {"error.message": "What the program said."}
+    subjects: ClassVar = {"error.message": "tenant"}
 
     error: Failure = must("What went wrong.")
     ended_at: Time = may("When it ended.")

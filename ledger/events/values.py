@@ -34,6 +34,8 @@ class Body(Part):
     sealed: ClassVar[dict[str, str]] = {}
     #: Of these, what the value must be; a name that is not here takes any JSON.
     forms: ClassVar[dict[str, Any]] = {}
+    #: Of these, whose value it is, where it is not the `user`'s (ledger.vault.owners.ROLES).
+    subjects: ClassVar[dict[str, str]] = {}
     #: Members that must be there, clear in the body or sealed.
     needs: ClassVar[tuple[str, ...]] = ()
     #: Names, clear or sealed, whose value is the Digest of an artifact kept outside the entry.

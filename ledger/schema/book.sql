@@ -105,63 +105,6 @@ CREATE TABLE {book}.token (
     PRIMARY KEY (anchor_id, authority)
 );
 
--- The vault: committed values, sealed per data subject. Where it stands; the only row that changes.
-CREATE TABLE {book}.vault_state (
-    id          smallint PRIMARY KEY CHECK (id = 1),
-    serial      bigint NOT NULL CHECK (serial > 0),      -- raised by whatever a writer has to know
-    generation  bigint NOT NULL CHECK (generation > 0),  -- of the keys that wrap and index now
-    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation)  -- keys before it are destroyed
-);
-INSERT INTO {book}.vault_state (id, serial, generation, oldest) VALUES (1, 1, 1, 1);
-
--- Data subjects under random names. Who it is stands in `identity` only, under the subject's own key.
-CREATE TABLE {book}.subject (
-    ref          uuid PRIMARY KEY,
-    kind         text NOT NULL CHECK (kind IN ('person', 'tenant')),
-    state        text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'erasing', 'held', 'erased')),
-    generation   bigint NOT NULL,        -- of the key that wraps `wrapped_key`
-    wrapped_key  bytea,
-    identity     bytea,                  -- the person's id, so that it can be indexed anew
-    erasure_id   text                    -- the erasure asked for; 'held' waits for a legal hold's end
-                 CHECK (octet_length(erasure_id) <= 128),
-    doomed       bigint,                 -- erased once the keys of this generation are destroyed
-    CHECK ((state = 'erased') = (wrapped_key IS NULL)),
-    CHECK ((wrapped_key IS NULL) = (identity IS NULL)),
-    CHECK ((state = 'live') = (erasure_id IS NULL)),
-    CHECK ((state = 'erasing') = (doomed IS NOT NULL))
-);
-CREATE INDEX subject_moving ON {book}.subject (state) WHERE state <> 'live';
-
--- Blind index of the subjects' ids: a keyed MAC, erasable.
-CREATE TABLE {book}.subject_index (
-    "index"     bytea PRIMARY KEY CHECK (octet_length("index") = 32),
-    generation  bigint NOT NULL,
-    ref         uuid NOT NULL
-);
-CREATE INDEX subject_index_ref ON {book}.subject_index (ref);
-
--- The values of one data subject in one event; both columns go when the subject is erased.
-CREATE TABLE {book}.sealed (
-    event_id     uuid NOT NULL,
-    subject_ref  uuid NOT NULL,
-    wrapped_key  bytea,                  -- the blob's key under the subject's
-    blob         bytea,
-    PRIMARY KEY (event_id, subject_ref),
-    CHECK ((wrapped_key IS NULL) = (blob IS NULL))
-);
-CREATE INDEX sealed_subject ON {book}.sealed (subject_ref);
-ALTER TABLE {book}.sealed ALTER COLUMN blob SET STORAGE EXTERNAL;  -- cipher text does not compress
-
--- Blind index of identifiers, never of what somebody wrote.
-CREATE TABLE {book}.blind (
-    field        text NOT NULL,
-    "index"      bytea NOT NULL CHECK (octet_length("index") = 32),
-    generation   bigint NOT NULL,
-    event_id     uuid NOT NULL,
-    subject_ref  uuid NOT NULL
-);
-CREATE INDEX blind_index ON {book}.blind ("index");
-
 -- Legal holds, part by part, as the log's LEGAL_HOLD_* entries tell them: never believed before it
 -- was held against those (ledger/hold_record.py), and made anew from them by `hold rebuild`.
 CREATE TABLE {book}.hold (
@@ -221,44 +164,34 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.anchor
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.token
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+-- A hold's second lock: what it keeps goes neither by mistake nor by hand.
+CREATE FUNCTION {book}.keep_held() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL) AND (
+        (TG_TABLE_NAME = 'sealed'
+            AND EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id))
+        OR (TG_TABLE_NAME = 'subject' AND (
+            EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL AND OLD.ref = ANY (subjects))
+            OR EXISTS (SELECT 1 FROM {book}.sealed s JOIN {book}.held USING (event_id)
+                        WHERE s.subject_ref = OLD.ref))))
+    THEN
+        RAISE EXCEPTION 'a legal hold keeps this: % on %.% is refused',
+            TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE TRIGGER keep_held_change BEFORE UPDATE ON {book}.sealed FOR EACH ROW
+    WHEN (OLD.blob IS NOT NULL AND NEW IS DISTINCT FROM OLD) EXECUTE FUNCTION {book}.keep_held();
+CREATE TRIGGER keep_held_delete BEFORE DELETE ON {book}.sealed FOR EACH ROW
+    EXECUTE FUNCTION {book}.keep_held();
+CREATE TRIGGER keep_held_truncate BEFORE TRUNCATE ON {book}.sealed FOR EACH STATEMENT
+    EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER keep_held BEFORE UPDATE ON {book}.subject FOR EACH ROW
+    WHEN (OLD.wrapped_key IS NOT NULL AND NEW.wrapped_key IS NULL)
+    EXECUTE FUNCTION {book}.keep_held();
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON {book}.hold
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.head
-    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
-
--- Lets a sealed batch in if nothing has happened to the vault since it was sealed; see
--- ledger/vault/statement.py. Whoever changes the vault takes `vault_lock` first.
-CREATE FUNCTION {book}.vault_gate(seen bigint, after integer) RETURNS boolean LANGUAGE plpgsql
-VOLATILE AS $$
-BEGIN
-    IF seen = 0 THEN
-        RETURN true;
-    END IF;
-    PERFORM pg_advisory_xact_lock_shared(hashtext('sealtrail.vault'), hashtext('{book}'));
-    IF seen IS DISTINCT FROM (SELECT serial FROM {book}.vault_state WHERE id = 1) THEN
-        RAISE EXCEPTION 'the vault has moved on: seal again'
-            USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    RETURN true;
-END $$;
-CREATE FUNCTION {book}.vault_lock() RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT pg_advisory_xact_lock(hashtext('sealtrail.vault'), hashtext('{book}'))
-$$;
-
--- Erased is for ever, also for an owner with an old copy of the row.
-CREATE FUNCTION {book}.stay_erased() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF OLD.state = 'erased' THEN
-        RAISE EXCEPTION 'this data subject was erased, and stays so'
-            USING ERRCODE = 'insufficient_privilege';
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER stay_erased BEFORE UPDATE ON {book}.subject
-    FOR EACH ROW EXECUTE FUNCTION {book}.stay_erased();
-CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.subject
-    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
-CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.vault_state
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
 -- Separation of duties. A server process logs in as a role that owns nothing and takes one of these.
@@ -270,13 +203,6 @@ GRANT UPDATE ON {book}.head TO {append};
 GRANT INSERT, UPDATE (released) ON {book}.hold TO {retain};
 GRANT USAGE ON SCHEMA sealtrail TO {append};
 GRANT SELECT ON sealtrail.clock_confirmation TO {append};
-
-GRANT INSERT ON {book}.subject, {book}.subject_index, {book}.sealed, {book}.blind TO {append};
-GRANT UPDATE (serial, generation, oldest) ON {book}.vault_state TO {retain};
-GRANT UPDATE (state, generation, wrapped_key, identity, erasure_id, doomed) ON {book}.subject TO {retain};
-GRANT INSERT, DELETE ON {book}.subject_index TO {retain};
-GRANT UPDATE (wrapped_key, blob), DELETE ON {book}.sealed TO {retain};
-GRANT INSERT, DELETE ON {book}.blind TO {retain};
 
 -- Retention (migration 0008). Bodies leave the database in two lawful ways only: into a bundle in the
 -- archive (cold), or for good after an announcement that was anchored (expired).
@@ -379,11 +305,9 @@ CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql S
     WITH head AS (SELECT last_time FROM {book}.head WHERE id = 1)
     SELECT e.position FROM {book}.entry e, head h
      WHERE e.position = ANY (gone)
-       AND split_part(e.topic, '/', 1) <> ALL (ARRAY[
-           'EPOCH_SEALED', 'COMPLETENESS_REPORT', 'ANCHOR', 'ANCHOR_FAILED', 'KEY_ROTATED',
-           'INCARNATION_OPENED', 'RETENTION_POLICY_PUBLISHED', 'TIER_MOVED', 'RETENTION_EXPIRED',
-           'INTEGRITY_CHECK', 'LEGAL_HOLD_APPLIED', 'LEGAL_HOLD_RELEASED', 'ERASURE_REQUESTED',
-           'ERASURE', 'ERASURE_DEFERRED'])
+       AND e.topic !~ '^(EPOCH_SEALED|COMPLETENESS_REPORT|ANCHOR|ANCHOR_FAILED|KEY_ROTATED|INCARNATION_OPENED'
+                       '|RETENTION_POLICY_PUBLISHED|TIER_MOVED|RETENTION_EXPIRED|INTEGRITY_CHECK'
+                       '|LEGAL_HOLD_[A-Z]+|ERASURE|ERASURE_[A-Z]+)/'
        AND (EXISTS (
                SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
                  JOIN {book}.entry t ON t.event_id = m.event_id AND t.topic = 'TIER_MOVED/1'

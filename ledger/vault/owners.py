@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose is a committed value: each belongs to one data subject, and goes when that one goes.
+
+    user            the natural person of the request; owns what nobody else does
+    depicted        who is shown in, or gave, a picture
+    rights_holder   who holds the rights of an asset
+    reviewer        a member of staff who judged
+    tenant          nobody: the tenant's own words, such as a system prompt
+
+An event class says which of its names belong to another role (`Body.subjects`). Who that is says
+the request, as the committed value `subjects.<role>`, which is that person's, too. Where it names
+nobody the value belongs to the user. One person in two roles is one data subject.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Protocol
+from unicodedata import normalize
+
+from ledger import catalog
+from ledger.events.kind import pattern_of
+from ledger.vault.construction import index_message
+from sealtrail.verify.disclosure import PERSON
+
+USER: Final = "user"
+TENANT: Final = "tenant"
+
+#: Roles of natural persons that a request may name.
+NAMED: Final = ("depicted", "rights_holder", "reviewer")
+ROLES: Final = (USER, *NAMED, TENANT)
+
+#: Committed names of the persons in those roles.
+NAMES: Final[Mapping[str, str]] = {role: f"subjects.{role}" for role in NAMED}
+_ROLE_OF_NAME: Final = {name: role for role, name in NAMES.items()}
+
+#: What can be searched for by value: identifiers and digests, never what somebody wrote. A list
+#: of strings is found by each of them.
+IDENTIFIERS: Final = frozenset(
+    {
+        "actor.account_id",
+        "actor.session_id",
+        "actor.department",
+        "actor.on_behalf_of",
+        "net.ip",
+        "asset.sha256",
+        "asset.pixel_sha256",
+        "asset_sha256",
+        "inputs[*].sha256",
+        "outputs[*].sha256",
+        "outputs[*].pixel_sha256",
+        "rights.holder",
+        "requested_by",
+        "destination.recipient",
+    }
+)
+
+#: The fields under which data subjects themselves are indexed; the tenant is nobody's namesake.
+PERSON_FIELD: Final = "subject"
+TENANT_FIELD: Final = "subject.tenant"
+
+
+class Sealable(Protocol):
+    """What the vault looks at of a prepared request (ledger.request.Prepared)."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def schema(self) -> int: ...
+    @property
+    def disclosures(self) -> Mapping[str, str]:
+        """Each committed name with its disclosure."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Each committed name with its clear value, PERSON and `subjects.<role>` included."""
+
+
+class Item(NamedTuple):
+    """A Sealable by itself."""
+
+    event_id: str
+    type: str
+    schema: int
+    disclosures: Mapping[str, str]
+    values: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Item({self.type} {self.event_id})"  # The rest is personal.
+
+
+class Owner(NamedTuple):
+    """A data subject by its own id. A tuple: it is a key of the writer's cache."""
+
+    kind: str  #: `person` or `tenant`.
+    id: str
+
+    def __repr__(self) -> str:
+        return f"Owner({self.kind})"
+
+    @property
+    def message(self) -> bytes:
+        """What this subject's blind index is the MAC of."""
+        return index_message(PERSON_FIELD if self.kind == "person" else TENANT_FIELD, self.id)
+
+
+def person(id_: str) -> Owner:
+    """Return a person; two spellings of one id (Unicode NFC) are one person."""
+    return Owner("person", id_ if id_.isascii() else normalize("NFC", id_))
+
+
+def owners_of(item: Sealable, tenant: Owner) -> dict[Owner, list[str]]:
+    """Return each data subject of an event with the names that are its own; no list is empty.
+
+    tenant: the owner of what is the tenant's.
+    """
+    values = item.values
+    user = person(values[PERSON])
+    owners = catalog.CATALOG[item.type, item.schema].owners
+    if not owners and _ROLE_OF_NAME.keys().isdisjoint(values):
+        return {user: list(values)}
+    found: dict[Owner, list[str]] = {}
+    for name in values:
+        role = _ROLE_OF_NAME.get(name) or owners.get(pattern_of(name), USER)
+        owner = user
+        if role == TENANT:
+            owner = tenant
+        elif role != USER and NAMES[role] in values:
+            owner = person(values[NAMES[role]])
+        found.setdefault(owner, []).append(name)
+    return found
+
+
+def identifiers_in(names: list[str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (field, value) of all by which an event can be found, among these of its names."""
+    found = []
+    for name in names:
+        field = pattern_of(name)
+        if field in IDENTIFIERS:
+            value = values[name]
+            several = value if isinstance(value, list) else (value,)
+            found += [(field, one) for one in several if isinstance(one, str)]
+    return found

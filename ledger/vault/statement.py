@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sealing adds to the writer's one statement: four inserts and the gate before them.
+
+The gate compares the vault's serial number with the one that this batch was sealed under, while no
+erasure and no rotation can move it. So no value is ever sealed for a person who has just been
+erased, nor under a generation of keys that is about to be destroyed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from psycopg.errors import ObjectNotInPrerequisiteState
+
+from ledger import arrays
+
+#: Goes into the statement that swaps the head, after a CTE `h` of one integer column that is empty
+#: unless the head was swapped. Names: {book}. Parameters: `Sealings.parameters`.
+CTES: Final = """
+     vs AS (INSERT INTO {book}.subject (ref, kind, generation, wrapped_key, identity)
+            SELECT u.* FROM h, unnest(%b::uuid[], %b::text[], %b::bigint[], %b::bytea[],
+                   %b::bytea[]) u),
+     vi AS (INSERT INTO {book}.subject_index ("index", generation, ref)
+            SELECT u.* FROM h, unnest(%b::bytea[], %b::bigint[], %b::uuid[]) u),
+     vv AS (INSERT INTO {book}.sealed (event_id, subject_ref, wrapped_key, blob)
+            SELECT u.* FROM h AS held (one), LATERAL {book}.vault_gate(%b::bigint, held.one) g (ok),
+                   unnest(%b::uuid[], %b::uuid[], %b::bytea[], %b::bytea[]) u WHERE g.ok),
+     vb AS (INSERT INTO {book}.blind (field, "index", generation, event_id, subject_ref)
+            SELECT u.* FROM h, unnest(%b::text[], %b::bytea[], %b::bigint[], %b::uuid[],
+                   %b::uuid[]) u)"""
+
+#: What the statement raises when the gate is shut: nothing was written; `Vault.forget`, seal anew.
+VaultMoved = ObjectNotInPrerequisiteState
+
+
+class NewSubject(NamedTuple):
+    """A data subject that this batch is the first to name."""
+
+    ref: bytes
+    kind: str
+    generation: int
+    wrapped_key: bytes
+    identity: bytes
+    mac: bytes  #: Blind index.
+
+
+class SealedBlob(NamedTuple):
+    """The values of one data subject in one event."""
+
+    event_id: str
+    ref: bytes
+    wrapped_key: bytes
+    blob: bytes
+
+
+class BlindRow(NamedTuple):
+    """One value by which one event can be found."""
+
+    field: str
+    mac: bytes  #: Blind index.
+    event_id: str
+    ref: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Sealings:
+    """All that the vault adds to one commit."""
+
+    serial: int = 0  #: Of the vault when this was sealed; 0 only if nothing was.
+    generation: int = 1
+    subjects: list[NewSubject] = field(default_factory=list, repr=False)
+    blobs: list[SealedBlob] = field(default_factory=list, repr=False)
+    blind: list[BlindRow] = field(default_factory=list, repr=False)
+    fresh: dict[Any, Any] = field(default_factory=dict, repr=False)  #: For the vault's cache.
+
+    def parameters(self) -> tuple[Any, ...]:
+        """Return the parameters of CTES, in their order."""
+        subjects, blobs, blind = self.subjects, self.blobs, self.blind
+        refs = _uuids([one.ref for one in subjects])
+        generations = arrays.bigints([one.generation for one in subjects])
+        return (
+            refs,
+            arrays.texts([one.kind for one in subjects]),
+            generations,
+            arrays.byteas([one.wrapped_key for one in subjects]),
+            arrays.byteas([one.identity for one in subjects]),
+            arrays.hashes([one.mac for one in subjects]),
+            generations,
+            refs,
+            self.serial,
+            arrays.uuids([one.event_id for one in blobs]),
+            _uuids([one.ref for one in blobs]),
+            arrays.byteas([one.wrapped_key for one in blobs]),
+            arrays.byteas([one.blob for one in blobs]),
+            arrays.texts([one.field for one in blind]),
+            arrays.hashes([one.mac for one in blind]),
+            arrays.bigints([self.generation] * len(blind)),
+            arrays.uuids([one.event_id for one in blind]),
+            _uuids([one.ref for one in blind]),
+        )
+
+
+def _uuids(refs: Sequence[bytes]) -> arrays.Uuids:
+    return arrays.uuids([ref.hex() for ref in refs])

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sealing without the rest of the writer: the vault's part of its statement, and nothing else."""
+
+from psycopg import sql
+
+from ledger import clock
+from ledger.commitments import commit_values
+from ledger.vault.owners import Item
+from ledger.vault.statement import CTES
+from ledger.vault.vault import Vault
+from sealtrail.verify.disclosure import PERSON
+
+_STATEMENT = (
+    """
+WITH h AS (UPDATE {book}.head SET size = size WHERE id = 1 RETURNING 1),
+"""
+    + CTES.lstrip("\n")
+    + """
+SELECT count(*) FROM h
+"""
+)
+
+
+def item(user="alice", *, type_="GEN_ATTEMPT", event_id=None, **values):
+    """An event with these committed values; names are spelled with __ for a dot."""
+    values = {name.replace("__", "."): value for name, value in values.items()} | {PERSON: user}
+    _, disclosures = commit_values(clock.random_bytes(32), values)
+    return Item(event_id or str(clock.new_id()), type_, 1, disclosures, values)
+
+
+def vault_of(house, *, shelf=None):
+    """A process's vault of the house's main Book."""
+    shelf = shelf or house.shelf
+    row = shelf.rows()[house.tenant]
+    return Vault(shelf.database, schema=row.schema, origin=row.first_origin, keys=shelf.keys)
+
+
+class Sealer:
+    """A writer that records nothing but what the vault adds."""
+
+    def __init__(self, house, *, shelf=None, vault=None):
+        self.shelf = shelf or house.shelf
+        self.vault = vault or vault_of(house, shelf=shelf)
+        self.schema = house.schema
+        self.connection = self.shelf.database.dedicated(house.schema, "append")
+        self.statement = sql.SQL(_STATEMENT).format(book=sql.Identifier(house.schema)).as_bytes()
+
+    def write(self, sealings):
+        self.connection.execute(self.statement, sealings.parameters(), prepare=True)
+
+    def record(self, *items):
+        """Seal, write, remember; and return what was sealed."""
+        sealings = self.vault.seal(self.connection, items)
+        self.write(sealings)
+        self.vault.keep(sealings)
+        return sealings
+
+    def close(self):
+        self.connection.close()
