@@ -60,6 +60,24 @@ def authority(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="session")
+def ceph():
+    """One real S3 with Object Lock for the whole run; every test makes its own bucket."""
+    from ceph_bucket import Buckets
+    from ceph_gateway import CephGateway
+
+    with CephGateway() as gateway:
+        yield Buckets(gateway)
+
+
+@pytest.fixture
+def bucket(ceph):
+    """A bucket that locks everything in compliance mode."""
+    made = ceph.bucket()
+    yield made
+    made.client.close()
+
+
 @pytest.fixture
 def house(postgres, tmp_path):
     """A fresh tenant with both of its Books."""

@@ -29,9 +29,9 @@ def far(hand):
 
 @pytest.fixture
 def later(hand):
-    def made():
-        until = clock.from_ms(hand.ms) + timedelta(seconds=10)
-        return until, lambda: hand.move(seconds=11)
+    def made(seconds):
+        until = clock.from_ms(hand.ms) + timedelta(seconds=seconds)
+        return until, lambda: False, lambda: hand.move(seconds=seconds + 1)
 
     return made
 
