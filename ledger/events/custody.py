@@ -5,7 +5,7 @@ Both are decisions of people, so both name the matter and the law, in codes: who
 in the organisation's own register. What is said here never expires, so it names nobody.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -41,9 +41,11 @@ PartNumber = Annotated[int, Field(ge=1, le=256)]
 
 
 class HoldQuery(Part):
-    """Which entries a hold means, present and future: those that meet every member given."""
+    """Which entries a hold means, present and future: those that meet every member given.
 
-    whole: Literal["book"] = may("All of them.")
+    All of them: those that were recorded since 1970.
+    """
+
     types: Annotated[list[Code], Field(min_length=1, max_length=64)] = may("Of one of these types.")
     streams: Annotated[list[Stream], Field(min_length=1, max_length=32)] = may(
         "About one of these things."
@@ -58,8 +60,6 @@ class HoldQuery(Part):
     def _means_something(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("hold-query", "a query names what it holds")
-        if self.whole is not None and len(self.model_fields_set) > 1:
-            raise PydanticCustomError("hold-query", "a query for all entries has no other member")
         return self
 
 

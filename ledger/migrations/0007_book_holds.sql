@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- What each column is for: ledger/schema/book.sql
+-- What each column is for: ledger/schema/book_holds.sql
 
 CREATE INDEX entry_custody ON {book}.entry (topic, position) WHERE topic IN (
     'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1');
@@ -40,6 +40,30 @@ SELECT e.position, e.event_id, h.hold_id
          WHERE s.event_id = e.event_id AND s.subject_ref = ANY (h.subjects)))
  WHERE h.released IS NULL;
 
+CREATE FUNCTION {book}.keep_held() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL) AND (
+        (TG_TABLE_NAME = 'sealed'
+            AND EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id))
+        OR (TG_TABLE_NAME = 'subject' AND (
+            EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL AND OLD.ref = ANY (subjects))
+            OR EXISTS (SELECT 1 FROM {book}.sealed s JOIN {book}.held USING (event_id)
+                        WHERE s.subject_ref = OLD.ref))))
+    THEN
+        RAISE EXCEPTION 'a legal hold keeps this: % on %.% is refused',
+            TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE TRIGGER keep_held_change BEFORE UPDATE ON {book}.sealed FOR EACH ROW
+    WHEN (OLD.blob IS NOT NULL AND NEW IS DISTINCT FROM OLD) EXECUTE FUNCTION {book}.keep_held();
+CREATE TRIGGER keep_held_delete BEFORE DELETE ON {book}.sealed FOR EACH ROW
+    EXECUTE FUNCTION {book}.keep_held();
+CREATE TRIGGER keep_held_truncate BEFORE TRUNCATE ON {book}.sealed FOR EACH STATEMENT
+    EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER keep_held BEFORE UPDATE ON {book}.subject FOR EACH ROW
+    WHEN (OLD.wrapped_key IS NOT NULL AND NEW.wrapped_key IS NULL)
+    EXECUTE FUNCTION {book}.keep_held();
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON {book}.hold
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
