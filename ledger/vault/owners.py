@@ -12,7 +12,9 @@ the request, as the committed value `subjects.<role>`, which is that person's, t
 nobody the value belongs to the user. One person in two roles is one data subject.
 """
 
-from collections.abc import Mapping
+import json
+from binascii import a2b_base64
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 from unicodedata import normalize
 
@@ -23,6 +25,9 @@ from sealtrail.verify.disclosure import PERSON
 
 USER: Final = "user"
 TENANT: Final = "tenant"
+
+_FROM_URL: Final = str.maketrans("-_", "+/")
+_PADDING: Final = ("", "===", "==", "=")
 
 #: Roles of natural persons that a request may name.
 NAMED: Final = ("depicted", "rights_holder", "reviewer")
@@ -69,11 +74,7 @@ class Sealable(Protocol):
     def schema(self) -> int: ...
     @property
     def disclosures(self) -> Mapping[str, str]:
-        """Each committed name with its disclosure."""
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        """Each committed name with its clear value, PERSON and `subjects.<role>` included."""
+        """Each committed name with its disclosure; none if the client keeps them."""
 
 
 class Item(NamedTuple):
@@ -83,7 +84,6 @@ class Item(NamedTuple):
     type: str
     schema: int
     disclosures: Mapping[str, str]
-    values: Mapping[str, Any]
 
     def __repr__(self) -> str:
         return f"Item({self.type} {self.event_id})"  # The rest is personal.
@@ -109,35 +109,42 @@ def person(id_: str) -> Owner:
     return Owner("person", id_ if id_.isascii() else normalize("NFC", id_))
 
 
+def value_of(disclosure: str) -> Any:
+    """Return the value in a disclosure that was made or authenticated here."""
+    return json.loads(a2b_base64(disclosure.translate(_FROM_URL) + _PADDING[len(disclosure) % 4]))[
+        2
+    ]
+
+
 def owners_of(item: Sealable, tenant: Owner) -> dict[Owner, list[str]]:
     """Return each data subject of an event with the names that are its own; no list is empty.
 
     tenant: the owner of what is the tenant's.
     """
-    values = item.values
-    user = person(values[PERSON])
+    disclosures = item.disclosures
+    user = person(value_of(disclosures[PERSON]))
     owners = catalog.CATALOG[item.type, item.schema].owners
-    if not owners and _ROLE_OF_NAME.keys().isdisjoint(values):
-        return {user: list(values)}
+    if not owners and _ROLE_OF_NAME.keys().isdisjoint(disclosures):
+        return {user: list(disclosures)}
     found: dict[Owner, list[str]] = {}
-    for name in values:
+    for name in disclosures:
         role = _ROLE_OF_NAME.get(name) or owners.get(pattern_of(name), USER)
         owner = user
         if role == TENANT:
             owner = tenant
-        elif role != USER and NAMES[role] in values:
-            owner = person(values[NAMES[role]])
+        elif role != USER and NAMES[role] in disclosures:
+            owner = person(value_of(disclosures[NAMES[role]]))
         found.setdefault(owner, []).append(name)
     return found
 
 
-def identifiers_in(names: list[str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def identifiers_in(disclosures: Mapping[str, str], names: Iterable[str]) -> list[tuple[str, str]]:
     """Return (field, value) of all by which an event can be found, among these of its names."""
     found = []
     for name in names:
         field = pattern_of(name)
         if field in IDENTIFIERS:
-            value = values[name]
+            value = value_of(disclosures[name])
             several = value if isinstance(value, list) else (value,)
             found += [(field, one) for one in several if isinstance(one, str)]
     return found

@@ -61,7 +61,7 @@ class Vault:
                 )
                 at += BLOB_CHANCE
                 blobs.append(SealedBlob(item.event_id, subject.ref, key, blob))
-                for field, value in identifiers_in(names, item.values):
+                for field, value in identifiers_in(item.disclosures, names):
                     index = self._keys.mac(name, index_message(field, value))
                     blind.append(BlindRow(field, index, item.event_id, subject.ref))
         return sealings

@@ -25,7 +25,7 @@ def item(user="alice", *, type_="GEN_ATTEMPT", event_id=None, **values):
     """An event with these committed values; names are spelled with __ for a dot."""
     values = {name.replace("__", "."): value for name, value in values.items()} | {PERSON: user}
     _, disclosures = commit_values(clock.random_bytes(32), values)
-    return Item(event_id or str(clock.new_id()), type_, 1, disclosures, values)
+    return Item(event_id or str(clock.new_id()), type_, 1, disclosures)
 
 
 def vault_of(house, *, shelf=None):
