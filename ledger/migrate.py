@@ -6,7 +6,7 @@ to interrupt: what was applied is written down in the same transaction as its ef
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Literal
@@ -160,6 +160,16 @@ def books(connection: Connection) -> list[BookRow]:
         )
         for name, tenant, kind, origin, schema in rows
     ]
+
+
+def make_roles(connection: Connection, schemas: Sequence[str]) -> None:
+    """Make what roles a dump of these Books' schemas grants to; they belong to the cluster."""
+    with connection.transaction():
+        _lock(connection)
+        _make_application_role(connection)
+        for schema in schemas:
+            for duty in ("append", "read", "retain"):
+                _make_duty_role(connection, f"{schema}_{duty}")
 
 
 def find_book(connection: Connection, name: str) -> BookRow:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ledger.settings import default_data_dir
-from scripts import anchor, attack, doctor, fsck, keys, packets, restore, tenants
+from scripts import anchor, attack, backup, doctor, fsck, keys, packets, restore, tenants
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(anchor.app, name="anchor")
+app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
 app.add_typer(tenants.token_app, name="token")
 app.command("migrate")(tenants.migrate)
