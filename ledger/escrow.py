@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger import clock
 from ledger.errors import Refused
+from ledger.keys import AuditorKey, Recipient
 from sealtrail.verify import canonical
 from sealtrail.verify.errors import VerifyError
 
@@ -36,6 +37,7 @@ _R: Final = 8
 _P: Final = 1
 
 _DOMAIN: Final = b"sealtrail.escrow.v1\0"
+_FIRST: Final = re.compile(r"chain/(.+)/0")
 _NONCE: Final = 12
 _KEY: Final = 32
 _MEMBERS: Final = {
@@ -86,6 +88,21 @@ class EscrowFile:
 
     def print(self) -> bytes:
         return canonical.encode({**self.header, "sealed": self.sealed.hex()}) + b"\n"
+
+
+def is_first_key(name: str) -> bool:
+    """Say if this is the name of a Book's first chain key, the only one that is escrowed."""
+    return _FIRST.fullmatch(name) is not None
+
+
+def seal_first_key(name: str, secret: bytes, recipient: Recipient) -> bytes:
+    """Seal the first chain key of a Book, chain/<origin>/0, to whoever is named."""
+    found = _FIRST.fullmatch(name)
+    if found is None:
+        raise ValueError("only a Book's first chain key is escrowed")
+    if isinstance(recipient, AuditorKey):
+        return seal_to_public_key(origin=found[1], secret=secret, public_key=recipient.public_key)
+    return seal_to_passphrase(origin=found[1], secret=secret, passphrase=recipient.passphrase)
 
 
 def seal_to_public_key(*, origin: str, secret: bytes, public_key: bytes) -> bytes:

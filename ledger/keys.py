@@ -4,6 +4,7 @@
     log/<origin>              ed25519   signs the checkpoints of one Book
     chain/<origin>/<epoch>    hmac      MACs every entry and the head row of one epoch
     packet/<...>              ed25519   signs court packets
+    backup/<n>                ed25519   signs the manifests of backups
     (any)                     wrap      encrypts other keys
 
 Log key, chain key, packet key and producers' keys are never the same key. A file, a key management
@@ -13,7 +14,7 @@ service or a hardware module can stand behind this protocol; the first is `ledge
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
-from ledger import durable
+from ledger import clock, durable
 from ledger.errors import Conflict, IntegrityViolation, Refused, Unavailable
 
 Kind: TypeAlias = Literal["ed25519", "hmac", "wrap"]
@@ -93,6 +94,9 @@ class Attestation:
     created: str  #: RFC 3339, UTC.
     destroyed: str | None  #: RFC 3339, UTC; None while the key can be used.
     note: str  #: What this driver cannot promise, in one sentence.
+    #: RFC 3339, UTC: from when on not even the keeper's owner can bring a destroyed key back. It
+    #: may lie ahead (a key service waits for days), and is None while the key can be used.
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +189,15 @@ def is_destroyed(keys: Keys, name: str) -> bool:
         return keys.attest(name).destroyed is not None
     except KeyMissing:
         return False
+
+
+def is_gone(keys: Keys, name: str, now_ms: int) -> bool:
+    """Say if a key was destroyed and by now nobody can bring it back (Attestation.gone)."""
+    try:
+        gone = keys.attest(name).gone
+    except KeyMissing:
+        return False
+    return gone is not None and clock.parse_time(gone) <= now_ms
 
 
 def chain_key(origin: str, epoch: int) -> str:

@@ -25,7 +25,6 @@ process that had loaded a key can use it until it calls `destroy` too, or ends.
 
 import hmac
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,7 +41,6 @@ from ledger.keyfile import read_passphrase
 from ledger.keys import (
     KINDS,
     Attestation,
-    AuditorKey,
     KeyDestroyed,
     KeyExists,
     KeyMissing,
@@ -128,17 +126,9 @@ class FileKeystore:
 
     def escrow(self, name: str, recipient: Recipient) -> bytes:
         """Seal the first chain key of a Book to `recipient`."""
-        found = re.fullmatch(r"chain/(.+)/0", name)
-        if found is None:
+        if not escrow.is_first_key(name):
             raise KeyMisused("Only a Book's first chain key, chain/<origin>/0, is escrowed.")
-        secret, origin = self._key(name, "hmac").secret, found[1]
-        if isinstance(recipient, AuditorKey):
-            return escrow.seal_to_public_key(
-                origin=origin, secret=secret, public_key=recipient.public_key
-            )
-        return escrow.seal_to_passphrase(
-            origin=origin, secret=secret, passphrase=recipient.passphrase
-        )
+        return escrow.seal_first_key(name, self._key(name, "hmac").secret, recipient)
 
     def sign(self, name: str, message: bytes) -> bytes:
         """Sign with an ed25519 key: 64 bytes."""
@@ -191,6 +181,7 @@ class FileKeystore:
             exportable=True,
             created=str(header["created"]),
             destroyed=str(header["destroyed"]) if "destroyed" in header else None,
+            gone=str(header["destroyed"]) if "destroyed" in header else None,
             note=NOTE,
         )
 

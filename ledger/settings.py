@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
+from ledger import setting_values as values
 from ledger.errors import FieldError, Refused
+from ledger.setting_values import Authority
 
 PREFIX: Final = "SEALTRAIL_"
 
 Environment: TypeAlias = Literal["development", "production"]
+KeysDriver: TypeAlias = Literal["file", "pkcs11", "kms"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
@@ -31,14 +33,6 @@ class SettingRefused(Refused):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """One RFC 3161 time-stamping authority: the name used in reports, and where it answers."""
-
-    name: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one process. Each member is described in SETTINGS under its name."""
 
@@ -46,8 +40,13 @@ class Settings:
     database_url: str | None = field(repr=False)
     owner_database_url: str | None = field(repr=False)
     data_dir: Path
+    keys: KeysDriver
     keystore: Path
     keystore_passphrase_file: Path | None
+    pkcs11_module: Path | None
+    pkcs11_token: str | None
+    kms_endpoint: str | None
+    kms_region: str | None
     checkpoint_store: Path
     trust_file: Path
     chain_escrow: Path | None
@@ -75,19 +74,19 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Read all settings, or raise SettingRefused with every rule that is broken."""
         errors = [_unknown(name) for name in sorted(environ) if _is_ours(name)]
-        values: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for setting in SETTINGS:
             text = environ.get(setting.variable, "")
             try:
-                values[setting.name] = setting.read(text) if text else setting.absent(values)
+                found[setting.name] = setting.read(text) if text else setting.absent(found)
             except ValueError as error:
                 errors.append(FieldError(setting.variable, setting.rule, str(error)))
         if not errors:
-            errors = _contradictions(cls(**values))
+            errors = _contradictions(cls(**found))
         if errors:
             told = " ".join(f"{error.pointer}: {error.detail}" for error in errors)
             raise SettingRefused(told, errors=errors)
-        return cls(**values)
+        return cls(**found)
 
 
 class Setting(NamedTuple):
@@ -124,159 +123,99 @@ def default_data_dir() -> Path:
     return Path("~/.local/share/sealtrail").expanduser()
 
 
-# How each kind of value is read.
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of: {', '.join(words)}.")
-        return text
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        # The pattern first: int() also takes underscores, spaces and other scripts' digits.
-        if not re.fullmatch(r"0|[1-9][0-9]{0,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}.")
-        return int(text)
-
-    return read
-
-
-def _path(text: str) -> Path:
-    path = Path(text)
-    if not path.is_absolute():
-        raise ValueError("must be an absolute path.")
-    return path
-
-
-def _database(text: str) -> str:
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host:port/database.")
-    return text
-
-
-def _authorities(text: str) -> tuple[Authority, ...]:
-    found: list[Authority] = []
-    for part in text.split(","):
-        name, equals, url = part.strip().partition("=")
-        if not equals or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", name):
-            raise ValueError("must be name=url, name=url; a name is a-z, 0-9, dot and dash.")
-        if not _is_web(url):
-            raise ValueError("holds a URL that is not http or https.")
-        if name in {authority.name for authority in found}:
-            raise ValueError("names one authority twice.")
-        found.append(Authority(name=name, url=url))
-    return tuple(found)
-
-
-def _is_web(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # whose message would show the URL
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
-
-
-def _object_identifier(text: str) -> str:
-    if not re.fullmatch(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", text):
-        raise ValueError("must be an object identifier such as 1.2.3.4.1.")
-    return text
-
-
-def _host(text: str) -> str:
-    if not re.fullmatch(r"[0-9A-Za-z.:-]{1,253}|unix:/[!-~]{1,90}", text):
-        raise ValueError("must be an address, a host name, or unix: and an absolute path.")
-    return text
-
-
-def _time(text: str) -> str:
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
-        raise ValueError("must be a time of day in UTC, HH:MM.")
-    return text
-
-
 SETTINGS: Final = (
     Setting("environment", "development or production", "choice",
-        _one_of("development", "production"), "development",
+        values.one_of("development", "production"), "development",
         "Production refuses to start without every setting marked required, and as root."),
-    Setting("database_url", "PostgreSQL URL", "postgresql-url", _database, None,
+    Setting("database_url", "PostgreSQL URL", "postgresql-url", values.database, None,
         "Where entries live, as the application role that owns nothing. Not set: the embedded "
         "PostgreSQL below the data directory, for development only.", required=True),
-    Setting("owner_database_url", "PostgreSQL URL", "postgresql-url", _database, None,
+    Setting("owner_database_url", "PostgreSQL URL", "postgresql-url", values.database, None,
         "The owner's login, for `migrate` and `init` only. Do not give it to a server process: "
         "whoever has it can remove the rules that make the tables append-only."),
-    Setting("data_dir", "directory", "absolute-path", _path,
+    Setting("data_dir", "directory", "absolute-path", values.path,
         "`/var/lib/sealtrail` as root, else `~/.local/share/sealtrail`",
         "Where everything is put that has no place of its own.", required=True),
-    Setting("keystore", "directory", "absolute-path", _path, "keystore",
-        "The encrypted keys. Keep it out of backups, or a destroyed chain key lives on in them.",
-        below=True),
-    Setting("keystore_passphrase_file", "file, mode 0600", "absolute-path", _path, None,
-        "Opens the keystore. In development a random one is made in the data directory; beside "
-        "the keys it protects nothing.", required=True),
-    Setting("checkpoint_store", "directory", "absolute-path", _path, "checkpoints",
+    Setting("keys", "file, pkcs11 or kms", "choice", values.one_of("file", "pkcs11", "kms"), "file",
+        "Who keeps the keys (docs/keys.md): encrypted files, a hardware module, or a service that "
+        "speaks AWS KMS. Chosen before `keys init`; keys cannot move from one to another."),
+    Setting("keystore", "directory", "absolute-path", values.path, "keystore",
+        "The encrypted keys, or with a module or service the cards that name them. Keep it out of "
+        "backups, or a chain key destroyed in a file lives on in them.", below=True),
+    Setting("keystore_passphrase_file", "file, mode 0600", "absolute-path", values.path, None,
+        "Opens the keystore; for pkcs11 it holds the token's PIN. Required in production, but for "
+        "kms. In development a random one is made in the data directory; beside the keys it "
+        "protects nothing."),
+    Setting("pkcs11_module", "file", "absolute-path", values.path, None,
+        "The module's library, such as /usr/lib/softhsm/libsofthsm2.so, which keeps keys in files "
+        "and is for trials only."),
+    Setting("pkcs11_token", "label", "label", values.label, None,
+        "The token in it that holds the keys; this ledger's alone."),
+    Setting("kms_endpoint", "URL", "web-url", values.web, None,
+        "Where the service answers, if not at the region's own address; https in production. "
+        "Credentials come from the environment or the machine's role, as for every AWS program."),
+    Setting("kms_region", "region", "label", values.label, None,
+        "The service's region, such as eu-central-1. Not set: as for every AWS program."),
+    Setting("checkpoint_store", "directory", "absolute-path", values.path, "checkpoints",
         "The newest signed checkpoint of each Book, read at every start. On the database's own "
         "disk it is rewound together with the database and protects nothing. If it cannot be "
         "written, ingest answers 503.", required=True, below=True),
-    Setting("trust_file", "file", "absolute-path", _path, "trust.json",
+    Setting("trust_file", "file", "absolute-path", values.path, "trust.json",
         "The public keys and roots a stranger needs; served under "
         "`/.well-known/sealtrail/trust.json`.", below=True),
-    Setting("chain_escrow", "file", "absolute-path", _path, None,
+    Setting("chain_escrow", "file", "absolute-path", values.path, None,
         "The escrowed first chain key, for `fsck`. Not set: MACs of older epochs are reported as "
         "not checked. Set on the ledger's own machine, it undoes the chain's forward security."),
-    Setting("tsa_urls", "name=url, comma separated", "authorities", _authorities, (),
+    Setting("tsa_urls", "name=url, comma separated", "authorities", values.authorities, (),
         "The RFC 3161 authorities asked each night; use two. Not set: the local one of `dev`, "
         "which proves nothing to anybody else.", required=True),
-    Setting("tsa_roots", "PEM file", "absolute-path", _path, None,
+    Setting("tsa_roots", "PEM file", "absolute-path", values.path, None,
         "The pinned roots of these authorities. A token that does not chain to one of them is "
         "refused.", required=True),
-    Setting("tsa_quorum", "tokens", "range", _whole(1, 16), 1,
+    Setting("tsa_quorum", "tokens", "range", values.whole(1, 16), 1,
         "How many authorities must have answered before a day counts as anchored."),
-    Setting("tsa_policy", "object identifier", "object-identifier", _object_identifier, None,
+    Setting("tsa_policy", "object identifier", "object-identifier", values.object_identifier, None,
         "Ask for this time-stamp policy and refuse tokens under another one. Not set: any."),
-    Setting("host", "address", "address", _host, "127.0.0.1",
+    Setting("host", "address", "address", values.host, "127.0.0.1",
         "Where the API listens. 0.0.0.0 opens it to the network; put TLS in front of it. "
         "unix:/run/sealtrail/api is a Unix socket for a proxy on this host, which may cost less "
         "than half of TCP; its group may connect."),
-    Setting("port", "port", "range", _whole(0, 65535), 8400,
+    Setting("port", "port", "range", values.whole(0, 65535), 8400,
         "Where the API listens; 0 takes a free port and prints it."),
-    Setting("attempt_deadline_s", "seconds", "range", _whole(1, 86_400), 900,
+    Setting("attempt_deadline_s", "seconds", "range", values.whole(1, 86_400), 900,
         "After this time without an outcome the ledger itself closes a generation as timed out; "
         "an outcome that comes later is recorded as OUTCOME_LATE."),
-    Setting("epoch_entries", "entries", "range", _whole(2, 65_536), 65_536,
+    Setting("epoch_entries", "entries", "range", values.whole(2, 65_536), 65_536,
         "After so many entries, and at midnight UTC, the chain key is replaced and the old one "
         "destroyed. Fewer: a thief of the machine can re-forge less."),
-    Setting("checkers", "processes", "range", _whole(0, 64), 1,
+    Setting("checkers", "processes", "range", values.whole(0, 64), 1,
         "Processes of the API that read and check requests, each on a core of its own; they hold "
         "no key and no connection. 0: the API process checks them itself. More than one pays on "
         "machines with more than two cores."),
-    Setting("batch_max", "entries", "range", _whole(1, 4096), 512,
+    Setting("batch_max", "entries", "range", values.whole(1, 4096), 512,
         "The most entries in one commit. More: higher throughput, longer waits."),
-    Setting("queue_max", "events", "range", _whole(1, 1_000_000), 8192,
+    Setting("queue_max", "events", "range", values.whole(1, 1_000_000), 8192,
         "Events that may wait for the writer of one Book; beyond it, and beyond two seconds of "
         "waiting as far as the last commits tell, the API answers 503 at once and the client sends "
         "again. Nothing that waits is ever dropped."),
-    Setting("pool_max", "connections", "range", _whole(2, 200), 8,
+    Setting("pool_max", "connections", "range", values.whole(2, 200), 8,
         "Database connections of one process."),
-    Setting("books_open_max", "Books", "range", _whole(2, 10_000), 64,
+    Setting("books_open_max", "Books", "range", values.whole(2, 10_000), 64,
         "Books a process keeps open, each with a thread; the one unused longest is closed."),
-    Setting("packet_dir", "directory", "absolute-path", _path, "packets",
+    Setting("packet_dir", "directory", "absolute-path", values.path, "packets",
         "Where court packets lie until they are fetched; they hold disclosed content.",
         below=True),
-    Setting("packet_ttl_h", "hours", "range", _whole(1, 8760), 72,
+    Setting("packet_ttl_h", "hours", "range", values.whole(1, 8760), 72,
         "After this time a packet is deleted; it can be built again."),
-    Setting("clock_skew_s", "seconds", "range", _whole(1, 60), 5,
+    Setting("clock_skew_s", "seconds", "range", values.whole(1, 60), 5,
         "If this host's clock and the database's are further apart, ingest answers 503."),
-    Setting("clock_jump_h", "hours", "range", _whole(1, 8760), 24,
+    Setting("clock_jump_h", "hours", "range", values.whole(1, 8760), 24,
         "A writer that would move the ledger's time forward by more stops until an operator "
         "confirms: a wrong date in an entry stays for ever."),
-    Setting("night_time", "HH:MM, UTC", "time-of-day", _time, "00:05",
+    Setting("night_time", "HH:MM, UTC", "time-of-day", values.time_of_day, "00:05",
         "When the night starts. It catches up from what is missing, so a late start loses no day."),
-    Setting("log_level", "level", "choice", _one_of("debug", "info", "warning", "error"), "info",
+    Setting("log_level", "level", "choice",
+        values.one_of("debug", "info", "warning", "error"), "info",
         "How much is told on standard error. No level shows prompts, names or secrets."),
 )  # fmt: skip
 
@@ -310,10 +249,34 @@ def _contradictions(settings: Settings) -> list[FieldError]:
     if settings.environment == "production" and owner and owner == settings.database_url:
         rule = "is the owner's login; a server process must not be able to change the tables."
         errors.append(FieldError("SEALTRAIL_DATABASE_URL", "separate-roles", rule))
+    errors += _without_keys(settings)
     inside = settings.checkpoint_store.is_relative_to(settings.keystore)
     if inside or settings.keystore.is_relative_to(settings.checkpoint_store):
         rule = "must not share a directory with SEALTRAIL_KEYSTORE."
         errors.append(FieldError("SEALTRAIL_CHECKPOINT_STORE", "separate-directories", rule))
+    return errors
+
+
+def _without_keys(settings: Settings) -> list[FieldError]:
+    """Return what the chosen keeper of keys lacks."""
+    errors = []
+    opened = settings.keys == "kms" or settings.keystore_passphrase_file is not None
+    if settings.environment == "production" and not opened:
+        rule = "is required in production."
+        errors.append(FieldError("SEALTRAIL_KEYSTORE_PASSPHRASE_FILE", "required", rule))
+    if settings.keys == "pkcs11":
+        errors += [
+            FieldError(variable, "required", "is required with SEALTRAIL_KEYS=pkcs11.")
+            for variable, value in (
+                ("SEALTRAIL_PKCS11_MODULE", settings.pkcs11_module),
+                ("SEALTRAIL_PKCS11_TOKEN", settings.pkcs11_token),
+            )
+            if value is None
+        ]
+    plain = settings.kms_endpoint is not None and settings.kms_endpoint.startswith("http:")
+    if settings.environment == "production" and plain:
+        rule = "must be https: what the service unwraps would cross the network in clear."
+        errors.append(FieldError("SEALTRAIL_KMS_ENDPOINT", "encrypted", rule))
     return errors
 
 

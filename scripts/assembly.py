@@ -14,9 +14,12 @@ from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
 from ledger import durable
+from ledger.aws import Client
 from ledger.database import Connection, Database, connect
 from ledger.errors import Refused
 from ledger.head import Chain, HeadRow
+from ledger.keydrivers.held import HeldKeystore
+from ledger.keydrivers.kms import KmsDevice
 from ledger.keys import Keys, Recipient, chain_key, log_key, was_made
 from ledger.keystore import FileKeystore, read_passphrase
 from ledger.migrate import BookRow, make_book
@@ -89,11 +92,24 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             shelf.close()
 
 
-def open_keystore(settings: Settings) -> FileKeystore:
-    """Open the keystore with the passphrase from its file."""
+def open_keystore(settings: Settings) -> Keys:
+    """Open the keystore that the settings choose; the library of a device is asked for only now."""
+    if settings.keys == "kms":
+        client = Client("kms", endpoint=settings.kms_endpoint, region=settings.kms_region)
+        return HeldKeystore(settings.keystore, KmsDevice(client))
     if settings.keystore_passphrase_file is None:
         raise Refused("SEALTRAIL_KEYSTORE_PASSPHRASE_FILE is not set")
-    return FileKeystore(settings.keystore, read_passphrase(settings.keystore_passphrase_file))
+    passphrase = read_passphrase(settings.keystore_passphrase_file)
+    if settings.keys == "file":
+        return FileKeystore(settings.keystore, passphrase)
+    if settings.pkcs11_module is None or settings.pkcs11_token is None:
+        raise Refused("SEALTRAIL_PKCS11_MODULE or SEALTRAIL_PKCS11_TOKEN is not set")
+    try:
+        from ledger.keydrivers.pkcs11 import Pkcs11Device  # noqa: PLC0415
+    except ImportError:
+        raise Refused("python-pkcs11 is missing: pip install 'sealtrail-server[hsm]'") from None
+    device = Pkcs11Device(settings.pkcs11_module, settings.pkcs11_token, passphrase)
+    return HeldKeystore(settings.keystore, device)
 
 
 def open_store(settings: Settings, keys: Keys) -> FileCheckpointStore:

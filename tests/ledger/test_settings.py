@@ -168,6 +168,30 @@ def test_settings_that_contradict_each_other_are_refused(changes, broken):
     assert refused({**PRODUCTION, **changes}) == {broken}
 
 
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({"SEALTRAIL_KEYSTORE_PASSPHRASE_FILE": ""}, {"SEALTRAIL_KEYSTORE_PASSPHRASE_FILE"}),
+        ({"SEALTRAIL_KEYS": "kms", "SEALTRAIL_KEYSTORE_PASSPHRASE_FILE": ""}, set()),
+        (
+            {"SEALTRAIL_KEYS": "kms", "SEALTRAIL_KMS_ENDPOINT": "http://kms.example"},
+            {"SEALTRAIL_KMS_ENDPOINT"},
+        ),
+        (
+            {"SEALTRAIL_KEYS": "pkcs11"},
+            {"SEALTRAIL_PKCS11_MODULE", "SEALTRAIL_PKCS11_TOKEN"},
+        ),
+    ],
+)
+def test_a_keeper_of_keys_needs_its_own_settings(changes, broken):
+    """A passphrase or PIN, a module and its token; nothing that is unwrapped travels in clear."""
+    found = refused({**PRODUCTION, **changes}) if broken else set()
+    if not broken:
+        Settings.from_environment({**PRODUCTION, **changes})
+
+    assert {variable for variable, _ in found} == broken
+
+
 def test_authorities_need_roots_in_development_too():
     """A token that chains to nothing pinned is no evidence."""
     assert refused({"SEALTRAIL_TSA_URLS": "a=https://x"}) == {("SEALTRAIL_TSA_ROOTS", "required")}
