@@ -17,27 +17,16 @@ from typing import Any, Final, NamedTuple
 from psycopg import sql
 
 from ledger import clock
+from ledger.custody_log import CustodyLog
 from ledger.database import Connection
-from ledger.errors import EntryDamaged, IntegrityViolation
-from ledger.head import Chain, HeadRow
-from ledger.store import read_entry
-from sealtrail.verify.merkle import leaf_hash
+from ledger.errors import IntegrityViolation
+from ledger.head import Chain
 
 JSON = dict[str, Any]
 
 PLACED: Final = "LEGAL_HOLD_PLACED"
 RELEASED: Final = "LEGAL_HOLD_RELEASED"
 
-_POSITIONS: Final = """
-SELECT e.position, e.leaf FROM {book}.entry e
- WHERE e.topic IN ('LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1') AND e.position < %s
- ORDER BY e.position
-"""
-_BODIES: Final = """
-SELECT e.position, e.topic, e.leaf, b.bytes
-  FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
- WHERE e.position = ANY(%s) ORDER BY e.position
-"""
 _ROWS: Final = """
 SELECT hold_id::text, part, position, queried, types, streams, of_subjects::text[], from_ms,
        until_ms, event_ids::text[], subjects::text[], artifacts, keys, anchors::text[], released
@@ -100,34 +89,23 @@ class Hold:
         return len(self.scopes) == self.parts
 
 
-class _Note(NamedTuple):
-    """One entry about a hold."""
-
-    position: int
-    leaf: bytes
-    value: JSON
-
-
 class HoldRecord:
     """Reads the holds of one Book; remembers entries, which never change."""
 
     def __init__(self, schema: str, chain: Chain) -> None:
         name = sql.Identifier(schema)
-        self._head, self._chain = HeadRow(schema), chain
-        self._positions = sql.SQL(_POSITIONS).format(book=name)
-        self._bodies = sql.SQL(_BODIES).format(book=name)
+        self._log = CustodyLog(schema, chain, (PLACED, RELEASED))
         self._rows = sql.SQL(_ROWS).format(book=name)
         self._insert = sql.SQL(_INSERT).format(book=name)
         self._release = sql.SQL(_RELEASE).format(book=name)
-        self._notes: dict[int, _Note] = {}
 
     def holds(self, connection: Connection) -> dict[str, Hold]:
         """Return every hold that the log tells of, released ones included, by id."""
         found: dict[str, Hold] = {}
-        for note in self._told(connection):
-            body, time = note.value["body"], note.value["time"]["recorded"]
+        for note in self._log.told(connection):
+            body, time = note.body, note.recorded
             hold = found.get(body["hold_id"])
-            if note.value["type"] == RELEASED:
+            if note.type == RELEASED:
                 if hold is not None and hold.released is None:
                     found[hold.hold_id] = replace(hold, released=time)
             elif hold is None:
@@ -136,7 +114,7 @@ class HoldRecord:
                     matter=body["matter"],
                     authority=body["authority"],
                     placed=time,
-                    credential=note.value["actor"].get("credential"),
+                    credential=note.credential,
                     parts=body["parts"],
                     scopes=(body["scope"],),
                     positions=(note.position,),
@@ -185,9 +163,9 @@ class HoldRecord:
 
     def _expected(self, connection: Connection) -> dict[tuple[str, int], _Row]:
         rows: dict[tuple[str, int], _Row] = {}
-        for note in self._told(connection):
-            body = note.value["body"]
-            if note.value["type"] == PLACED:
+        for note in self._log.told(connection):
+            body = note.body
+            if note.type == PLACED:
                 # Of two entries about one part the first counts; we write no second.
                 rows.setdefault((body["hold_id"], body["part"]), _row(note.position, body))
                 continue
@@ -195,31 +173,6 @@ class HoldRecord:
                 if key[0] == body["hold_id"] and row.released is None:
                     rows[key] = row._replace(released=note.position)
         return rows
-
-    def _told(self, connection: Connection) -> list[_Note]:
-        """Return the entries about holds under the signed head, in order, each proved by its leaf.
-
-        Raises EntryDamaged for one that is altered, that was there before, or has no body.
-        """
-        size = self._head.checked(connection, self._chain).size
-        leaves = {at: bytes(leaf) for at, leaf in connection.execute(self._positions, (size,))}
-        missing = [at for at in leaves if at not in self._notes]
-        for row in connection.execute(self._bodies, (missing,)) if missing else ():
-            note = _read(*row)
-            self._notes[note.position] = note
-        for position, note in list(self._notes.items()):  # Another thread may add to them.
-            if position < size and leaves.get(position) != note.leaf:
-                raise EntryDamaged(f"the legal hold at position {position} was altered or is gone")
-        return [self._notes[at] for at in leaves]
-
-
-def _read(position: int, topic: str, leaf: bytes, data: bytes | None) -> _Note:
-    if data is None or leaf_hash(bytes(data)) != bytes(leaf):
-        raise EntryDamaged(f"the legal hold at position {position} cannot be read")
-    entry = read_entry(bytes(data))
-    if entry.topic != topic:
-        raise EntryDamaged(f"the entry at position {position} is listed as a legal hold")
-    return _Note(position, bytes(leaf), entry.value)
 
 
 def _row(position: int, body: JSON) -> _Row:

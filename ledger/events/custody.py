@@ -5,7 +5,7 @@ Both are decisions of people, so both name the matter and the law, in codes: who
 in the organisation's own register. What is said here never expires, so it names nobody.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,9 +13,11 @@ from pydantic_core import PydanticCustomError
 from ledger.events.values import (
     Body,
     Code,
+    Count,
     Day,
     Digest,
     Id,
+    Line,
     Part,
     Time,
     Token,
@@ -109,3 +111,91 @@ class LegalHoldReleased(Body):
     hold_id: Uuid7 = must("The hold.")
     authority: Code = must("By whose order.")
     reason: Code = may("What for, in a code.")
+
+
+class ErasurePlan(Part):
+    """What the dry run found."""
+
+    events: Count = must("Events with sealed values of this subject.")
+    shared: Count = must("Of these, events in which other subjects' values stay.")
+    identifiers: Count = must("Rows by which these events can be found.")
+    artifacts: Count = must("Artifacts under this subject's key.")
+
+
+class ErasureRequested(Body):
+    """A person asks for erasure: what would go was counted, nothing goes yet."""
+
+    erasure_id: Uuid7 = must("The erasure.")
+    subject_ref: SubjectRef = must("The subject, by a random name.")
+    basis: Code = must("The ground in law, such as `gdpr-17-1-b`.")
+    plan: ErasurePlan = must("The dry run.")
+
+
+class ErasureApproved(Body):
+    """A second person, who named the subject anew, approves an erasure."""
+
+    erasure_id: Uuid7 = must("The erasure.")
+    subject_ref: SubjectRef = must("The subject.")
+
+
+class ErasureWithdrawn(Body):
+    """An erasure was given up before anybody approved it."""
+
+    erasure_id: Uuid7 = must("The erasure.")
+    subject_ref: SubjectRef = must("The subject.")
+    reason: Code = must("What for, in a code.")
+
+
+class ErasureDeferred(Body):
+    """An approved erasure waits for legal holds; it happens when they are released."""
+
+    erasure_id: Uuid7 = must("The erasure.")
+    subject_ref: SubjectRef = must("The subject.")
+    hold_ids: Annotated[list[Uuid7], Field(min_length=1, max_length=64)] = must(
+        "The first 64 of the holds."
+    )
+    exemption: Code = must("The ground in law, such as `gdpr-17-3-e`.")
+
+
+class KeyDestroyed(Part):
+    """What the keystore says of a key that it destroyed."""
+
+    key: Token = must("Its name.")
+    driver: Code = must("Who kept it.")
+    destroyed: Time = must("Since when it is gone.")
+
+
+class Erased(Part):
+    """What went."""
+
+    events: Count = must("Events whose values of this subject are gone.")
+    identifiers: Count = must("Rows of blind indexes.")
+    artifacts: Count = must("Artifacts.")
+
+
+class Erasure(Body):
+    """A subject's values become unreadable: to every reader (`pending`), then for good."""
+
+    erasure_id: Uuid7 = must("The erasure.")
+    subject_ref: SubjectRef = must("The subject.")
+    state: Literal["pending", "complete"] = must(
+        "Whether copies of keys may still lie in old pages, logs and backups."
+    )
+    basis: Code = must("The ground in law.")
+    method: Line = may("How; once it is complete.")
+    erased: Erased = may("What went; once it is complete.")
+    keys_destroyed: Annotated[list[KeyDestroyed], Field(min_length=1, max_length=32)] = may(
+        "Keys without which no copy opens; once it is complete."
+    )
+    backups_expire_at: Time = may(
+        "When the last backup from before is thrown away; its copies open nothing meanwhile."
+    )
+
+    @model_validator(mode="after")
+    def _says_how(self) -> Self:
+        told = {"method", "erased", "keys_destroyed"}.intersection(self.model_fields_set)
+        if len(told) != (3 if self.state == "complete" else 0):
+            raise PydanticCustomError(
+                "erasure", "method, erased and keys_destroyed come with `complete` and only then"
+            )
+        return self

@@ -2,7 +2,8 @@
 -- What each column is for: ledger/schema/book_holds.sql
 
 CREATE INDEX entry_custody ON {book}.entry (topic, position) WHERE topic IN (
-    'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1');
+    'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1', 'ERASURE_REQUESTED/1', 'ERASURE_APPROVED/1',
+    'ERASURE_WITHDRAWN/1', 'ERASURE_DEFERRED/1', 'ERASURE/1');
 
 CREATE TABLE {book}.hold (
     hold_id      uuid NOT NULL,

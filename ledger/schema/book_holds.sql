@@ -2,7 +2,8 @@
 -- What must stay in one Book, and what must go (ledger/holds.py, ledger/erasure). Belongs to book.sql.
 
 CREATE INDEX entry_custody ON {book}.entry (topic, position) WHERE topic IN (
-    'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1');
+    'LEGAL_HOLD_PLACED/1', 'LEGAL_HOLD_RELEASED/1', 'ERASURE_REQUESTED/1', 'ERASURE_APPROVED/1',
+    'ERASURE_WITHDRAWN/1', 'ERASURE_DEFERRED/1', 'ERASURE/1');
 
 -- Legal holds, part by part, as the log's LEGAL_HOLD_* entries tell them: never believed before it
 -- was held against those (ledger/hold_record.py), and made anew from them by `hold rebuild`.

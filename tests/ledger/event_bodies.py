@@ -340,8 +340,57 @@ ANCHOR = {
 }
 INTERIM = {name: value for name, value in ANCHOR.items() if name != "size_d"} | {"kind": "interim"}
 
+RETENTION: dict[str, dict[str, Any]] = {
+    "RETENTION_POLICY_PUBLISHED": {
+        "id": "acme-retention",
+        "version": 2,
+        "digest": D,
+        "supersedes": D,
+        "effective_from": AT,
+        "hot_days": 30,
+        "warm_days": 90,
+        "classes": [
+            {
+                "class": "aiact-6m",
+                "entry_months": 6,
+                "disclosure_months": 3,
+                "artifact_months": 6,
+                "basis": "AI Act 19(1), 26(6)",
+            }
+        ],
+        "rules": [{"type": "OTHERS", "classes": ["aiact-6m"]}],
+    },
+    "TIER_MOVED": {
+        "from": "warm",
+        "to": "cold",
+        "from_position": 0,
+        "to_position": 256,
+        "objects": 1,
+        "objects_digest": D,
+        "verified": "read-back",
+        "lock_until": AT,
+    },
+    "RETENTION_EXPIRED": {
+        "what": "entry",
+        "policy": {"id": "acme-retention", "version": 2, "digest": D},
+        "count": 2,
+        "leaf_ranges": [[0, 2]],
+        "tombstone_digest": D,
+        "not_before": AT,
+        "holds_skipped": 1,
+    },
+    "INTEGRITY_CHECK": {
+        "subject": "retention-expired",
+        "expiry": ID,
+        "tombstone_digest": D,
+        "checked": 2,
+        "damaged": 0,
+    },
+}
+
 #: What the ledger makes itself.
 OWN: dict[str, dict[str, Any]] = {
+    **RETENTION,
     "OUTCOME_LATE": {"claimed": {"type": "GEN", "schema": 1, "body": LEAST["GEN"]}},
     "EPOCH_SEALED": {"epoch": 0, "last_n": 8, "last_mac": "hmac-" + D},
     "COMPLETENESS_REPORT": REPORT,
@@ -383,6 +432,32 @@ OWN: dict[str, dict[str, Any]] = {
             "keys": ["subjects/ledger.example/acme/3"],
             "anchors": ["2026-01-14"],
         },
+    },
+    "ERASURE_REQUESTED": {
+        "erasure_id": ID,
+        "subject_ref": SUBJECT,
+        "basis": "gdpr-17-1-b",
+        "plan": {"events": 3, "shared": 1, "identifiers": 4, "artifacts": 0},
+    },
+    "ERASURE_APPROVED": {"erasure_id": ID, "subject_ref": SUBJECT},
+    "ERASURE_WITHDRAWN": {"erasure_id": ID, "subject_ref": SUBJECT, "reason": "mistaken"},
+    "ERASURE_DEFERRED": {
+        "erasure_id": ID,
+        "subject_ref": SUBJECT,
+        "hold_ids": [ID],
+        "exemption": "gdpr-17-3-e",
+    },
+    "ERASURE": {
+        "erasure_id": ID,
+        "subject_ref": SUBJECT,
+        "state": "complete",
+        "basis": "gdpr-17-1-b",
+        "method": "cryptographic erase",
+        "erased": {"events": 3, "identifiers": 4, "artifacts": 0},
+        "keys_destroyed": [
+            {"key": "subjects/ledger.example/acme/1", "driver": "file", "destroyed": AT}
+        ],
+        "backups_expire_at": AT,
     },
     "LEGAL_HOLD_RELEASED": {"hold_id": ID, "authority": "court-order", "reason": "settled"},
     "ANCHOR_FAILED": {
