@@ -27,6 +27,7 @@ from ledger.events import (
     log,
     moderation,
     page,
+    retention,
     training,
 )
 from ledger.events.complaints import complaints, pointer_of
@@ -72,8 +73,17 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ANCHOR_FAILED", log.AnchorFailed, "AnchorDay"),
         _ledger("ACCESS", log.Access, "Log"),
         _ledger("INCARNATION_OPENED", log.IncarnationOpened, "Log"),
+        _ledger("RETENTION_POLICY_PUBLISHED", retention.RetentionPolicyPublished, "Log"),
+        _ledger("TIER_MOVED", retention.TierMoved, "Log"),
+        _ledger("RETENTION_EXPIRED", retention.RetentionExpired, "Log"),
+        _ledger("INTEGRITY_CHECK", retention.IntegrityCheck, "Log"),
         _ledger("LEGAL_HOLD_PLACED", custody.LegalHoldPlaced, "Log"),
         _ledger("LEGAL_HOLD_RELEASED", custody.LegalHoldReleased, "Log"),
+        _ledger("ERASURE_REQUESTED", custody.ErasureRequested, "Log"),
+        _ledger("ERASURE_APPROVED", custody.ErasureApproved, "Log"),
+        _ledger("ERASURE_WITHDRAWN", custody.ErasureWithdrawn, "Log"),
+        _ledger("ERASURE_DEFERRED", custody.ErasureDeferred, "Log"),
+        _ledger("ERASURE", custody.Erasure, "Log"),
     )
 }
 _TYPES: Final = frozenset(type_ for type_, _ in CATALOG)

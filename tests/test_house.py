@@ -29,7 +29,10 @@ BESIDE = ("bench", "examples", "tests")
 HOMES = {
     "annotated_types": ("ledger/events/*.py", "ledger/catalog*.py"),
     "apscheduler": ("scripts/scheduler.py",),
-    "cryptography": ("ledger/keystore.py", "ledger/keyfile.py", "ledger/escrow.py"),
+    "cryptography": (
+        "ledger/keystore.py", "ledger/keyfile.py", "ledger/escrow.py", "ledger/vault/*.py",
+        "ledger/archive/*.py", "ledger/retention/bundle.py", "ledger/keydrivers/*.py",
+    ),  # fmt: skip
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
     "httpx2": ("client/sealtrail/wire.py",),

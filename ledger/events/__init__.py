@@ -9,6 +9,7 @@ generation   GEN_ATTEMPT, GEN, GEN_DENY, GEN_ERROR, OUTCOME_LATE
 moderation   MODERATION
 export       EXPORT
 log          what the ledger itself records
+retention    what it records of keeping: policies, tiers, expiry
 
 kind         an event class as the catalogue lists it, and the names that it seals
 complaints   what is wrong with a request, by pointer and rule, without its values

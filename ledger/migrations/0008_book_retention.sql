@@ -1,0 +1,172 @@
+-- SPDX-License-Identifier: GPL-3.0-or-later
+-- What each column is for: ledger/schema/book_retention.sql
+
+CREATE INDEX entry_retention ON {book}.entry (topic, position) WHERE topic IN (
+    'RETENTION_POLICY_PUBLISHED/1', 'TIER_MOVED/1', 'RETENTION_EXPIRED/1', 'INTEGRITY_CHECK/1');
+
+CREATE TABLE {book}.bundle (
+    name         text PRIMARY KEY CHECK (length(name) = 64),
+    number       bigint NOT NULL CHECK (number >= 0),
+    members      bytea NOT NULL CHECK (octet_length(members) = 32),
+    claim        text,
+    not_before   bigint NOT NULL,
+    due          bigint,
+    content      bytea NOT NULL CHECK (octet_length(content) = 32),
+    key_name     text NOT NULL,
+    wrapped_key  bytea NOT NULL
+);
+CREATE INDEX bundle_number ON {book}.bundle (number);
+
+CREATE TABLE {book}.moved (
+    name      text PRIMARY KEY REFERENCES {book}.bundle (name),
+    event_id  uuid NOT NULL
+);
+CREATE INDEX moved_event ON {book}.moved (event_id);
+
+CREATE TABLE {book}.remains (
+    position  bigint PRIMARY KEY,
+    body      bytea NOT NULL
+);
+
+CREATE TABLE {book}.manifest (
+    event_id  uuid PRIMARY KEY,
+    what      text NOT NULL CHECK (what IN ('entry', 'disclosures', 'artifacts')),
+    digest    bytea NOT NULL CHECK (octet_length(digest) = 32),
+    bytes     bytea NOT NULL
+);
+
+CREATE TABLE {book}.tombstone (
+    number    bigint NOT NULL CHECK (number >= 0),
+    event_id  uuid NOT NULL REFERENCES {book}.manifest (event_id),
+    what      text NOT NULL CHECK (what IN ('entry', 'disclosures', 'artifacts')),
+    members   bytea NOT NULL CHECK (octet_length(members) = 32),
+    PRIMARY KEY (number, event_id)
+);
+CREATE INDEX tombstone_event ON {book}.tombstone (event_id);
+
+CREATE TABLE {book}.expired (
+    number    bigint NOT NULL,
+    event_id  uuid NOT NULL,
+    PRIMARY KEY (number, event_id),
+    FOREIGN KEY (number, event_id) REFERENCES {book}.tombstone (number, event_id)
+);
+
+CREATE TABLE {book}.retrieval (
+    id        uuid PRIMARY KEY,
+    wanted    bytea NOT NULL,
+    total     bigint NOT NULL,
+    done      bigint NOT NULL DEFAULT 0,
+    state     text NOT NULL DEFAULT 'waiting'
+              CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+    problem   text,
+    until     bigint NOT NULL
+);
+
+CREATE UNLOGGED TABLE {book}.thawed (
+    position  bigint PRIMARY KEY,
+    bytes     bytea NOT NULL,
+    until     bigint NOT NULL
+);
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.bundle
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.moved
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.remains
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.manifest
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.tombstone
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.expired
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+
+CREATE FUNCTION {book}.in_bits(members bytea, "position" bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS 'SELECT pg_catalog.get_bit($1, ($2 & 255)::int) = 1';
+
+CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
+    WITH head AS (SELECT last_time FROM {book}.head WHERE id = 1)
+    SELECT e.position FROM {book}.entry e, head h
+     WHERE e.position = ANY (gone)
+       AND e.topic !~ '^(EPOCH_SEALED|COMPLETENESS_REPORT|ANCHOR|ANCHOR_FAILED|KEY_ROTATED|INCARNATION_OPENED'
+                       '|RETENTION_POLICY_PUBLISHED|TIER_MOVED|RETENTION_EXPIRED|INTEGRITY_CHECK'
+                       '|LEGAL_HOLD_[A-Z]+|ERASURE|ERASURE_[A-Z]+)/'
+       AND NOT (EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL)
+                AND EXISTS (SELECT 1 FROM {book}.held k WHERE k.position = e.position))
+       AND (EXISTS (
+               SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                 JOIN {book}.entry t ON t.event_id = m.event_id AND t.topic = 'TIER_MOVED/1'
+                WHERE b.number = e.position >> 8 AND {book}.in_bits(b.members, e.position)
+                  AND e.recorded_at <= h.last_time - 90 * 86400000::bigint)
+            OR EXISTS (
+               SELECT 1 FROM {book}.tombstone s
+                 JOIN {book}.entry x ON x.event_id = s.event_id AND x.topic = 'RETENTION_EXPIRED/1'
+                WHERE s.number = e.position >> 8 AND s.what = 'entry'
+                  AND {book}.in_bits(s.members, e.position)
+                  AND EXISTS (
+                      SELECT 1 FROM {book}.anchor n JOIN {book}.token k USING (anchor_id)
+                        JOIN {book}.entry a ON a.topic = 'ANCHOR/1' AND a.position >= n.size
+                       WHERE n.size > x.position
+                         AND a.recorded_at <= h.last_time - 7 * 86400000::bigint)))
+$$;
+
+CREATE FUNCTION {book}.make_bodies(first bigint, last bigint) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    child text := 'entry_body_' || first;
+BEGIN
+    IF first % 256 <> 0 OR last % 256 <> 0 OR last <= first OR last - first > 1048576
+       OR first <= (SELECT size FROM {book}.head WHERE id = 1) THEN
+        RAISE EXCEPTION 'a partition of bodies begins beyond the head, at a multiple of 256'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('CREATE TABLE {book}.%I (LIKE {book}.entry_body INCLUDING ALL)', child);
+    IF (SELECT 'lz4' <> ALL (enumvals) FROM pg_settings WHERE name = 'default_toast_compression') THEN
+        EXECUTE format('ALTER TABLE {book}.%I SET (toast_tuple_target = 4080)', child);
+    END IF;
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {book}.%I'
+                   ' FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse()', child);
+    EXECUTE format('ALTER TABLE {book}.entry_body ATTACH PARTITION {book}.%I'
+                   ' FOR VALUES FROM (%s) TO (%s)', child, first, last);
+    RETURN child;
+END $$;
+
+CREATE FUNCTION {book}.drop_bodies(child text, gone bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    dropped bigint;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                    WHERE i.inhparent = '{book}.entry_body'::regclass AND c.relname = child) THEN
+        RAISE EXCEPTION 'this is no partition of bodies' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('LOCK TABLE {book}.%I IN ACCESS EXCLUSIVE MODE', child);
+    IF (SELECT count(*) FROM {book}.may_go(gone))
+       <> (SELECT count(DISTINCT u) FROM unnest(gone) AS u) THEN
+        RAISE EXCEPTION 'this body is neither in a bundle that was moved nor lawfully expired'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('CREATE TEMP TABLE kept_bodies AS SELECT * FROM {book}.%I'
+                   ' WHERE position <> ALL ($1)', child) USING gone;
+    EXECUTE format('SELECT count(*) FROM {book}.%I', child) INTO dropped;
+    EXECUTE format('ALTER TABLE {book}.%I DISABLE TRIGGER append_only', child);
+    EXECUTE format('TRUNCATE {book}.%I', child);
+    EXECUTE format('INSERT INTO {book}.%I SELECT * FROM pg_temp.kept_bodies', child);
+    EXECUTE format('ALTER TABLE {book}.%I ENABLE TRIGGER append_only', child);
+    dropped := dropped - (SELECT count(*) FROM pg_temp.kept_bodies);
+    DROP TABLE pg_temp.kept_bodies;
+    RETURN dropped;
+END $$;
+
+REVOKE ALL ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
+    TO {retain};
+GRANT SELECT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,
+    {book}.expired, {book}.retrieval, {book}.thawed TO {append}, {read}, {retain};
+GRANT INSERT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,
+    {book}.expired TO {retain};
+GRANT INSERT, UPDATE, DELETE ON {book}.retrieval, {book}.thawed TO {retain};

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where bodies lie in the database: partitions made ahead of the log, and dropping what may go.
+
+Bodies lie in partitions by position. Dropping some of them rewrites their partition without them,
+which frees its disk space at once; only a function of the owner can do it, and it refuses what is
+held, or neither in a recorded bundle nor lawfully expired, whoever asks (`may_go` in
+ledger/schema/book_retention.sql). A partition is locked for as long as
+that takes; nobody waits for a lock longer than 300 ms, so a fsck that reads it makes the sweep come
+back later and no writer stand in line.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from ledger.database import Connection, Database
+from ledger.errors import Unavailable
+from ledger.retention.members import WIDTH
+from ledger.retention.remains import remains_of
+from ledger.store import read_entry
+from sealtrail.verify import canonical
+
+#: A partition has at most so many positions, and at least one run.
+PARTITION_MAX: Final = 65_536
+#: So many partitions are made by one sweep at most.
+_MADE: Final = 64
+_BOUND: Final = re.compile(r"FOR VALUES FROM \('(\d+)'\) TO \('(\d+)'\)")
+
+#: Types of which something has to be kept beside the index (ledger.retention.remains).
+_TELLING: Final = ["GEN_ERROR/1", "TRAIN_STARTED/1"]
+
+
+class BodiesBusy(Unavailable):
+    """Somebody is reading this part of the log for long; the sweep comes back to it."""
+
+    problem = "bodies-busy"
+
+
+class Bodies:
+    """The bodies of the Book in `schema`, for its sweep."""
+
+    def __init__(self, database: Database, schema: str) -> None:
+        self._database, self._schema = database, schema
+        self._book = sql.Identifier(schema)
+
+    def make_ahead(self, size: int, monthly: int) -> list[str]:
+        """Make partitions so that the next ones are there; returns their names.
+
+        monthly: entries of the last 30 days. A partition is to hold about a month, so that what is
+        dropped from it is most of it. Raises BodiesBusy.
+        """
+        width = min(PARTITION_MAX, max(WIDTH, -(-monthly // WIDTH) * WIDTH))
+        made: list[object] = []
+        with self._database.duty(self._schema, "retain") as connection:
+            end = self._covered(connection)
+            begin = end if end is not None and end > size else -(-(size + 1) // WIDTH) * WIDTH
+            while begin < size + 2 * width and len(made) < _MADE:
+                made.append(self._call(connection, "make_bodies", begin, begin + width))
+                begin += width
+        return [str(name) for name in made]
+
+    def present(self, begin: int, end: int) -> list[int]:
+        """Return the positions of [begin, end) whose bodies are in the database, in order."""
+        query = self._sql(
+            "SELECT position FROM {book}.entry_body WHERE position >= %s AND position < %s"
+            " ORDER BY position"
+        )
+        with self._database.duty(self._schema, "read") as connection:
+            return [position for (position,) in connection.execute(query, (begin, end))]
+
+    def drop(self, connection: Connection, positions: Sequence[int]) -> int:
+        """Drop bodies, inside the caller's transaction; those that are gone already count nothing.
+
+        connection: with the duty `retain`. Returns how many went. Raises BodiesBusy, and
+        psycopg.errors.InsufficientPrivilege for a body that may not go.
+        """
+        dropped = 0
+        self._keep_remains(connection, positions)
+        for child, gone in self._children(connection, positions):
+            dropped += int(str(self._call(connection, "drop_bodies", child, gone)))
+        return dropped
+
+    def _keep_remains(self, connection: Connection, positions: Sequence[int]) -> None:
+        """Keep of bodies that go what later states of their streams need."""
+        rows = connection.execute(
+            self._sql(
+                "SELECT e.position, b.bytes FROM {book}.entry e JOIN {book}.entry_body b"
+                " USING (position) WHERE e.position = ANY(%s) AND e.topic = ANY(%s)"
+            ),
+            (list(positions), _TELLING),
+        ).fetchall()
+        for position, data in rows:
+            value = read_entry(bytes(data)).value
+            kept = remains_of(value["type"], value["body"])
+            if kept is not None:
+                connection.execute(
+                    self._sql(
+                        "INSERT INTO {book}.remains (position, body) VALUES (%s, %s)"
+                        " ON CONFLICT DO NOTHING"
+                    ),
+                    (position, canonical.encode(kept)),
+                )
+
+    def _children(
+        self, connection: Connection, positions: Sequence[int]
+    ) -> Iterable[tuple[str, list[int]]]:
+        """Return (partition, positions in it) of the bodies that are there."""
+        return connection.execute(
+            self._sql(
+                "SELECT c.relname::text, array_agg(b.position) FROM {book}.entry_body b"
+                " JOIN pg_class c ON c.oid = b.tableoid WHERE b.position = ANY(%s) GROUP BY 1"
+            ),
+            (list(positions),),
+        ).fetchall()
+
+    def _covered(self, connection: Connection) -> int | None:
+        """Return the position after the last partition; None if there is none but the rest."""
+        rows = connection.execute(
+            "SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i"
+            " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass",
+            (f'"{self._schema}".entry_body',),
+        ).fetchall()
+        ends = [int(found[2]) for (text,) in rows if (found := _BOUND.fullmatch(text))]
+        return max(ends, default=None)
+
+    def _call(self, connection: Connection, function: str, *arguments: object) -> object:
+        """Call a function of the Book with two arguments."""
+        query = sql.SQL("SELECT {}.{}(%s, %s)").format(self._book, sql.Identifier(function))
+        try:
+            row = connection.execute(query, arguments).fetchone()
+        except psycopg.errors.LockNotAvailable as error:
+            raise BodiesBusy from error
+        return None if row is None else row[0]
+
+    def _sql(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(book=self._book)
