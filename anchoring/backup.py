@@ -19,44 +19,28 @@ The checkpoints in a backup are there to be compared with. They are never put ba
 checkpoint store: a store rewound together with its database is what it must not be.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from anchoring.shelf import Shelf
+from anchoring.signed_files import BackupIncomplete, Signed, open_signed, sign_files
 from ledger import clock, durable
 from ledger.database import Connection
 from ledger.dump import dump, programs, server_major
-from ledger.errors import IntegrityViolation, Refused, Unavailable
+from ledger.errors import IntegrityViolation, Unavailable
 from ledger.head import Head, HeadRow
-from ledger.keys import Keys, was_made
+from ledger.keys import Keys
 from ledger.migrate import BookRow, books
-from sealtrail.verify import canonical, merkle
+from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
-from sealtrail.verify.note import Note, SignatureLine, VerifierKey, check_note
 
 Progress = Callable[[str], None]
 
-SIGNER: Final = "sealtrail-backup"  #: The name under a manifest's note.
-_FIRST: Final = "sealtrail backup manifest v1"
 _DATABASE: Final = "database"
-_MANIFEST: Final = "manifest.json"
-_SIGNATURE: Final = "manifest.sig"
-
-
-class BackupAltered(IntegrityViolation):
-    """This is not a backup that this ledger made, or it was altered since."""
-
-    problem = "backup-altered"
-
-
-class BackupIncomplete(Refused):
-    """There is no whole backup in this directory."""
-
-    problem = "backup-incomplete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +77,7 @@ class Manifest:
     server: int  #: Major version of the PostgreSQL that was dumped.
     programs: int  #: … and of the pg_dump that did it.
     books: tuple[BookState, ...]
-    files: dict[str, tuple[int, str]]  #: Bytes and SHA-256 (hex) of each file, by relative path.
+    signed: Signed
 
     @property
     def schemas(self) -> list[str]:
@@ -101,32 +85,20 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        return sum(size for size, _ in self.files.values())
-
-    def print(self) -> bytes:
-        return canonical.encode(
-            {
-                "v": 1,
-                "made": self.made,
-                "server": self.server,
-                "programs": self.programs,
-                "books": [book.json() for book in self.books],
-                "files": {name: list(one) for name, one in self.files.items()},
-            }
-        )
+        return self.signed.size_bytes
 
     @classmethod
-    def parse(cls, data: bytes) -> "Manifest":
-        """Read a manifest whose note was verified: what it says, we have written."""
-        said = cast("dict[str, Any]", canonical.decode(data))
-        if said["v"] != 1:
-            raise BackupIncomplete("this backup was made by a newer version")
+    def of(cls, signed: Signed) -> "Manifest":
+        """Read what a verified manifest says: we have written it."""
+        about = signed.about
+        if about["kind"] != "database":
+            raise BackupIncomplete("this is no backup of a database")
         return cls(
-            made=said["made"],
-            server=said["server"],
-            programs=said["programs"],
-            books=tuple(_state(one) for one in said["books"]),
-            files={name: (one[0], one[1]) for name, one in said["files"].items()},
+            made=about["made"],
+            server=about["server"],
+            programs=about["programs"],
+            books=tuple(_state(one) for one in about["books"]),
+            signed=signed,
         )
 
 
@@ -146,26 +118,36 @@ def make_backup(
     program or the database fails, and IntegrityViolation for a log that contradicts what was
     signed: of that, no backup is signed.
     """
+    with new_directory(directory) as (made, partial):
+        about = _fill(shelf, owner, owner_url, partial, jobs=jobs, say=progress)
+        progress("digests of what was written")
+        signed = sign_files(partial, keys, {"kind": "database", "made": made, **about})
+    return directory / file_time(made), Manifest.of(signed)
+
+
+@contextmanager
+def new_directory(directory: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield the time and a new directory that gets its name, durably, once all went well."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = _backup_key(keys)
     with durable.locked(directory / ".lock"):
         for left in directory.glob(".*.partial"):
             shutil.rmtree(left)
         made = clock.rfc3339(clock.now_ms())
-        target = directory / made.replace(":", "-")
+        target = directory / f"{prefix}{file_time(made)}"
         partial = directory / f".{target.name}.partial"
         partial.mkdir(mode=0o700)
         try:
-            manifest = _fill(shelf, owner, owner_url, partial, made=made, jobs=jobs, say=progress)
-            durable.write_durably(partial / _MANIFEST, manifest.print(), mode=0o600)
-            note = _signed(keys, key, manifest.print())
-            durable.write_durably(partial / _SIGNATURE, note, mode=0o600)
+            yield made, partial
             partial.rename(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         durable.sync_directory(directory)
-    return target, manifest
+
+
+def file_time(made: str) -> str:
+    """Spell a time as every file system takes it; in order of time, too."""
+    return made.replace(":", "-")
 
 
 def open_backup(directory: Path, keys: Keys) -> Manifest:
@@ -173,34 +155,7 @@ def open_backup(directory: Path, keys: Keys) -> Manifest:
 
     Raises BackupIncomplete, or BackupAltered for a manifest that no backup key of ours signed.
     """
-    try:
-        data = (directory / _MANIFEST).read_bytes()
-        signature = (directory / _SIGNATURE).read_bytes()
-    except FileNotFoundError:
-        raise BackupIncomplete from None
-    trusted = [_verifier(keys, name) for name in _backup_keys(keys)]
-    try:
-        note = Note.parse(signature)
-        check_note(note, trusted)
-    except VerifyError as error:
-        raise BackupAltered(f"{BackupAltered.__doc__} {error}") from None
-    if note.text != _text(data):
-        raise BackupAltered("The manifest is not the one that was signed.")
-    return Manifest.parse(data)
-
-
-def check_files(
-    directory: Path, manifest: Manifest, progress: Callable[[int, int], None] = lambda *_: None
-) -> None:
-    """Return if each file is byte for byte what it was, and there is no other; or BackupAltered."""
-    if {name for name, _ in _files(directory)} != manifest.files.keys():
-        raise BackupAltered("Files are missing or were added since the backup was made.")
-    done = 0
-    for name, (size, digest) in manifest.files.items():
-        if _digest(directory / name) != (size, digest):
-            raise BackupAltered(f"The file {name} is not what it was when the backup was made.")
-        done += size
-        progress(done, manifest.size_bytes)
+    return Manifest.of(open_signed(directory, keys))
 
 
 def database_of(directory: Path) -> Path:
@@ -209,15 +164,8 @@ def database_of(directory: Path) -> Path:
 
 
 def _fill(
-    shelf: Shelf,
-    owner: Connection,
-    owner_url: str,
-    partial: Path,
-    *,
-    made: str,
-    jobs: int,
-    say: Progress,
-) -> Manifest:
+    shelf: Shelf, owner: Connection, owner_url: str, partial: Path, *, jobs: int, say: Progress
+) -> dict[str, Any]:
     """Dump the database into `partial`; return what was dumped and who has signed it."""
     # Opening a Book checks it: what contradicts the checkpoint store is found before anything.
     before = {row.name: shelf.book(row.name).notary.refresh()[0] for row in books(owner)}
@@ -241,14 +189,11 @@ def _fill(
     states = [
         _covered(shelf, one, head, before[one.name]) for one, head in zip(rows, heads, strict=True)
     ]
-    say("digests of what was written")
-    return Manifest(
-        made=made,
-        server=server_major(owner),
-        programs=using.major,
-        books=tuple(states),
-        files={name: _digest(path) for name, path in sorted(_files(partial))},
-    )
+    return {
+        "server": server_major(owner),
+        "programs": using.major,
+        "books": [state.json() for state in states],
+    }
 
 
 def _covered(shelf: Shelf, row: BookRow, head: Head, before: bytes) -> BookState:
@@ -302,51 +247,3 @@ def _state(said: dict[str, Any]) -> BookState:
         after=said["after"].encode(),
         path=tuple(bytes.fromhex(one) for one in said["path"]),
     )
-
-
-def _files(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield every file of a backup but its manifest; raises BackupAltered for a link among them."""
-    for path in directory.rglob("*"):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise BackupAltered("There is something in the backup that is no plain file.")
-        name = path.relative_to(directory).as_posix()
-        if path.is_file() and name not in (_MANIFEST, _SIGNATURE):
-            yield name, path
-
-
-def _digest(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest
-
-
-def _text(manifest: bytes) -> str:
-    return f"{_FIRST}\nsha256:{hashlib.sha256(manifest).hexdigest()}\n{len(manifest)}\n"
-
-
-def _signed(keys: Keys, name: str, manifest: bytes) -> bytes:
-    text, key = _text(manifest), _verifier(keys, name)
-    signature = keys.sign(name, text.encode())
-    line = SignatureLine(name=key.name, key_id=key.key_id, signature=signature)
-    return Note(text=text, signatures=(line,)).print()
-
-
-def _verifier(keys: Keys, name: str) -> VerifierKey:
-    return VerifierKey.ed25519(SIGNER, keys.public_key(name))
-
-
-def _backup_keys(keys: Keys) -> list[str]:
-    """Return the names of all backup keys that were ever made: a new one is backup/<n+1>."""
-    found: list[str] = []
-    while was_made(keys, name := f"backup/{len(found) + 1}"):
-        found.append(name)
-    return found
-
-
-def _backup_key(keys: Keys) -> str:
-    """Return the key that signs backups now; make the first."""
-    found = _backup_keys(keys)
-    if not found:
-        keys.make("backup/1", "ed25519")
-        return "backup/1"
-    return found[-1]

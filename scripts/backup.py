@@ -14,16 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from anchoring.backup import (
-    Manifest,
-    check_files,
-    database_of,
-    make_backup,
-    open_backup,
-)
+from anchoring.backup import Manifest, database_of, make_backup, open_backup
 from anchoring.backup_check import BackupCheck, BookFound, compare_with_store
 from anchoring.fsck import findings_json
 from anchoring.restore_survey import survey
+from anchoring.signed_files import check_files
 from ledger.database import Connection, Database, connect
 from ledger.dump import check_empty, load, programs, server_major
 from ledger.embedded import EmbeddedPostgres
@@ -190,7 +185,7 @@ def _check_login(database: Database) -> None:
 def _opened(backup: Path, keys: Keys, *, quiet: bool) -> Manifest:
     manifest = open_backup(backup, keys)
     with progress("digests", quiet=quiet) as update:
-        check_files(backup, manifest, update)
+        check_files(backup, manifest.signed, update)
     return manifest
 
 
