@@ -127,7 +127,7 @@ class CheckpointNotary:
                 return extension
             return self._tree.consistency(old, new)
 
-        stored = self._store.put(self.origin, note, prove)
+        stored = self._store.put(self.origin, note, prove, signed=checkpoint)
         self._remember(note, checkpoint)
         if stored.size > checkpoint.size:
             self.refresh()

@@ -10,11 +10,13 @@ from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from anchoring.shelf import Book
+from ledger import clock
 from ledger.errors import Conflict, IntegrityViolation, Unavailable
 from ledger.outcome import Recorded, Repeated
+from ledger.printing import json_bytes
 from ledger.reader import Stored
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.merkle import check_inclusion
@@ -70,6 +72,13 @@ class Receipt:
         }
 
 
+_RECEIPT: Final = (
+    b'{"event_id":"%b","origin":%b,"recorded_at":"%b","entry":"%b","position":%d,"leaf":"sha256:%b"'
+    b',"size":%d,"path":[%b],"checkpoint":%b,"proof":"%b%b,"disclosures":%b}'
+)
+_TLOG_PROOF: Final = TLOG_PROOF.encode() + rb"\nindex %d\n%b\n"
+
+
 @lru_cache(maxsize=4_096)
 def digest_text(digest: bytes) -> str:
     """Print a hash as it stands in every JSON of this product."""
@@ -86,22 +95,62 @@ def receipt_of(book: Book, outcome: Recorded | Repeated, disclosures: Mapping[st
     """Return the receipt of an outcome: at hand for a new entry, read back for a repeated one."""
     if isinstance(outcome, Repeated):
         return stored_receipt(book, book.reader.at(outcome.position), disclosures)
-    entry = outcome.row.entry
+    row = outcome.row
     proof = Proof(
-        position=outcome.row.link.position,
-        leaf=outcome.row.link.leaf,
+        position=row.link.position,
+        leaf=row.link.leaf,
         path=outcome.path,
         size=outcome.size,
         checkpoint=outcome.checkpoint,
     )
     return Receipt(
         origin=book.origin,
-        event_id=entry.event_id,
-        entry=entry.data,
-        recorded_at=entry.value["time"]["recorded"],
+        event_id=row.event_id,
+        entry=row.data,
+        recorded_at=clock.rfc3339(row.recorded_ms),
         proof=proof,
         disclosures=disclosures,
         repeat=False,
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _digest_json(digest: bytes) -> bytes:
+    return b'"sha256:%b"' % digest.hex().encode()
+
+
+@lru_cache(maxsize=4_096)
+def _line_json(node: bytes) -> bytes:
+    """Print a line of a tlog-proof as it stands within a JSON string."""
+    return b2a_base64(node, newline=False) + rb"\n"
+
+
+@lru_cache(maxsize=256)
+def _quoted(text: bytes) -> bytes:
+    return json_bytes(text.decode())
+
+
+def printed_receipt(book: Book, outcome: Recorded, disclosures: Mapping[str, str]) -> bytes:
+    """Print the JSON of `receipt_of` for a new entry, as it stands in the answer.
+
+    The same document, piece by piece: most pieces are the same in all receipts of a commit. A test
+    holds the two against each other.
+    """
+    row, path, checkpoint = outcome.row, outcome.path, _quoted(outcome.checkpoint)
+    position = row.link.position
+    return _RECEIPT % (
+        row.event_id.encode(),
+        _quoted(book.origin.encode()),
+        clock.rfc3339(row.recorded_ms).encode(),
+        b2a_base64(row.data, newline=False),
+        position,
+        row.link.leaf.hex().encode(),
+        outcome.size,
+        b",".join(map(_digest_json, path)),
+        checkpoint,
+        _TLOG_PROOF % (position, b"".join(map(_line_json, path))),
+        checkpoint[1:],
+        json_bytes(disclosures),
     )
 
 

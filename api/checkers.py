@@ -45,7 +45,7 @@ class CheckerLost(Unavailable):
     problem = "checker-lost"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Task:
     """One request on its way."""
 
@@ -188,9 +188,7 @@ class Checkers:
         Raises Overloaded when too many wait already.
         """
         since = asyncio.get_running_loop().time()
-        task = _Task(
-            kind=kind, data=data, caller=caller, received_ms=received_ms, since=since, then=then
-        )
+        task = _Task(kind, data, caller, received_ms, since, then)
         if here:
             task.tell(_check_here(task))
         else:
@@ -228,7 +226,9 @@ class Checkers:
         if not ready:
             task.tell(_check_here(task))
             return
-        checker = min(ready, key=lambda one: len(one.tasks))
+        checker = ready[0]
+        if len(ready) > 1:
+            checker = min(ready, key=lambda one: len(one.tasks))
         if len(checker.tasks) >= _WAITING_MAX:
             raise Overloaded
         checker.give(task)

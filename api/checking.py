@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from api import body, problems
 from api.problems import Headers
-from ledger.decoding import packed, unpacked
+from ledger.decoding import packed, unpacker
 from ledger.errors import FieldError, LedgerError, MalformedEvent, TooLarge
 from ledger.request import Identity, Prepared, prepare
 
@@ -33,6 +33,11 @@ class Refusal(NamedTuple):
 
 
 Checked = Prepared | Refusal
+
+_PREPARED: Final = b"+"
+_REFUSED: Final = b"-"
+_read_prepared = unpacker(Prepared)
+_read_refusal = unpacker(Refusal)
 
 
 def check_one(data: bytes, caller: Caller, received_ms: int) -> Checked:
@@ -61,22 +66,14 @@ def refused(error: Exception) -> Refusal:
 
 def pack(checked: Checked) -> bytes:
     """Print what was found for another process."""
-    if isinstance(checked, Refusal):
-        return packed((False, checked))
-    # The body is in the part, too; a mapping of another kind is none that msgpack knows.
-    plain = checked._replace(body={}, disclosures=dict(checked.disclosures))
-    return packed((True, plain))
+    return (_REFUSED if isinstance(checked, Refusal) else _PREPARED) + packed(checked)
 
 
 def unpack(data: bytes) -> Checked:
     """Read what `pack` printed."""
-    is_prepared, fields = unpacked(data)
-    if not is_prepared:
-        status, headers, document = fields
-        return Refusal(status, [(name, value) for name, value in headers], document)
-    found = Prepared(*fields)
-    source = None if found.source is None else (found.source[0], found.source[1])
-    return found._replace(body=found.part["body"], source=source)
+    if data[:1] == _PREPARED:
+        return _read_prepared(data[1:])
+    return _read_refusal(data[1:])
 
 
 def _checked(check: Callable[[], Prepared]) -> Checked:

@@ -9,11 +9,11 @@ directly (scripts.express), and so does `__call__`, the plain ASGI way in for ev
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from anchoring.receipt import receipt_of
+from anchoring.receipt import printed_receipt, receipt_of
 from anchoring.shelf import Book, Shelf
 from api import body, problems
 from api.body import Asgi, Receive, Scope, Send
@@ -31,7 +31,7 @@ from ledger.errors import (
     Unauthenticated,
 )
 from ledger.outcome import Outcome, Recorded, Repeated
-from ledger.printing import fragment, json_bytes
+from ledger.printing import json_bytes
 from ledger.request import Identity, Prepared
 
 SINGLE_MAX: Final = 1024 * 1024  #: Bytes of one request; its committed values included.
@@ -46,7 +46,6 @@ _CALLERS_MAX: Final = 1_024
 
 #: Told once, in the event loop: status, headers and body of the answer.
 Reply = Callable[[int, Headers, bytes], None]
-_Results = list[tuple[int, dict[str, Any] | LedgerError]]
 
 
 class _Sender(NamedTuple):
@@ -125,10 +124,11 @@ class Ingest:
         in_lines = media_type in _NDJSON
         results = await self._batch(sender, data, received_ms, in_lines=in_lines)
         if in_lines:
-            text = b"".join(json_bytes(result) + b"\n" for result in results)
+            text = b"".join(result + b"\n" for result in results)
             reply(200, _headers(b"application/x-ndjson"), text)
         else:
-            reply(200, _headers(b"application/json"), json_bytes({"results": results}))
+            text = b'{"results":[%b]}' % b",".join(results)
+            reply(200, _headers(b"application/json"), text)
 
     # One event
 
@@ -168,8 +168,7 @@ class Ingest:
             if isinstance(outcome, LedgerError):
                 reply(*refused(outcome))
             else:
-                receipt = receipt_of(book, outcome, prepared.disclosures)
-                reply(201, _RECEIPT, json_bytes(receipt.json()))
+                reply(201, _RECEIPT, printed_receipt(book, outcome, prepared.disclosures))
         except Exception as error:  # noqa: BLE001 - as in `post`
             reply(*refused(error))
 
@@ -197,8 +196,8 @@ class Ingest:
 
     async def _batch(
         self, sender: _Sender, data: bytes, received_ms: int, *, in_lines: bool
-    ) -> list[dict[str, Any]]:
-        """Record each event on its own merit; there is no all-or-nothing."""
+    ) -> list[bytes]:
+        """Record each event on its own merit; there is no all-or-nothing. Returns JSON of each."""
         kind = "lines" if in_lines else "array"
         checked, tell = _awaited()
         self._checkers.check(kind, data, sender.caller, received_ms, tell)
@@ -207,21 +206,12 @@ class Ingest:
             raise _Refused(places)
         batch = [place for place in places if isinstance(place, Prepared)]
         recorded = iter(await self._record(sender.book, batch))
-        results: list[dict[str, Any]] = []
-        for place in places:
-            if isinstance(place, Refusal):
-                document = fragment(place.document)
-                results.append({"status": place.status, "problem": document})
-                continue
-            status, answer = next(recorded)
-            if isinstance(answer, LedgerError):
-                results.append({"status": answer.status, "problem": problems.problem(answer)})
-            else:
-                results.append({"status": status, "receipt": answer})
-        return results
+        return [
+            _problem(place) if isinstance(place, Refusal) else next(recorded) for place in places
+        ]
 
-    async def _record(self, book: Book, batch: Sequence[Prepared]) -> _Results:
-        """Wait for the commit and return (status, receipt or error) for each request."""
+    async def _record(self, book: Book, batch: Sequence[Prepared]) -> list[bytes]:
+        """Wait for the commit and return JSON of the result of each request."""
         if not batch:
             return []
         told, tell = _awaited()
@@ -230,8 +220,8 @@ class Ingest:
         if isinstance(outcomes, LedgerError):
             raise outcomes
         if all(isinstance(outcome, (Recorded, LedgerError)) for outcome in outcomes):
-            return _answers(book, batch, outcomes)
-        return await asyncio.to_thread(_answers, book, batch, outcomes)  # A repeat is read back.
+            return _results(book, batch, outcomes)
+        return await asyncio.to_thread(_results, book, batch, outcomes)  # A repeat is read back.
 
     # Who, and where to
 
@@ -293,19 +283,27 @@ def _check(identity: Identity, name: str | None) -> None:
         raise NotFound("there is no such Book for this credential")
 
 
-def _answers(book: Book, batch: Sequence[Prepared], outcomes: Sequence[Outcome]) -> _Results:
-    answers: _Results = []
-    for prepared, outcome in zip(batch, outcomes, strict=True):
-        if isinstance(outcome, LedgerError):
-            answers.append((outcome.status, outcome))
-            continue
-        try:
-            receipt = receipt_of(book, outcome, prepared.disclosures)
-        except LedgerError as error:  # This one alone; the others have their receipts.
-            answers.append((error.status, error))
-        else:
-            answers.append((200 if receipt.repeat else 201, receipt.json()))
-    return answers
+def _results(book: Book, batch: Sequence[Prepared], outcomes: Sequence[Outcome]) -> list[bytes]:
+    return [
+        _result(book, outcome, prepared.disclosures)
+        for prepared, outcome in zip(batch, outcomes, strict=True)
+    ]
+
+
+def _result(book: Book, outcome: Outcome, disclosures: Mapping[str, str]) -> bytes:
+    try:
+        if isinstance(outcome, Recorded):
+            return b'{"status":201,"receipt":%b}' % printed_receipt(book, outcome, disclosures)
+        if isinstance(outcome, Repeated):
+            receipt = receipt_of(book, outcome, disclosures)
+            return b'{"status":200,"receipt":%b}' % json_bytes(receipt.json())
+    except LedgerError as error:  # This one alone; the others have their receipts.
+        outcome = error
+    return _problem(refused(outcome))
+
+
+def _problem(refusal: Refusal) -> bytes:
+    return b'{"status":%d,"problem":%b}' % (refusal.status, refusal.document)
 
 
 def _headers(media_type: bytes) -> Headers:

@@ -19,7 +19,7 @@ from ledger.lifecycle import Aggregate
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
 from ledger.printing import canonical_bytes
 from ledger.request import Prepared, ledger_made
-from ledger.store import Entry, Row, Swap
+from ledger.store import Row, Swap, read_entry
 from ledger.tiles import Edge
 from sealtrail.verify.entry import ENTRY_MAX
 from sealtrail.verify.frontier import grow
@@ -36,6 +36,7 @@ class Built:
     swap: Swap
     edge: Edge
     paths: Sequence[Sequence[bytes]]  #: Inclusion path of each row, in the log after the commit.
+    extension: Sequence[bytes]  #: Consistency path from the log before it.
     log_version: int
 
 
@@ -55,9 +56,9 @@ class Builder:
         epoch_entries: int = EPOCH_ENTRIES,
     ) -> None:
         self._chain, self._head, self._edge, self._knowledge = chain, head, edge, knowledge
-        self._tenant = tenant
+        self._tenant = tenant.encode()
         self._recorded_ms = max(now_ms, head.last_time)
-        self._recorded = clock.rfc3339(self._recorded_ms)
+        self._recorded_text = clock.rfc3339(self._recorded_ms).encode()
         self._epoch, self._mac = head.epoch, head.mac
         self._epoch_start, self._epoch_entries = epoch_start, epoch_entries
         self._rows: list[Row] = []
@@ -104,15 +105,16 @@ class Builder:
         if not self._rows:
             return None
         leaves = [row.link.leaf for row in self._rows]
-        frontier, paths = grow(self._head.frontier, leaves)
+        grown = grow(self._head.frontier, leaves)
         edge, tiles = self._edge.append(leaves)
         after = self._chain.head(
-            epoch=self._epoch, frontier=frontier, mac=self._mac, last_time=self._recorded_ms
+            epoch=self._epoch, frontier=grown.frontier, mac=self._mac, last_time=self._recorded_ms
         )
         return Built(
             swap=Swap(before=self._head, after=after, rows=self._rows, tiles=tiles),
             edge=edge,
-            paths=paths,
+            paths=grown.paths,
+            extension=grown.consistency,
             log_version=self._knowledge.log_version,
         )
 
@@ -167,20 +169,23 @@ class Builder:
         births: tuple[str, ...],
         event: dict[str, Any] | None = None,
     ) -> Row:
-        value = self._entry(prepared, version, event)
-        data = canonical_bytes(value)
+        data = prepared.frame.entry(version, self._tenant, self._recorded_text)
+        type_, schema = prepared.type, prepared.schema
+        if event is not None:  # It is recorded as another one.
+            data = canonical_bytes(read_entry(data).value | event)
+            type_, schema = event["type"], event["schema"]
         if len(data) > ENTRY_MAX:
             raise TooLarge("the entry is larger than 16 KiB; what is larger is an artifact")
         leaf = leaf_hash(data)
         link = Link.after(self._chain, self._epoch, self._mac, self._position, leaf)
         self._mac = link.mac
         row = Row(
-            entry=Entry(data=data, value=value),
+            data=data,
             link=link,
             event_id=prepared.event_id,
             stream=prepared.stream,
             version=version,
-            topic=f"{value['type']}/{value['schema']}",
+            topic=f"{type_}/{schema}",
             request_digest=prepared.digest,
             source=prepared.source,
             recorded_ms=self._recorded_ms,
@@ -191,22 +196,3 @@ class Builder:
         if prepared.source is not None:
             self._knowledge.sources.add(prepared.source)
         return row
-
-    def _entry(
-        self, prepared: Prepared, version: int, event: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        """Add to the client's part what the ledger assigns (sealtrail.verify.entry)."""
-        part = prepared.part
-        value = part.copy()
-        if event is not None:
-            value.update(event)
-        value["tenant"] = self._tenant
-        value["aggregate"] = {**part["aggregate"], "version": version}
-        value["time"] = time = {**part.get("time", {}), "recorded": self._recorded}
-        if not prepared.by_ledger:
-            time["request_received"] = clock.rfc3339(prepared.received_ms)
-        if prepared.credential is not None:
-            value["actor"] = {**part["actor"], "credential": prepared.credential}
-        if prepared.sd:
-            value["_sd"], value["_sd_alg"] = list(prepared.sd), "sha-256"
-        return value

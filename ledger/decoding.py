@@ -22,7 +22,8 @@ Property tests hold them against the strict parser, over bytes made to deceive. 
 """
 
 import re
-from typing import Any, Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 import orjson
@@ -30,6 +31,7 @@ import orjson
 from sealtrail.verify import canonical
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
@@ -114,3 +116,8 @@ def packed(value: Any) -> bytes:
 def unpacked(data: bytes) -> Any:
     """Read what `packed` printed; a tuple comes back as a list."""
     return _UNPACKER.decode(data)
+
+
+def unpacker(kind: type[T]) -> Callable[[bytes], T]:
+    """Return what reads a `kind` that `packed` printed: named tuples come back as such."""
+    return msgspec.msgpack.Decoder(kind).decode

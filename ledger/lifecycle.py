@@ -25,6 +25,9 @@ from sealtrail.verify import canonical
 JSON = dict[str, Any]
 OUTCOMES: Final = frozenset({"GEN", "GEN_DENY", "GEN_ERROR"})
 
+#: Events whose body decides nothing here; it need not be at hand.
+UNREAD: Final = frozenset({"GEN_ATTEMPT", "MODERATION"})
+
 
 class OutOfOrder(Conflict):
     """The lifecycle does not allow this event now."""

@@ -11,18 +11,17 @@ what was sent. All that is wrong with the fields of a request is said at once.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from ledger import catalog, clock
+from ledger import catalog, clock, lifecycle
 from ledger.commitments import commit_values
 from ledger.decoding import fast_parse
-from ledger.errors import FieldError, Forbidden, MalformedEvent, TooLarge
-from ledger.printing import canonical_bytes
+from ledger.errors import FieldError, Forbidden, MalformedEvent
+from ledger.frame import Frame, framed
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import (
     PERSON,
@@ -43,7 +42,7 @@ GROUPS: Final[tuple[str, ...]] = (
 )  # fmt: skip
 _GROUPS: Final = frozenset(GROUPS)
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
-_NO_DISCLOSURES: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_BODY: Final[JSON] = {}
 _REQUIRED: Final = ("event_id", "type", "schema", "aggregate_id", "body")
 _CUSTODY: Final = ("_sd", "person_digest")
 _COMMITTED: Final = ("on_behalf_of", "sealed", "record_key")
@@ -82,16 +81,17 @@ class Prepared(NamedTuple):
     schema: int
     aggregate: str
     aggregate_id: str
-    part: JSON  #: The client's part of the entry.
-    digest: bytes  #: request_digest of `part`.
-    body: JSON
-    received_ms: int
-    stream: str
-    sd: Sequence[str] = ()  #: All commitments, a person's from the token included; sorted.
-    disclosures: Mapping[str, str] = _NO_DISCLOSURES
-    credential: str | None = None
+    frame: Frame  #: The entry's bytes, personal values as digests.
+    digest: bytes  #: request_digest.
+    body: JSON  #: Empty for a type whose body decides nothing (lifecycle.UNREAD).
+    disclosures: dict[str, str]
     source: tuple[str, int] | None = None
     by_ledger: bool = False
+
+    @property
+    def stream(self) -> str:
+        """The stream of the event's aggregate."""
+        return f"{self.aggregate}/{self.aggregate_id}"
 
     def __repr__(self) -> str:
         return f"Prepared({self.type} {self.event_id})"  # What was sent may be personal.
@@ -136,21 +136,24 @@ def prepare(
     }
     if commitments.sent:
         part["_sd"], part["_sd_alg"] = commitments.sent, "sha-256"
+    frame, digest = framed(
+        part,
+        sd=commitments.all,
+        credential=identity.credential,
+        received=clock.rfc3339(received_ms),
+        at_most=PART_MAX,
+    )
     source = groups.get("source")
     return Prepared(
         event_id=request["event_id"],
-        type=request["type"],
-        schema=request["schema"],
+        type=event.type,
+        schema=event.schema,
         aggregate=event.aggregate,
         aggregate_id=aggregate_id,
-        part=part,
-        digest=_digest(part, at_most=PART_MAX),
-        body=body,
-        received_ms=received_ms,
-        stream=f"{event.aggregate}/{aggregate_id}",
-        sd=commitments.all,
+        frame=frame,
+        digest=digest,
+        body=_NO_BODY if event.type in lifecycle.UNREAD else body,
         disclosures=commitments.disclosures,
-        credential=identity.credential,
         source=(source["id"], source["n"]) if source else None,
     )
 
@@ -182,18 +185,17 @@ def ledger_made(
         "actor": actor,
         "body": body,
     }
+    frame, digest = framed(part, sd=(), credential=credential, received=None, at_most=ENTRY_MAX)
     return Prepared(
         event_id=event_id,
         type=type_,
         schema=1,
         aggregate=event.aggregate,
         aggregate_id=aggregate_id,
-        part=part,
-        digest=_digest(part, at_most=ENTRY_MAX),
+        frame=frame,
+        digest=digest,
         body=body,
-        received_ms=clock.now_ms(),
-        stream=f"{event.aggregate}/{aggregate_id}",
-        credential=credential,
+        disclosures={},
         by_ledger=True,
     )
 
@@ -207,15 +209,7 @@ def parse_body(data: bytes) -> Any:
 class _Commitments(NamedTuple):
     sent: list[str]  #: What counts for request_digest.
     all: list[str]
-    disclosures: Mapping[str, str]
-
-
-def _digest(part: JSON, *, at_most: int) -> bytes:
-    """Return `sealtrail.verify.entry.request_digest` of a part that is not too large."""
-    data = canonical_bytes(part)
-    if len(data) > at_most:
-        raise TooLarge(f"this event makes an entry of more than {at_most} bytes; use an artifact")
-    return sha256(data).digest()
+    disclosures: dict[str, str]
 
 
 def _check_members(request: JSON) -> None:
@@ -365,7 +359,7 @@ def _actor(request: JSON, identity: Identity) -> JSON:
 
 
 def _given(request: JSON) -> _Commitments:
-    return _Commitments(request["_sd"], request["_sd"], _NO_DISCLOSURES)
+    return _Commitments(request["_sd"], request["_sd"], {})
 
 
 def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitments:

@@ -12,7 +12,7 @@ PostgreSQL recorder: that one locks the table for each write, numbers with gaps 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, LiteralString, NamedTuple, cast
 
 from eventsourcing.persistence import (
     ApplicationRecorder,
@@ -115,7 +115,7 @@ def read_entry(data: bytes) -> Entry:
 class Row(NamedTuple):
     """One entry with all that its row holds beside the bytes. A tuple: one is made per event."""
 
-    entry: Entry
+    data: bytes  #: The entry's canonical bytes.
     link: Link
     event_id: str
     stream: str
@@ -125,6 +125,11 @@ class Row(NamedTuple):
     source: tuple[str, int] | None
     recorded_ms: int
     births: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, read from its bytes."""
+        return read_entry(self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +152,27 @@ WITH h AS (UPDATE {book}.head
                   %b::text[], %b::bigint[], %b::text[], %b::bigint[], %b::bytea[], %b::text[],
                   %b::bigint[]) u),
      b AS (INSERT INTO {book}.entry_body (position, bytes)
-           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[]) u),
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bytea[]) u)
+"""
+
+#: Few commits fill a tile or give birth to an asset, and a part with nothing to do still costs.
+_TILES: Final = """
      t AS (INSERT INTO {book}.tile (level, "index", root, hashes)
-           SELECT u.* FROM h, unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[]) u),
+           SELECT u.* FROM h, unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[]) u)
+"""
+_BIRTHS: Final = """
      a AS (INSERT INTO {book}.asset_birth (asset_id, position)
            SELECT u.* FROM h, unnest(%b::text[], %b::bigint[]) u)
-SELECT count(*) FROM h
 """
+_COUNT: Final = " SELECT count(*) FROM h"
+
+
+class Part(NamedTuple):
+    """One part of the statement that appends: `name AS (INSERT … FROM h, …)`."""
+
+    text: LiteralString
+    parameters: tuple[Any, ...]
+
 
 _SELECT: Final = """
 SELECT e.position, e.stream, e.version, e.topic, b.bytes
@@ -170,9 +189,9 @@ class LedgerRecorder(ApplicationRecorder):
     def __init__(self, database: Database, schema: str) -> None:
         self._database = database
         self._schema = schema
-        book = sql.Identifier(schema)
-        self._append = sql.SQL(_APPEND).format(book=book).as_bytes()  # Printed once.
-        self._select = sql.SQL(_SELECT).format(book=book)
+        self._book = sql.Identifier(schema)
+        self._statements: dict[tuple[str, ...], bytes] = {}  # Printed once.
+        self._select = sql.SQL(_SELECT).format(book=self._book)
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
@@ -183,7 +202,7 @@ class LedgerRecorder(ApplicationRecorder):
         """
         swap = cast("Swap", kwargs["swap"])
         states = [event.state for event in stored_events]
-        assert states == [row.entry.data for row in swap.rows]  # noqa: S101 - our own mistake
+        assert states == [row.data for row in swap.rows]  # noqa: S101 - our own mistake
         self.append(cast("Connection", kwargs["connection"]), swap)
         return [row.link.position for row in swap.rows]
 
@@ -193,9 +212,20 @@ class LedgerRecorder(ApplicationRecorder):
         `connection` holds the append role. Raises HeadMoved when another writer was first;
         psycopg.Error when the database failed, and then nobody knows.
         """
-        moved = connection.execute(self._append, _parameters(swap), prepare=True).fetchone()
+        parts = [_rows(swap), *_tiles(swap.tiles), *_births(swap.rows)]
+        parameters = [value for part in parts for value in part.parameters]
+        statement = self._statement(tuple([part.text for part in parts]))
+        moved = connection.execute(statement, parameters, prepare=True).fetchone()
         if moved is None or moved[0] != 1:
             raise HeadMoved
+
+    def _statement(self, texts: tuple[LiteralString, ...]) -> bytes:
+        statement = self._statements.get(texts)
+        if statement is None:
+            text = ",".join(texts) + _COUNT
+            statement = sql.SQL(text).format(book=self._book).as_bytes()
+            self._statements[texts] = statement
+        return statement
 
     def select_events(
         self,
@@ -287,12 +317,11 @@ def event_store(database: Database, schema: str) -> EventStore[str]:
     return EventStore(EntryMapper(), LedgerRecorder(database, schema))
 
 
-def _parameters(swap: Swap) -> tuple[Any, ...]:
-    after, before, rows, tiles = swap.after, swap.before, swap.rows, swap.tiles
+def _rows(swap: Swap) -> Part:
+    after, before, rows = swap.after, swap.before, swap.rows
     sources = [row.source or (None, None) for row in rows]
-    births = [(asset, row.link.position) for row in rows for asset in row.births]
     positions = arrays.bigints([row.link.position for row in rows])
-    return (
+    parameters = (
         *(after.epoch, after.size, after.frontier.pack(), after.mac, after.last_time, after.tag),
         *(before.size, before.tag),
         positions,
@@ -307,11 +336,29 @@ def _parameters(swap: Swap) -> tuple[Any, ...]:
         arrays.optional_texts([id_ for id_, _ in sources]),
         arrays.optional_bigints([n for _, n in sources]),
         positions,
-        arrays.byteas([row.entry.data for row in rows]),
+        arrays.byteas([row.data for row in rows]),
+    )
+    return Part(_APPEND, parameters)
+
+
+def _tiles(tiles: Sequence[Tile]) -> list[Part]:
+    if not tiles:
+        return []
+    parameters = (
         arrays.bigints([tile.level for tile in tiles]),
         arrays.bigints([tile.index for tile in tiles]),
         arrays.byteas([tile.root for tile in tiles]),
         arrays.byteas([tile.hashes for tile in tiles]),
+    )
+    return [Part(_TILES, parameters)]
+
+
+def _births(rows: Sequence[Row]) -> list[Part]:
+    births = [(asset, row.link.position) for row in rows for asset in row.births]
+    if not births:
+        return []
+    parameters = (
         arrays.texts([asset for asset, _ in births]),
         arrays.bigints([position for _, position in births]),
     )
+    return [Part(_BIRTHS, parameters)]

@@ -285,12 +285,7 @@ class Writer:
 
     def _seal(self, built: Built) -> bytes:
         swap = built.swap
-        leaves = [row.link.leaf for row in swap.rows]
-        return self._notary.seal(
-            swap.after,
-            base=swap.before.size,
-            extension=swap.before.frontier.consistency(leaves),
-        )
+        return self._notary.seal(swap.after, base=swap.before.size, extension=built.extension)
 
     def _end_epochs(self, connection: Connection) -> None:
         """Destroy the keys of ended epochs, now that the database itself shows the new one.

@@ -7,10 +7,16 @@ all that the ledger does for an entry. A single event with an announced, small b
 write this one (another path, chunks, Expect), goes the ordinary way. What uvicorn keeps account of,
 the order of pipelined answers, a stop that waits for answers, bounds on slow callers, holds for
 both: an `_Express` stands where uvicorn's own cycle would.
+
+A client sends the same header again and again, but for the length of the body. So a request in one
+piece, whose header is byte for byte the one that the parser has just read on this connection, needs
+no parser at all. Nothing is ever concluded from a header that the parser has not seen.
 """
 
+import re
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from api import body, problems
 from api.ingest import Ingest
@@ -18,11 +24,32 @@ from api.problems import Headers
 from scripts.connections import Connection
 
 _URL: Final = b"/v1/events"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n", re.IGNORECASE)
 _BODY_MAX: Final = 64 * 1024
 _REFUSED: Final = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _STATUS: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+
+
+class _Header(NamedTuple):
+    """A header that led to the express lane: the bytes before and after the body's length."""
+
+    before: bytes
+    behind: bytes
+    authorization: bytes | None
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """Return the body of a request with this header that is whole and alone; else None."""
+        if not data.startswith(self.before):
+            return None
+        at = len(self.before)
+        end = data.find(b"\r", at, at + 7)
+        digits = data[at:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.behind, end):
+            return None
+        length, begin = int(digits), end + len(self.behind)
+        return data[begin:] if len(data) - begin == length <= _BODY_MAX else None
 
 
 class _Express:
@@ -35,7 +62,7 @@ class _Express:
 
     def __init__(self, connection: "ExpressConnection", authorization: bytes | None) -> None:
         self.connection, self.authorization = connection, authorization
-        self.body = bytearray()
+        self.body: bytes | bytearray = bytearray()
         self.more_body = True
         self.keep_alive = True  # Until the server is told to stop.
         self.disconnected = self.response_complete = self.started = False
@@ -61,13 +88,11 @@ class _Express:
         connection = self.connection
         if self.disconnected:
             return
-        head = [_STATUS[status]]
-        for name, value in (*connection.server_state.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-        head.append(b"content-length: %d\r\n" % len(data))
-        head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        head.append(data)
-        connection.transport.write(b"".join(head))
+        ending = b"" if self.keep_alive else b"connection: close\r\n"
+        begin = _begin(status, (*connection.server_state.default_headers, *headers))
+        connection.transport.write(
+            b"%bcontent-length: %d\r\n%b\r\n%b" % (begin, len(data), ending, data)
+        )
         if not self.keep_alive:
             connection.transport.close()
         connection.on_response_complete()
@@ -78,8 +103,37 @@ class ExpressConnection(Connection):
 
     ingest: Ingest
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._between = True  # The parser is at the end of a request, or has seen none.
+        self._piece = b""  # What the parser is given now, if it was between two requests before.
+        self._header: _Header | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take a request like the one before without the parser, anything else with it."""
+        header = self._header
+        if header is None or not self._between:
+            self._parse(data)
+            return
+        present: Any = self.cycle
+        body = header.body_of(data)
+        if body is None or not present.response_complete or self.transport.is_closing():
+            self._parse(data)
+            return
+        self._waits_since = 0.0
+        cycle = _Express(self, header.authorization)
+        cycle.body, cycle.more_body = body, False
+        self.cycle = cycle  # type: ignore[assignment]
+        cycle.start()
+
+    def _parse(self, data: bytes) -> None:
+        self._piece = data if self._between else b""
+        super().data_received(data)
+        self._piece = b""
+
     def on_message_begin(self) -> None:
         """Begin as little as both lanes need; the scope is made for the ordinary one."""
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -91,6 +145,7 @@ class ExpressConnection(Connection):
             found = self._expressible()
             if found is not None:
                 self.header_complete()
+                self._remember(found[0])
                 self._express(_Express(self, found[0]))
                 return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -113,6 +168,21 @@ class ExpressConnection(Connection):
                 return None
         small = length.isdigit() and len(length) < 7 and int(length) <= _BODY_MAX
         return (authorization,) if small else None
+
+    def _remember(self, authorization: bytes | None) -> None:
+        """Keep the header that the parser has just read, if it began the present piece."""
+        piece, self._piece = self._piece, b""
+        end = piece.find(b"\r\n\r\n") + 2
+        found = list(_LENGTH.finditer(piece, 0, end))
+        self._header = None
+        if end > 1 and len(found) == 1 and piece.startswith(b"POST " + _URL):
+            at = found[0]
+            before, behind = piece[: at.start(1)], piece[at.end(1) : end + 2]
+            self._header = _Header(before, behind, authorization)
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
 
     def _express(self, cycle: _Express) -> None:
         present: Any = self.cycle
@@ -137,6 +207,12 @@ class ExpressConnection(Connection):
             cycle.start()
         else:
             super()._start_asgi_task(cycle, app)
+
+
+@lru_cache(maxsize=64)
+def _begin(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Print the beginning of an answer; the date is among the headers, so it is soon another."""
+    return _STATUS[status] + b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def lane_to(ingest: Ingest) -> type[ExpressConnection]:

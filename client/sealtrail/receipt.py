@@ -268,7 +268,7 @@ def _check_place(receipt: Receipt, trust: Trust | None) -> None:
         raise _invalid("inclusion", str(problem)) from None
     if trust is None:
         return
-    keys = trust.origins.get(receipt.origin)
+    keys = trust.keys_for(receipt.origin, receipt.size)
     if not keys:
         raise _invalid("origin", "The receipt is of a log that is not trusted.")
     try:

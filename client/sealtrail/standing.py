@@ -67,10 +67,11 @@ class OldProof:
     def check(cls, proof: bytes, *, entry: bytes, trust: Trust) -> "OldProof":
         """Read a proof and the exact bytes of its entry. Raises Unreadable, or ReceiptInvalid."""
         read = TlogProof.parse(proof)
-        origin = Checkpoint.parse(Note.parse(read.checkpoint).text).origin
+        signed = Checkpoint.parse(Note.parse(read.checkpoint).text)
+        origin = signed.origin
         leaf = merkle.leaf_hash(entry)
         try:
-            keys = trust.origins.get(origin, ())
+            keys = trust.keys_for(origin, signed.size)
             check_tlog_proof(proof, leaf=leaf, origin=origin, keys=keys)
         except VerifyError as problem:
             raise ReceiptInvalid(f"The old proof does not hold: {problem}", check="old") from None
@@ -109,10 +110,11 @@ class OldProof:
 
     def _signed(self, note: bytes) -> Checkpoint:
         """What a note of the present log says; its origin must be ours or inherit from it."""
-        origin = Checkpoint.parse(Note.parse(note).text).origin
+        told = Checkpoint.parse(Note.parse(note).text)
+        origin = told.origin
         if not inherits(origin, self.origin):
             raise ReceiptInvalid("The answer is about another log.", check="origin")
-        keys = self.trust.origins.get(origin, ())
+        keys = self.trust.keys_for(origin, told.size)
         if not keys:
             raise ReceiptInvalid("The log goes on under an untrusted origin.", check="origin")
         _, checkpoint = open_checkpoint(note, origin=origin, keys=keys)

@@ -8,8 +8,9 @@ from administrator import administrator
 from house import attempt, gen
 
 from anchoring.checkpoint import verifier_key
-from anchoring.receipt import digest_text, prove, receipt_of, stored_receipt
+from anchoring.receipt import digest_text, printed_receipt, prove, receipt_of, stored_receipt
 from ledger.errors import Conflict, EntryDamaged, IntegrityViolation, Unavailable
+from ledger.printing import json_bytes
 from sealtrail.verify.disclosure import check_disclosure
 from sealtrail.verify.entry import check_entry
 from sealtrail.verify.merkle import leaf_hash
@@ -43,6 +44,20 @@ def test_a_receipt_holds_all_that_a_stranger_needs(house):
         check_disclosure(one, check_entry(entry)["_sd"]) for one in receipt["disclosures"].values()
     )
     assert opened == {"actor.subject_id": "employee-7", "prompt.user": "a lighthouse at dusk"}
+
+
+def test_the_printed_receipt_is_the_receipt(house):
+    """The answer of the hot path is put together from pieces, and is the same document."""
+    batch = [
+        house.prepare(attempt(sealed={"prompt.user": text}))
+        for text in ("a lighthouse", '"\\\u0001', "Zoë 🖼", "")
+    ]
+    for outcome, prepared in zip(house.book.record(batch).result(timeout=30), batch, strict=True):
+        receipt = receipt_of(house.book, outcome, prepared.disclosures)
+
+        printed = printed_receipt(house.book, outcome, prepared.disclosures)
+
+        assert printed == json_bytes(receipt.json())
 
 
 def test_a_repeated_request_gets_an_equivalent_receipt(house):

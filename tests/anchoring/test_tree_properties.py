@@ -52,7 +52,7 @@ def test_growing_by_one_gives_every_root():
 def test_every_inclusion_proof_of_every_size_verifies(sizes):
     """As the writer makes them: 720,600 paths, each leading to the root by the RFC."""
     for size in sizes:
-        frontier, paths = grow(Frontier.empty(), LEAVES[:size])
+        frontier, paths, _ = grow(Frontier.empty(), LEAVES[:size])
         assert frontier.root() == ROOTS[size]
         for index, path in enumerate(paths):
             check_inclusion(leaf=LEAVES[index], index=index, size=size, path=path, root=ROOTS[size])

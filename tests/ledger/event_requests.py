@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests as clients send them, and the entry that comes of one, written down a second time."""
+"""Requests as clients send them, and the entry that comes of one."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from event_bodies import AT, ID, LEAST
 from ledger.errors import MalformedEvent
 from ledger.request import Identity, Prepared, prepare
 from sealtrail.verify.disclosure import PERSON, commit, digest, encode_base64url
+from sealtrail.verify.entry import check_entry, client_part
 
 KEY = bytes(range(32))
 PIPELINES = frozenset({"renderer", "Nightly "})
@@ -44,17 +44,25 @@ def refused(one: Any, identity: Identity = PIPELINE) -> set[tuple[str, str]]:
     return {(error.pointer, error.rule) for error in refusal.value.errors}
 
 
+def entry_of(one: Prepared, *, tenant: str = "dev") -> dict[str, Any]:
+    """The entry that comes of a request, at a late version and time."""
+    return check_entry(one.frame.entry(2**53 - 1, tenant.encode(), AT.encode()))
+
+
+def part_of(one: Prepared) -> dict[str, Any]:
+    """The client's part of the entry, with all of its digests."""
+    return client_part(entry_of(one))
+
+
+def sd_of(one: Prepared) -> list[str]:
+    return entry_of(one).get("_sd", [])
+
+
 def recorded(one: Prepared, rewritten: Any = None, tenant: str = "dev") -> dict[str, Any]:
-    """The entry that comes of a request: what the ledger adds, written down a second time."""
-    entry = copy.deepcopy(one.part)
+    """The entry that comes of a request, as another event if it is rewritten."""
+    entry = entry_of(one, tenant=tenant)
     if rewritten is not None:
         entry |= {"type": rewritten.type, "schema": rewritten.schema, "body": rewritten.body}
-    entry["tenant"] = tenant
-    entry["aggregate"]["version"] = 2**53 - 1
-    entry["time"] = {**entry.get("time", {}), "recorded": AT, "request_received": AT}
-    entry["actor"]["credential"] = one.credential
-    if one.sd:
-        entry |= {"_sd": list(one.sd), "_sd_alg": "sha-256"}
     return entry
 
 

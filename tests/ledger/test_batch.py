@@ -10,7 +10,7 @@ from anchoring.fsck import Fsck
 from ledger.errors import EventConflict, SourceConflict, TooLarge
 from ledger.lifecycle import AssetExists, AssetUnknown, AssetWithdrawn, OutOfOrder
 from ledger.outcome import Recorded, Repeated
-from sealtrail.verify.entry import check_entry
+from sealtrail.verify.entry import ENTRY_MAX, check_entry
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note
 
@@ -143,8 +143,7 @@ def test_the_ledgers_own_members_are_in_the_entry(house):
 def test_an_entry_larger_than_16_kib_is_refused_alone(house):
     """What is larger is an artifact with a digest."""
     first, large, last = (house.prepare(attempt()) for _ in range(3))
-    links = [{"rel": "input-asset", "id": "a" * 128, "leaf": "sha256:" + "0" * 64}] * 75
-    large = large._replace(part={**large.part, "links": links})
+    large = large._replace(frame=large.frame._replace(behind=b" " * ENTRY_MAX))
 
     outcomes = house.book.record([first, large, last]).result(timeout=30)
 

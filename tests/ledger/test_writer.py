@@ -381,7 +381,7 @@ def test_a_planted_id_is_no_repeat(house):
 
 def test_a_bug_in_one_batch_answers_503_and_the_writer_lives(house):
     """Whatever goes wrong in building, nobody waits for ever and the next batch is served."""
-    broken = house.prepare(attempt())._replace(part={"aggregate": {}, "actor": object()})
+    broken = house.prepare(attempt())._replace(frame=object())
 
     with pytest.raises(LedgerError) as caught:
         house.book.record([broken]).result(timeout=30)

@@ -85,7 +85,7 @@ def frontier_of(size):
 
 def check_against_twin(frontier, leaves):
     twin = Twin(frontier, leaves)
-    grown, paths = grow(frontier, leaves)
+    grown, paths, _ = grow(frontier, leaves)
     root = grown.root()
 
     assert root == (twin.root(0, twin.size) if twin.size else EMPTY_ROOT)
@@ -155,7 +155,11 @@ def test_growing_at_once_is_the_two_calls(size, count):
     """`grow` saves work and changes nothing."""
     frontier, leaves = frontier_of(size), LEAVES[:count]
 
-    assert grow(frontier, leaves) == (frontier.append(leaves), inclusion_paths(frontier, leaves))
+    assert grow(frontier, leaves) == (
+        frontier.append(leaves),
+        inclusion_paths(frontier, leaves),
+        frontier.consistency(leaves),
+    )
 
 
 @given(sizes, st.integers(1, 60))
@@ -208,7 +212,7 @@ def test_nothing_appended_changes_nothing():
     """An empty batch has no paths and proves nothing."""
     frontier = frontier_of(11)
 
-    assert grow(frontier, []) == (frontier, [])
+    assert grow(frontier, []) == (frontier, [], [])
     assert frontier.append([]) == frontier
     assert inclusion_paths(frontier, []) == []
     assert frontier.consistency([]) == []

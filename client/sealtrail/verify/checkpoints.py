@@ -33,10 +33,13 @@ class Vouchers:
     own_keys: Sequence[VerifierKey]
     backend: Backend
 
-    def check(self, origin: str, note: Note) -> list[VerifierKey]:
-        """The trusted keys of `origin` that signed. Raises Refuted, or Incomplete without trust."""
+    def check(self, origin: str, size: int, note: Note) -> list[VerifierKey]:
+        """The trusted keys of a log of this size that signed.
+
+        Raises Refuted, or Incomplete without trust.
+        """
         if self.trust is not None and self.trust.origins:
-            keys = self.trust.origins.get(origin, ())
+            keys = self.trust.keys_for(origin, size)
             if not keys:
                 raise Refuted("The trust file has keys, but none for this log.")
             return check_note(note, keys, backend=self.backend)
@@ -134,7 +137,7 @@ def _signers(place: Place, cited: Citations, who: Vouchers) -> list[VerifierKey]
         if Checkpoint.parse(note.text).extensions:
             raise Refuted("The checkpoint has lines beyond origin, size and root.")
         try:
-            keys += [key for key in who.check(place[0], note) if key not in keys]
+            keys += [key for key in who.check(*place, note) if key not in keys]
         except Incomplete as reason:
             lacking = reason  # Another note of the same place may still be refuted.
     if lacking is not None:

@@ -75,22 +75,15 @@ class Frontier:
 
         Empty if there is nothing to prove: no new leaves, or this log is the empty one.
         """
-        if not self.size or not leaves:
-            return []
-        grown = _grow(self, leaves)
-        # The smallest perfect subtree is the old log's right edge. The path is that node's own
-        # inclusion path; the node itself comes first, unless it is the old root.
-        path = [] if len(self.nodes) == 1 else [self.nodes[-1]]
-        level = (self.size & -self.size).bit_length() - 1
-        if level >= len(grown.rows):
-            return [*path, grown.top, *grown.above[1:]]
-        index = (self.size >> level) - 1
-        for row in grown.rows[level:]:
-            sibling = row.sibling(index)
-            if sibling is not None:
-                path.append(sibling)
-            index >>= 1
-        return path + grown.above
+        return _consistency(self, _grow(self, leaves)) if self.size and leaves else []
+
+
+class Growth(NamedTuple):
+    """What a batch of new leaves makes of a log, and what proves it."""
+
+    frontier: Frontier
+    paths: list[list[bytes]]  #: Of each new leaf, as `inclusion_paths` gives them.
+    consistency: list[bytes]  #: As `Frontier.consistency` gives it.
 
 
 def inclusion_paths(frontier: Frontier, leaves: Sequence[bytes]) -> list[list[bytes]]:
@@ -102,12 +95,13 @@ def inclusion_paths(frontier: Frontier, leaves: Sequence[bytes]) -> list[list[by
     return _paths(_grow(frontier, leaves)) if leaves else []
 
 
-def grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[list[bytes]]]:
-    """`frontier.append(leaves)` and `inclusion_paths(frontier, leaves)` for the price of one."""
+def grow(frontier: Frontier, leaves: Sequence[bytes]) -> Growth:
+    """New frontier, inclusion paths and consistency path for the price of one."""
     if not leaves:
-        return frontier, []
+        return Growth(frontier, [], [])
     grown = _grow(frontier, leaves)
-    return _frontier(grown), _paths(grown)
+    consistency = _consistency(frontier, grown) if frontier.size else []
+    return Growth(_frontier(grown), _paths(grown), consistency)
 
 
 class _Row(NamedTuple):
@@ -182,6 +176,24 @@ def _grow(frontier: Frontier, leaves: Sequence[bytes]) -> _Grown:
 
 def _frontier(grown: _Grown) -> Frontier:
     return Frontier(size=grown.new_size, nodes=tuple(reversed(grown.frontier)))
+
+
+def _consistency(frontier: Frontier, grown: _Grown) -> list[bytes]:
+    """Path from a log that is not empty to the grown one."""
+    # The smallest perfect subtree is the old log's right edge. The path is that node's own
+    # inclusion path; the node itself comes first, unless it is the old root.
+    nodes, size = frontier.nodes, frontier.size
+    path = [] if len(nodes) == 1 else [nodes[-1]]
+    level = (size & -size).bit_length() - 1
+    if level >= len(grown.rows):
+        return [*path, grown.top, *grown.above[1:]]
+    index = (size >> level) - 1
+    for row in grown.rows[level:]:
+        sibling = row.sibling(index)
+        if sibling is not None:
+            path.append(sibling)
+        index >>= 1
+    return path + grown.above
 
 
 def _paths(grown: _Grown) -> list[list[bytes]]:

@@ -2,18 +2,21 @@
 """What the reader of a packet already believes, from another source than the packet.
 
     {"v": 1,
-     "logs": [{"origin": "ledger.example/acme", "vkeys": ["ledger.example/acme+0a1b2c3d+AQ..."]}],
+     "logs": [{"origin": "ledger.example/acme", "vkeys": ["ledger.example/acme+0a1b2c3d+AQ..."],
+               "until": {"ledger.example/acme+0a1b2c3d+AQ...": 1042}}],
      "tsa_roots": ["-----BEGIN CERTIFICATE-----..."]}
 
-A log may have several keys (rotation). `tsa_roots` are the certificates of time-stamping
+A log may have several keys (rotation). One that was replaced stands in `until`, which is left out
+if there is none: alone it speaks for no log larger than that, so that whoever steals a key later
+can add nothing to what it once signed. `tsa_roots` are the certificates of time-stamping
 authorities at which every chain must end. Any layout of the JSON is read; unknown members are
 refused, because a reader who believes to have pinned something must not be mistaken.
 """
 
 import json
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from sealtrail.verify import base64text, canonical
@@ -28,11 +31,18 @@ MAX_TRUST: Final = 4 * 1024 * 1024
 class Trust:
     """Origins with the keys that may speak for them, and roots of time-stamping authorities.
 
-    tsa_roots: certificates as DER.
+    tsa_roots: certificates as DER. until: the largest log that a replaced key speaks for, by the
+    key's text.
     """
 
     origins: Mapping[str, tuple[VerifierKey, ...]]
     tsa_roots: tuple[bytes, ...]
+    until: Mapping[str, int] = field(default_factory=dict)
+
+    def keys_for(self, origin: str, size: int) -> tuple[VerifierKey, ...]:
+        """The keys that may speak for a log of this size; none for an unknown origin."""
+        keys = self.origins.get(origin, ())
+        return tuple(key for key in keys if size <= self.until.get(key.vkey(), size))
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -47,8 +57,11 @@ class Trust:
         if isinstance(version, bool) or version != 1:
             raise Unreadable("The trust file is not of version 1.")
         origins: dict[str, tuple[VerifierKey, ...]] = {}
+        until: dict[str, int] = {}
         for log in _list(whole["logs"], "logs"):
-            members = _members(log, {"origin", "vkeys"}, "A log in the trust file")
+            members = _members(
+                log, {"origin", "vkeys"}, "A log in the trust file", optional={"until"}
+            )
             origin = _text(members["origin"], "origin")
             if not origin or origin in origins:
                 raise Unreadable("The trust file names an origin twice, or an empty one.")
@@ -56,24 +69,40 @@ class Trust:
             if not vkeys or len(set(vkeys)) != len(vkeys):
                 raise Unreadable("A log in the trust file has no key, or one key twice.")
             origins[origin] = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
+            until |= _until(members.get("until", {}), vkeys)
         roots = [
             certificate
             for pem in _list(whole["tsa_roots"], "tsa_roots")
             for certificate in _certificates(_text(pem, "tsa_roots"))
         ]
-        return cls(origins=origins, tsa_roots=tuple(roots))
+        return cls(origins=origins, tsa_roots=tuple(roots), until=until)
 
     def print(self) -> bytes:
         """The file, laid out for people."""
         whole = {
             "v": 1,
-            "logs": [
-                {"origin": origin, "vkeys": [key.vkey() for key in keys]}
-                for origin, keys in self.origins.items()
-            ],
+            "logs": [self._log(origin, keys) for origin, keys in self.origins.items()],
             "tsa_roots": [_pem(root) for root in self.tsa_roots],
         }
         return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+
+    def _log(self, origin: str, keys: Iterable[VerifierKey]) -> dict[str, object]:
+        vkeys = [key.vkey() for key in keys]
+        until = {vkey: self.until[vkey] for vkey in vkeys if vkey in self.until}
+        log: dict[str, object] = {"origin": origin, "vkeys": vkeys}
+        return {**log, "until": until} if until else log
+
+
+def _until(value: canonical.JSON, vkeys: list[str]) -> dict[str, int]:
+    """Up to which size each replaced key speaks: some of `vkeys`, but never all of them."""
+    if not isinstance(value, dict) or not value.keys() < set(vkeys):
+        raise Unreadable("The member until of a log must name keys of it, and not all of them.")
+    sizes: dict[str, int] = {}
+    for vkey, size in value.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise Unreadable("The member until of a log must hold whole numbers.")
+        sizes[vkey] = size
+    return sizes
 
 
 def _certificates(pem: str) -> list[bytes]:
@@ -88,8 +117,10 @@ def _pem(certificate: bytes) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
 
 
-def _members(value: canonical.JSON, names: set[str], what: str) -> dict[str, canonical.JSON]:
-    if not isinstance(value, dict) or set(value) != names:
+def _members(
+    value: canonical.JSON, names: set[str], what: str, optional: Set[str] = frozenset()
+) -> dict[str, canonical.JSON]:
+    if not isinstance(value, dict) or set(value) - optional != names:
         raise Unreadable(f"{what} must have exactly the members {', '.join(sorted(names))}.")
     return value
 
