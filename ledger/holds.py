@@ -72,6 +72,7 @@ SELECT hold_id::text FROM {book}.held JOIN {book}.entry e USING (position)
  WHERE e.recorded_at >= %s AND e.recorded_at < %s
 ORDER BY 1
 """
+_COUNT: Final = "SELECT count(DISTINCT position) FROM {book}.held WHERE hold_id = %s::uuid"
 _ANY: Final = "SELECT EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL)"
 
 
@@ -151,6 +152,10 @@ class Frozen:
         """Say if this Book has any hold that is not released."""
         return bool(self._ask(_ANY, ())[0][0])
 
+    def count(self, hold_id: str) -> int:
+        """Return how many recorded entries a hold keeps; none once it is released."""
+        return int(self._ask(_COUNT, (hold_id,))[0][0])
+
     def _ids(self, query: str, values: Any) -> tuple[str, ...]:
         return tuple(hold_id for (hold_id,) in self._ask(query, values))
 
@@ -216,6 +221,10 @@ class Holds:
     def any(self) -> bool:
         with self._now() as held:
             return held.any()
+
+    def count(self, hold_id: str) -> int:
+        with self._now() as held:
+            return held.count(hold_id)
 
     def all(self) -> list[Hold]:
         """Return every hold, released ones included, in the order in which they were placed."""

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ledger.settings import default_data_dir
-from scripts import anchor, attack, backup, doctor, fsck, keys, packets, restore, tenants
+from scripts import anchor, attack, backup, doctor, fsck, hold, keys, packets, restore, tenants
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
@@ -32,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(hold.app, name="hold")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
