@@ -12,6 +12,7 @@ Placing a hold waits for such blocks to end, so a hold that was acknowledged is 
 came after the deed. Questions outside `frozen` are for plans and pages: an answer may be old.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ PARTS: Final = 256
 #: How long placing a hold waits for whoever is destroying something.
 _WAIT_S: Final = 30
 
+#: One thread of this process at a time, or those that wait would take all connections of the pool.
+_turn: Final = threading.Lock()
+
 _LOCK: Final = "SELECT pg_advisory_xact_lock{shared}(hashtext('sealtrail.holds'), hashtext(%s))"
 _ON_EVENTS: Final = """
 SELECT event_id::text, hold_id::text FROM {book}.held WHERE event_id = ANY(%s::uuid[])
@@ -58,8 +62,17 @@ SELECT h.hold_id::text FROM {book}.sealed s JOIN {book}.held h USING (event_id)
 ORDER BY 1
 """
 _ON_ARTIFACT: Final = """
-SELECT DISTINCT hold_id::text FROM {book}.hold
- WHERE released IS NULL AND artifacts && ARRAY[%(digest)s] ORDER BY 1
+SELECT hold_id::text FROM {book}.hold
+ WHERE released IS NULL AND 'sha256:' || %(name)s = ANY (artifacts)
+UNION
+SELECT h.hold_id::text FROM {book}.artifact a JOIN {book}.hold h
+    ON h.released IS NULL AND (a.subject_ref = ANY (h.subjects)
+       OR 'sha256:' || encode(a.digest, 'hex') = ANY (h.artifacts))
+ WHERE a.object = %(name)s
+UNION
+SELECT h.hold_id::text FROM {book}.artifact a JOIN {book}.held h USING (event_id)
+ WHERE a.object = %(name)s
+ORDER BY 1
 """
 _ON_KEY: Final = """
 SELECT DISTINCT hold_id::text FROM {book}.hold
@@ -136,8 +149,11 @@ class Frozen:
         return self._ids(_ON_SUBJECT, {"ref": str(ref)})
 
     def on_artifact(self, name: str) -> tuple[str, ...]:
-        """Return the holds on an artifact. name: 64 hexadecimal digits, with or without sha256:."""
-        return self._ids(_ON_ARTIFACT, {"digest": f"sha256:{name.removeprefix('sha256:')}"})
+        """Return the holds on an artifact: its own, on its subject, or on the entry that names it.
+
+        name: its name in the archive, 64 hexadecimal digits, with or without `sha256:`.
+        """
+        return self._ids(_ON_ARTIFACT, {"name": name.removeprefix("sha256:")})
 
     def on_key(self, name: str) -> tuple[str, ...]:
         """Return the holds that name a key."""
@@ -305,9 +321,17 @@ class Holds:
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
         """Lend a connection while nobody else places, releases or destroys anything."""
-        with self._database.duty(self._schema, "retain") as connection, connection.transaction():
-            self._lock(connection, shared=False)
-            yield connection
+        if not _turn.acquire(timeout=_WAIT_S):
+            raise HoldsBusy
+        try:
+            with (
+                self._database.duty(self._schema, "retain") as connection,
+                connection.transaction(),
+            ):
+                self._lock(connection, shared=False)
+                yield connection
+        finally:
+            _turn.release()
 
     def _lock(self, connection: Connection, *, shared: bool) -> None:
         connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_S}s'")

@@ -33,7 +33,7 @@ class Case:
     erasure_id: str
     subject_ref: str
     basis: str
-    plan: JSON
+    plan: JSON  #: The newest dry run: the approval's, once there is one.
     state: State
     requested: str  #: `time.recorded`, like the others.
     requested_by: str | None  #: A credential.

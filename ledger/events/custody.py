@@ -136,6 +136,7 @@ class ErasureApproved(Body):
 
     erasure_id: Uuid7 = must("The erasure.")
     subject_ref: SubjectRef = must("The subject.")
+    plan: ErasurePlan = must("A dry run of the same moment.")
 
 
 class ErasureWithdrawn(Body):

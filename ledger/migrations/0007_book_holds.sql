@@ -42,19 +42,32 @@ SELECT e.position, e.event_id, h.hold_id
  WHERE h.released IS NULL;
 
 CREATE FUNCTION {book}.keep_held() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    kept boolean := false;
 BEGIN
-    IF EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL) AND (
-        (TG_TABLE_NAME = 'sealed'
-            AND EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id))
-        OR (TG_TABLE_NAME = 'subject' AND (
-            EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL AND OLD.ref = ANY (subjects))
-            OR EXISTS (SELECT 1 FROM {book}.sealed s JOIN {book}.held USING (event_id)
-                        WHERE s.subject_ref = OLD.ref))))
-    THEN
+    IF NOT EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL) THEN
+        kept := false;
+    ELSIF TG_TABLE_NAME = 'subject' THEN
+        kept := EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL AND OLD.ref = ANY (subjects))
+             OR EXISTS (SELECT 1 FROM {book}.sealed s JOIN {book}.held USING (event_id)
+                         WHERE s.subject_ref = OLD.ref);
+    ELSIF TG_TABLE_NAME = 'artifact' THEN
+        kept := EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id)
+             OR EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL
+                           AND (OLD.subject_ref = ANY (subjects)
+                                OR 'sha256:' || OLD.object = ANY (artifacts)
+                                OR 'sha256:' || encode(OLD.digest, 'hex') = ANY (artifacts)));
+    ELSE
+        kept := EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id);
+    END IF;
+    IF kept THEN
         RAISE EXCEPTION 'a legal hold keeps this: % on %.% is refused',
             TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
-    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
 END $$;
 CREATE TRIGGER keep_held_change BEFORE UPDATE ON {book}.sealed FOR EACH ROW
     WHEN (OLD.blob IS NOT NULL AND NEW IS DISTINCT FROM OLD) EXECUTE FUNCTION {book}.keep_held();
@@ -63,6 +76,9 @@ CREATE TRIGGER keep_held_delete BEFORE DELETE ON {book}.sealed FOR EACH ROW
 CREATE TRIGGER keep_held_truncate BEFORE TRUNCATE ON {book}.sealed FOR EACH STATEMENT
     EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER keep_held BEFORE UPDATE ON {book}.subject FOR EACH ROW
+    WHEN (OLD.wrapped_key IS NOT NULL AND NEW.wrapped_key IS NULL)
+    EXECUTE FUNCTION {book}.keep_held();
+CREATE TRIGGER keep_held BEFORE UPDATE ON {book}.artifact FOR EACH ROW
     WHEN (OLD.wrapped_key IS NOT NULL AND NEW.wrapped_key IS NULL)
     EXECUTE FUNCTION {book}.keep_held();
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON {book}.hold

@@ -439,7 +439,11 @@ OWN: dict[str, dict[str, Any]] = {
         "basis": "gdpr-17-1-b",
         "plan": {"events": 3, "shared": 1, "identifiers": 4, "artifacts": 0},
     },
-    "ERASURE_APPROVED": {"erasure_id": ID, "subject_ref": SUBJECT},
+    "ERASURE_APPROVED": {
+        "erasure_id": ID,
+        "subject_ref": SUBJECT,
+        "plan": {"events": 4, "shared": 1, "identifiers": 5, "artifacts": 0},
+    },
     "ERASURE_WITHDRAWN": {"erasure_id": ID, "subject_ref": SUBJECT, "reason": "mistaken"},
     "ERASURE_DEFERRED": {
         "erasure_id": ID,
@@ -458,6 +462,17 @@ OWN: dict[str, dict[str, Any]] = {
             {"key": "subjects/ledger.example/acme/1", "driver": "file", "destroyed": AT}
         ],
         "backups_expire_at": AT,
+    },
+    "KEY_ROTATED": {
+        "key": "log",
+        "origin": "ledger.example/acme",
+        "generation": 2,
+        "old_key": "ledger.example/acme+0a1b2c3d+AQ",
+        "new_key": "ledger.example/acme+4d05bbc5+AQ",
+        "size": 1042,
+        "overlap_until": AT,
+        "old_signature": "ab" * 44,
+        "new_signature": "cd" * 44,
     },
     "LEGAL_HOLD_RELEASED": {"hold_id": ID, "authority": "court-order", "reason": "settled"},
     "ANCHOR_FAILED": {
