@@ -2,7 +2,8 @@
 """Reading recorded entries, with every column held against the bytes.
 
 A row whose columns, leaf or body do not agree is not handed out: it raises EntryDamaged. The MAC is
-checked by fsck, which walks the chain; a single row cannot show its predecessor.
+checked by fsck, which walks the chain; a single row cannot show its predecessor. Bytes that have
+left the database lawfully are told apart from those that are missing (ledger.retention.tiers).
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from psycopg import sql
 from ledger.database import Connection, Database
 from ledger.errors import EntryDamaged, NotFound
 from ledger.head import Head, HeadRow
+from ledger.retention.tiers import Tier, brought_back, place_of
 from ledger.store import Entry, read_entry
 from sealtrail.verify.merkle import leaf_hash
 
@@ -35,8 +37,22 @@ class Stored:
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Where an entry stands, whether or not its bytes are at hand: enough to prove it."""
+
+    position: int
+    leaf: bytes
+    event_id: str
+    recorded_ms: int
+    tier: Tier
+
+
 class Reader:
-    """Reads entries of the Book in `schema` with the read role."""
+    """Reads entries of the Book in `schema` with the read role.
+
+    What returns entries raises BodyCold or BodyExpired for one whose bytes are not at hand.
+    """
 
     def __init__(self, database: Database, schema: str) -> None:
         self._database, self._schema = database, schema
@@ -61,7 +77,8 @@ class Reader:
     def between(self, begin: int, end: int) -> list[Stored]:
         """Return the entries of positions [begin, end), in order."""
         with self._database.duty(self._schema, "read") as connection:
-            return [_checked(row) for row in connection.execute(self._range, (begin, end))]
+            rows = connection.execute(self._range, (begin, end)).fetchall()
+            return [self._checked(connection, row) for row in rows]
 
     def of_topic(self, topic: str, *, begin: int = 0, limit: int = 1_000) -> list[Stored]:
         """Return entries of one rare topic (see the index entry_rare), newest first."""
@@ -69,13 +86,34 @@ class Reader:
             " WHERE e.topic = %s AND e.position >= %s ORDER BY e.position DESC LIMIT %s"
         )
         with self._database.duty(self._schema, "read") as connection:
-            return [_checked(row) for row in connection.execute(query, (topic, begin, limit))]
+            rows = connection.execute(query, (topic, begin, limit)).fetchall()
+            return [self._checked(connection, row) for row in rows]
 
     def of_stream(self, stream: str) -> list[Stored]:
         """Return the entries of one stream, in order of version."""
         query = self._select + sql.SQL(" WHERE e.stream = %s ORDER BY e.version")
         with self._database.duty(self._schema, "read") as connection:
-            return [_checked(row) for row in connection.execute(query, (stream,))]
+            rows = connection.execute(query, (stream,)).fetchall()
+            return [self._checked(connection, row) for row in rows]
+
+    def locate(self, event_id: str) -> Located:
+        """Return where the entry of an event stands, in any tier; raises NotFound.
+
+        Its leaf is the index's: whoever proves it compares the path with a signed root.
+        """
+        query = self._select + sql.SQL(" WHERE e.event_id = %s::uuid")
+        with self._database.duty(self._schema, "read") as connection:
+            row = connection.execute(query, (event_id,)).fetchone()
+            if row is None:
+                raise NotFound("there is no such entry in this Book")
+            tier: Tier = "database"
+            if row[11] is None:
+                tier = place_of(connection, self._schema, row[0]).tier
+            else:
+                _checked(row)
+        return Located(
+            position=row[0], leaf=bytes(row[1]), event_id=row[3], recorded_ms=row[7], tier=tier
+        )
 
     def first_at_or_after(self, recorded_ms: int) -> int | None:
         """Return the first position recorded at `recorded_ms` or later; None if there is none.
@@ -110,8 +148,13 @@ class Reader:
     def _one(self, where: sql.SQL, value: object) -> Stored:
         with self._database.duty(self._schema, "read") as connection:
             row = connection.execute(self._select + where, (value,)).fetchone()
-        if row is None:
-            raise NotFound("there is no such entry in this Book")
+            if row is None:
+                raise NotFound("there is no such entry in this Book")
+            return self._checked(connection, row)
+
+    def _checked(self, connection: Connection, row: tuple[Any, ...]) -> Stored:
+        if row[11] is None:
+            row = (*row[:11], brought_back(connection, self._schema, row[0]))
         return _checked(row)
 
 
@@ -124,8 +167,6 @@ def _time(connection: Connection, query: sql.Composed, position: int) -> int:
 
 def _checked(row: tuple[Any, ...]) -> Stored:
     position, leaf, mac, *columns, data = row
-    if data is None:
-        raise EntryDamaged(f"the body of the entry at position {position} is gone")
     entry = read_entry(bytes(data))
     fits = leaf_hash(entry.data) == bytes(leaf)
     wrong = disagreement(entry, leaf_fits=fits, columns=columns)

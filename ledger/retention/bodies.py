@@ -10,7 +10,7 @@ back later and no writer stand in line.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
@@ -71,17 +71,25 @@ class Bodies:
         with self._database.duty(self._schema, "read") as connection:
             return [position for (position,) in connection.execute(query, (begin, end))]
 
-    def drop(self, connection: Connection, positions: Sequence[int]) -> int:
-        """Drop bodies, inside the caller's transaction; those that are gone already count nothing.
+    def drop(self, connection: Connection, child: str, positions: Sequence[int]) -> int:
+        """Drop bodies from one partition, inside the caller's transaction; returns how many went.
 
-        connection: with the duty `retain`. Returns how many went. Raises BodiesBusy, and
-        psycopg.errors.InsufficientPrivilege for a body that may not go.
+        connection: with the duty `retain`. Raises BodiesBusy, after which the transaction goes on,
+        and psycopg.errors.InsufficientPrivilege for a body that may not go.
         """
-        dropped = 0
-        self._keep_remains(connection, positions)
-        for child, gone in self._children(connection, positions):
-            dropped += int(str(self._call(connection, "drop_bodies", child, gone)))
-        return dropped
+        with connection.transaction():  # A savepoint: somebody reads here, and all else stands.
+            self._keep_remains(connection, positions)
+            return int(str(self._call(connection, "drop_bodies", child, list(positions))))
+
+    def children(self, positions: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return (partition, positions in it) of the bodies that are in the database."""
+        query = self._sql(
+            "SELECT c.relname::text, array_agg(b.position ORDER BY b.position)"
+            " FROM {book}.entry_body b JOIN pg_class c ON c.oid = b.tableoid"
+            " WHERE b.position = ANY(%s) GROUP BY 1 ORDER BY min(b.position)"
+        )
+        with self._database.duty(self._schema, "read") as connection:
+            return connection.execute(query, (list(positions),)).fetchall()
 
     def _keep_remains(self, connection: Connection, positions: Sequence[int]) -> None:
         """Keep of bodies that go what later states of their streams need."""
@@ -103,18 +111,6 @@ class Bodies:
                     ),
                     (position, canonical.encode(kept)),
                 )
-
-    def _children(
-        self, connection: Connection, positions: Sequence[int]
-    ) -> Iterable[tuple[str, list[int]]]:
-        """Return (partition, positions in it) of the bodies that are there."""
-        return connection.execute(
-            self._sql(
-                "SELECT c.relname::text, array_agg(b.position) FROM {book}.entry_body b"
-                " JOIN pg_class c ON c.oid = b.tableoid WHERE b.position = ANY(%s) GROUP BY 1"
-            ),
-            (list(positions),),
-        ).fetchall()
 
     def _covered(self, connection: Connection) -> int | None:
         """Return the position after the last partition; None if there is none but the rest."""

@@ -97,7 +97,7 @@ class Policy:
 
     def floor(self, what: What, type_: str, claim: Claim, recorded_ms: int) -> int | None:
         """Return the latest floor of an entry's classes; None if it is to be kept for ever."""
-        named = self.rules.get(type_, self.rules.get(OTHERS))
+        named = self.classes_of(type_)
         if named is None:
             return None
         names = named if claim.name is None else (*named, claim.name)
@@ -108,6 +108,10 @@ class Policy:
                 return None
             floors.append(add_months(recorded_ms, months))
         return max(floors)
+
+    def classes_of(self, type_: str) -> tuple[str, ...] | None:
+        """Return the classes of a type; None if no rule speaks of it."""
+        return self.rules.get(type_, self.rules.get(OTHERS))
 
     def _months(self, what: What, name: str) -> int | None:
         """Return a class's months; an entry may name a class that only the law's table knows."""

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What expires, by its kind: an entry's bytes, its sealed values, its artifacts.
+
+For each kind this says what may be due, reads the entry it belongs to, and lets it go. Every deed
+happens while no hold can be placed, and asks for holds at that moment.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from psycopg import sql
+
+from anchoring.sweep_desk import AHEAD_MS, Desk, Row, may_move
+from ledger.archive.store import ArchiveLocked
+from ledger.clock import DAY_MS
+from ledger.holds import Frozen
+from ledger.retention import members as bits
+from ledger.retention.bodies import BodiesBusy
+from ledger.retention.classes import What, add_months
+from ledger.retention.cold import Bundle
+from ledger.retention.policy import Claim
+
+#: What is looked at in one sweep; the next one goes on.
+_RUNS: Final = 4_096
+
+_IN_DATABASE: Final = """
+SELECT p.position FROM {book}.entry_body p WHERE p.position < %s
+   AND NOT EXISTS (SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                    WHERE b.number = p.position >> 8
+                      AND get_bit(b.members, (p.position & 255)::int) = 1)
+ ORDER BY 1
+"""
+_SEALED: Final = """
+SELECT DISTINCT e.position FROM {book}.sealed s JOIN {book}.entry e USING (event_id)
+ WHERE s.blob IS NOT NULL AND e.position < %s ORDER BY 1
+"""
+_TOMBSTONES: Final = (
+    "SELECT number, members FROM {book}.tombstone WHERE what = %s AND number = ANY(%s)"
+)
+
+Unit = tuple[list[Row], Claim]
+
+
+class Payload:
+    """What can expire in one Book."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def candidates(self, what: What) -> Iterator[Unit]:
+        """Yield what may be due soon and is not announced, in units that go together."""
+        if what == "entry":
+            yield from self._bundles()
+            yield from self._loose(what, _IN_DATABASE)
+        elif what == "disclosures":
+            yield from self._loose(what, _SEALED)
+
+    def bodies(self, number: int, positions: Sequence[int]) -> Mapping[int, tuple[bytes, Claim]]:
+        """Return bytes and claim of entries of one run, from the database or the archive."""
+        found: dict[int, tuple[bytes, Claim]] = {}
+        cold = self._desk.cold
+        missing = set(positions)
+        present = missing.intersection(
+            self._desk.bodies.present(number * bits.WIDTH, (number + 1) * bits.WIDTH)
+        )
+        for stored in self._desk.stored(sorted(present)):
+            found[stored.position] = stored.entry.data, Claim.of(stored.entry.value)
+        missing -= found.keys()
+        for one in self._moved([number]) if missing and cold is not None else ():
+            if missing.isdisjoint(one.positions) or cold is None:
+                continue
+            data = cold.read(one)
+            found |= {at: (data[at], one.claim) for at in one.positions if at in missing}
+        return found
+
+    def drop(self, what: What, number: int, positions: Sequence[int]) -> bool:
+        """Let go of one run's part; False if it is held, locked or read by somebody: next time."""
+        with self._desk.holds.frozen() as frozen:
+            held = {at for at, _ in frozen.on_positions(min(positions), max(positions) + 1)}
+            if held.intersection(positions):
+                return False
+            try:
+                if what == "entry":
+                    return self._drop_bodies(frozen, number, positions)
+                return self._drop_sealed(frozen, positions)
+            except (BodiesBusy, ArchiveLocked):
+                return False
+
+    # Entries
+
+    def _bundles(self) -> Iterator[Unit]:
+        cold = self._desk.cold
+        if cold is None:
+            return
+        found = cold.bundles("m.name IS NOT NULL AND b.due <= %s", self._desk.now_ms + AHEAD_MS)
+        announced = self._announced("entry", [one.number for one in found])
+        open_ = [one for one in found if not bits.holds(announced[one.number], one.positions[0])]
+        for one in open_[:_RUNS]:
+            yield self._desk.rows(one.positions), one.claim
+
+    @property
+    def _schema(self) -> str:
+        return self._desk.book.row.schema
+
+    def _moved(self, numbers: Sequence[int]) -> list[Bundle]:
+        cold = self._desk.cold
+        if cold is None:
+            return []
+        return cold.bundles("m.name IS NOT NULL AND b.number = ANY(%s)", list(numbers))
+
+    def _drop_bodies(self, frozen: Frozen, number: int, positions: Sequence[int]) -> bool:
+        for child, inside in self._desk.bodies.children(positions):
+            self._desk.bodies.drop(frozen.connection, child, inside)
+        cold, gone = self._desk.cold, set(positions)
+        bundles = self._moved([number])
+        if cold is None:
+            return not bundles
+        for one in bundles:
+            # A bundle is announced as a whole, so what goes of it is all of it.
+            if gone.issuperset(one.positions):
+                cold.archive.delete(one.name)
+        frozen.connection.execute(
+            sql.SQL("DELETE FROM {}.thawed WHERE position = ANY(%s)").format(
+                sql.Identifier(self._schema)
+            ),
+            (list(positions),),
+        )
+        return True
+
+    # What belongs to entries, wherever their bytes are
+
+    def _loose(self, what: What, query: str) -> Iterator[Unit]:
+        """Yield entries by run and claim, as far as they are old enough for any class."""
+        shortest = self._shortest(what)
+        if shortest is None:
+            return
+        # Months differ in length: a few days more, and each entry's own date decides.
+        latest = add_months(self._desk.now_ms + AHEAD_MS, -shortest) + 3 * DAY_MS
+        before = self._desk.first_after(latest)
+        runs = bits.by_run(at for (at,) in self._desk.select(query, before))
+        announced = self._announced(what, list(runs))
+        for number in sorted(runs)[:_RUNS]:
+            positions = [at for at in runs[number] if not bits.holds(announced[number], at)]
+            rows = [row for row in self._desk.rows(positions) if may_move(row)]
+            if rows:
+                yield from self._by_claim(what, number, rows)
+
+    def _by_claim(self, what: What, number: int, rows: Sequence[Row]) -> Iterator[Unit]:
+        claims = self.bodies(number, [row.position for row in rows])
+        groups: dict[tuple[Claim, int | None], list[Row]] = defaultdict(list)
+        for row in rows:
+            if row.position in claims:
+                claim = claims[row.position][1]
+                groups[claim, self._desk.due(what, [row], claim)].append(row)
+        for (claim, _), group in groups.items():
+            yield group, claim
+
+    def _announced(self, what: What, numbers: list[int]) -> Mapping[int, bytes]:
+        found: dict[int, int] = defaultdict(int)
+        for number, members in self._desk.select(_TOMBSTONES, what, numbers):
+            found[number] |= int.from_bytes(members, "little")
+        return {number: found[number].to_bytes(bits.BYTES, "little") for number in numbers}
+
+    def _shortest(self, what: What) -> int | None:
+        """Return the months of the shortest class of any version."""
+        versions = self._desk.policies.versions
+        months = [of[what] for one in versions for of in one.classes.values()]
+        return min(months, default=None)
+
+    def _drop_sealed(self, frozen: Frozen, positions: Sequence[int]) -> bool:
+        """Delete sealed values and their blind indexes; the role `retain` may, a hold refuses."""
+        ids = [row.event_id for row in self._desk.rows(positions)]
+        for table in ("sealed", "blind"):
+            frozen.connection.execute(
+                sql.SQL("DELETE FROM {}.{} WHERE event_id = ANY(%s::uuid[])").format(
+                    sql.Identifier(self._schema), sql.Identifier(table)
+                ),
+                (ids,),
+            )
+        return True
