@@ -192,7 +192,7 @@ class Erasures:
         actor = _person(by)
         with self._alone() as connection:
             case = self._cases.get(connection, erasure_id)
-            self._check_second(connection, case, by)
+            self._check_second(case, by)
             if case.state != "requested":
                 if case.approved_by == by.credential:
                     return case
@@ -324,11 +324,11 @@ class Erasures:
     def _named(self, person: str | None, ref: str | None) -> str:
         return str(self._subject(person, ref).ref)
 
-    def _check_second(self, connection: Connection, case: Case, by: Identity) -> None:
+    def _check_second(self, case: Case, by: Identity) -> None:
         """Return if this is another person than the one who asked, as far as the registry knows."""
-        asked = connection.execute(
-            "SELECT name FROM sealtrail.credential WHERE credential_id = %s", (case.requested_by,)
-        ).fetchone()
+        query = "SELECT name FROM sealtrail.credential WHERE credential_id = %s"
+        with self._database.connection() as registry:
+            asked = registry.execute(query, (case.requested_by,)).fetchone()
         name = asked[0] if asked else None
         # One person with two tokens is one person.
         if case.requested_by == by.credential or (name and _folded(name) == _folded(by.name)):

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An erasure from the request to the end of the last copy, with holds that come in between."""
+
+import dataclasses
+
+import pytest
+from house import attempt, event_id
+from sealing import item
+
+from anchoring.fsck import Fsck
+from ledger.erasure.erasures import Erasures, NotAskedSo, OneEye, SubjectUnknown
+from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
+from ledger.holds import Holds
+from ledger.request import Identity
+
+BASIS = "gdpr-17-1-b"
+
+
+class Desk:
+    """Who decides about custody in a Book, and what is recorded there: three events' ids.
+
+    Two events are alice's, one of them with bob in the picture, and one is carol's.
+    """
+
+    def __init__(self, house, sealer):
+        self.house, self.sealer, self.vault = house, sealer, sealer.vault
+        self.holds, self.erasures = Holds.of(house.book), Erasures.of(house.book)
+        self.clerk, self.second = self.auditor("erin"), self.auditor("sam")
+        events = [attempt(), attempt(), attempt()]
+        house.post(*events)
+        self.ids = ids = [event["event_id"] for event in events]
+        sealer.record(
+            item("alice", event_id=ids[0], prompt__user="a cat", actor__account_id="account-1"),
+            item("alice", event_id=ids[1], prompt__user="a dog", subjects__depicted="bob"),
+            item("carol", event_id=ids[2], prompt__user="a fish"),
+        )
+
+    def auditor(self, name):
+        """A person with a fresh auditor's credential."""
+        self.house.token(role="auditor", kind="person", name=name)
+        with self.house.owner() as owner:
+            (credential,) = owner.execute(
+                "SELECT credential_id FROM sealtrail.credential WHERE tenant = %s AND name = %s"
+                " ORDER BY created_at DESC LIMIT 1",
+                (self.house.tenant, name),
+            ).fetchone()
+        return Identity(
+            credential=credential,
+            tenant=self.house.tenant,
+            role="auditor",
+            kind="person",
+            name=name,
+        )
+
+    def ask(self, person="alice", **more):
+        return self.erasures.request(person=person, basis=BASIS, by=self.clerk, **more)
+
+    def approve(self, case, person="alice", by=None):
+        return self.erasures.approve(case.erasure_id, person=person, by=by or self.second)
+
+    def ask_and_approve(self, person="alice"):
+        return self.approve(self.ask(person), person)
+
+    def hold(self, **scope):
+        return self.holds.apply(scope, matter="2026-CV-01234", authority="court-order").hold_id
+
+    def release(self, hold_id):
+        self.holds.release(hold_id, authority="court-order")
+
+    def state(self, case):
+        return self.erasures.get(case.erasure_id).state
+
+    def types(self):
+        """The types of all entries about custody so far, in order."""
+        reader = self.house.book.reader
+        found = [one.entry.value["type"] for one in reader.between(0, reader.head().size)]
+        return [one for one in found if one.startswith(("ERASURE", "LEGAL"))]
+
+
+@pytest.fixture
+def desk(house, sealer):
+    return Desk(house, sealer)
+
+
+def test_a_dry_run_counts_and_records_nothing(desk):
+    """What would go, by number and type, and in sentences what stays."""
+    size = desk.house.book.reader.head().size
+
+    subject, plan = desk.erasures.plan(person="alice")
+
+    assert plan.body() == {"events": 2, "shared": 1, "identifiers": 1, "artifacts": 0}
+    assert plan.json()["goes"]["types"] == {"GEN_ATTEMPT": 2}
+    assert any("commitments" in sentence for sentence in plan.json()["stays"])
+    assert desk.erasures.plan(ref=str(subject.ref)) == (subject, plan)
+    assert desk.house.book.reader.head().size == size
+
+
+def test_the_whole_way(desk):
+    """Asked, approved, pending at once, complete in the night; fsck and the others do not mind."""
+    case = desk.ask()
+    readable = desk.vault.open(desk.ids[0]).values
+
+    pending = desk.approve(case)
+    hidden = desk.vault.open(desk.ids[0])
+    finished, moved = desk.erasures.complete(backup_keep_d=30)
+
+    assert (case.state, pending.state) == ("requested", "pending")
+    assert readable["prompt.user"] == "a cat"
+    assert (dict(hidden.values), hidden.erasures) == ({}, (case.erasure_id,))
+    assert [one.erasure_id for one in moved] == [case.erasure_id]
+    done = desk.erasures.get(case.erasure_id)
+    assert done.state == "complete"
+    assert done.requested_by == desk.clerk.credential
+    assert done.approved_by == desk.second.credential
+    assert done.erased == {"events": 2, "identifiers": 1, "artifacts": 0}
+    assert desk.types() == ["ERASURE_REQUESTED", "ERASURE_APPROVED", "ERASURE", "ERASURE"]
+    last = desk.house.book.reader.of_topic("ERASURE/1")[0].entry.value["body"]
+    assert {one["key"] for one in last["keys_destroyed"]} == set(finished.destroyed)
+    assert "backups_expire_at" in last
+    shared = desk.vault.open(desk.ids[1])
+    assert shared.erasures == (case.erasure_id,)
+    assert dict(shared.values) == {"subjects.depicted": "bob"}
+    assert desk.vault.open(desk.ids[2]).values["prompt.user"] == "a fish"
+    assert desk.vault.subject_of("alice") is None
+    assert Fsck(desk.house.book, first_key=desk.house.first_key()).run().damage == []
+
+
+def test_the_same_person_may_come_back_as_somebody_new(desk):
+    """What alice does after her erasure is hers, and can be erased in its turn."""
+    first = desk.ask_and_approve()
+    late = item("alice", prompt__user="a horse")
+    desk.vault.forget()
+    desk.sealer.record(late)
+    desk.erasures.complete()
+
+    assert desk.vault.open(late.event_id).values["prompt.user"] == "a horse"
+    again = desk.ask_and_approve()
+    assert again.subject_ref != first.subject_ref
+    desk.erasures.complete()
+    assert desk.vault.open(late.event_id).erasures == (again.erasure_id,)
+    assert desk.vault.open(desk.ids[0]).erasures == (first.erasure_id,)
+
+
+def test_while_held_it_is_deferred_and_it_happens_on_release(desk):
+    """ERASURE_DEFERRED names the hold; release moves it on; nobody has to ask again."""
+    hold_id = desk.hold(event_ids=[desk.ids[1]])
+
+    case = desk.ask_and_approve()
+    desk.erasures.complete()
+    kept = desk.vault.open(desk.ids[0]).values
+    desk.release(hold_id)
+    moved = desk.erasures.advance()
+    desk.erasures.complete()
+
+    assert (case.state, case.hold_ids) == ("deferred", (hold_id,))
+    assert kept["prompt.user"] == "a cat"
+    assert [one.state for one in moved] == ["pending"]
+    assert desk.state(case) == "complete"
+    assert desk.types() == [
+        "LEGAL_HOLD_PLACED", "ERASURE_REQUESTED", "ERASURE_APPROVED", "ERASURE_DEFERRED",
+        "LEGAL_HOLD_RELEASED", "ERASURE", "ERASURE",
+    ]  # fmt: skip
+
+
+def test_a_hold_on_a_pending_erasure_makes_it_readable_again(desk):
+    """Until the night has destroyed the keys, a hold is in time."""
+    case = desk.ask_and_approve()
+    gone = desk.vault.open(desk.ids[0]).erasures
+
+    hold_id = desk.hold(subjects=[case.subject_ref])
+    finished, moved = desk.erasures.complete()
+
+    assert gone == (case.erasure_id,)
+    assert finished.erased == ()
+    assert [(one.state, one.hold_ids) for one in moved] == [("deferred", (hold_id,))]
+    assert desk.vault.open(desk.ids[0]).values["prompt.user"] == "a cat"
+    desk.release(hold_id)
+    desk.erasures.complete()
+    assert desk.vault.open(desk.ids[0]).erasures == (case.erasure_id,)
+
+
+def test_another_hold_is_told_too(desk):
+    """While a case waits, its newest ERASURE_DEFERRED names what it waits for now."""
+    first = desk.hold(event_ids=[desk.ids[0]])
+    case = desk.ask_and_approve()
+    other = desk.hold(query={"types": ["GEN_ATTEMPT"]})
+
+    desk.erasures.advance()
+    both = desk.erasures.get(case.erasure_id).hold_ids
+    desk.release(first)
+    desk.erasures.advance()
+    desk.erasures.advance()
+
+    assert set(both) == {first, other}
+    assert desk.erasures.get(case.erasure_id).hold_ids == (other,)
+    assert desk.types().count("ERASURE_DEFERRED") == 3
+
+
+def test_two_erasures_share_one_night(desk):
+    """One new generation of keys for all that are pending; and none when nothing is."""
+    cases = [desk.ask_and_approve(who) for who in ("alice", "carol")]
+
+    finished, moved = desk.erasures.complete()
+
+    assert {one.erasure_id for one in moved} == {case.erasure_id for case in cases}
+    assert finished.generation == 2
+    again, nothing = desk.erasures.complete()
+    assert (again.generation, again.destroyed, nothing) == (2, (), [])
+
+
+def die(*_arguments, **_names):
+    raise RuntimeError("the process dies here")
+
+
+@pytest.mark.parametrize("at", ["approve", "begin", "record"])
+def test_an_interruption_is_made_good_by_the_next_look(desk, monkeypatch, at):
+    """A process that dies between an entry and its deed leaves nothing undone for ever."""
+    case = desk.ask()
+    place = {
+        "approve": (desk.erasures, "advance"),
+        "begin": (desk.erasures._vault, "begin_erasure"),
+        "record": (desk.erasures, "_completed"),
+    }[at]
+
+    def way():
+        desk.approve(case)
+        desk.erasures.complete()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, die)
+        with pytest.raises(RuntimeError):
+            way()
+    desk.erasures.complete()
+
+    assert desk.state(case) == "complete"
+    assert desk.vault.open(desk.ids[0]).erasures == (case.erasure_id,)
+
+
+def test_nothing_is_complete_while_a_key_lives(desk, monkeypatch):
+    """ERASURE `complete` is a word about keys: they are asked, one by one."""
+    case = desk.ask_and_approve()
+    keys = desk.erasures._keys
+    attest = keys.attest
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            keys, "attest", lambda name: dataclasses.replace(attest(name), destroyed=None)
+        )
+        desk.erasures.complete()
+    halfway = desk.state(case)
+    desk.erasures.advance()
+
+    assert (halfway, desk.state(case)) == ("pending", "complete")
+
+
+def test_requests_are_safe_to_repeat_and_exclusive(desk):
+    """The same id twice is one request; a second request for somebody being erased is refused."""
+    erasure_id = event_id()
+    first = desk.ask(erasure_id=erasure_id)
+
+    again = desk.ask(erasure_id=erasure_id)
+    approved = desk.erasures.approve(erasure_id, ref=first.subject_ref, by=desk.second)
+
+    assert again == first
+    assert desk.erasures.approve(erasure_id, ref=first.subject_ref, by=desk.second) == approved
+    request = desk.erasures.request
+    with pytest.raises(NotAskedSo):
+        request(person="alice", basis="another", by=desk.clerk, erasure_id=erasure_id)
+    with pytest.raises(NotAskedSo):
+        request(ref=first.subject_ref, basis=BASIS, by=desk.clerk)
+    with pytest.raises(SubjectUnknown):  # She is not to be found any more.
+        desk.ask()
+
+
+def test_a_request_can_be_withdrawn_until_it_is_approved(desk):
+    """Afterwards it is no longer one person's."""
+    case = desk.ask()
+    withdraw = desk.erasures.withdraw
+    withdrawn = withdraw(case.erasure_id, by=desk.clerk, reason="mistaken")
+    with pytest.raises(NotAskedSo):
+        desk.approve(case)
+    other = desk.ask_and_approve()
+
+    assert withdrawn.state == "withdrawn"
+    assert withdraw(case.erasure_id, by=desk.clerk, reason="mistaken") == withdrawn
+    with pytest.raises(NotAskedSo):
+        withdraw(other.erasure_id, by=desk.clerk, reason="mistaken")
+
+
+def test_who_may_not(desk):
+    """Pipelines, programs, the one who asked, and whoever names another subject."""
+    case = desk.ask()
+
+    for wrong in (desk.house.identity, dataclasses.replace(desk.clerk, kind="pipeline")):
+        with pytest.raises(Forbidden):
+            desk.erasures.request(person="alice", basis=BASIS, by=wrong)
+        with pytest.raises(Forbidden):
+            desk.approve(case, by=wrong)
+    with pytest.raises(OneEye):
+        desk.approve(case, by=desk.clerk)
+    for name in ("carol", "bob"):
+        with pytest.raises(NotAskedSo):
+            desk.approve(case, person=name)
+    approve = desk.erasures.approve
+    for words in ({"person": "nobody"}, {"ref": event_id()}, {"ref": "x"}):
+        with pytest.raises(SubjectUnknown):
+            approve(case.erasure_id, by=desk.second, **words)
+    for words in ({}, {"person": "alice", "ref": case.subject_ref}):
+        with pytest.raises(Refused):
+            approve(case.erasure_id, by=desk.second, **words)
+    with pytest.raises(NotFound):
+        approve(event_id(), person="alice", by=desk.second)
+    with pytest.raises(MalformedEvent):
+        desk.erasures.request(person="carol", basis="because @lice wants it", by=desk.clerk)
+
+    assert desk.state(case) == "requested"
+
+
+def test_one_person_with_two_tokens_is_one_person(desk):
+    """Four eyes are two persons', however the name is spelled."""
+    case = desk.ask()
+
+    with pytest.raises(OneEye):
+        desk.approve(case, by=desk.auditor(" ERIN "))
+
+    assert desk.state(case) == "requested"
