@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import content, health, holds, packets, problems, public
+from api import content, erasures, health, holds, packets, problems, public
 from api.checkers import Checkers
 from api.door import Door
 from api.ingest import Ingest
@@ -72,6 +72,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(content.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)
         app.include_router(holds.router, prefix=prefix)
+        app.include_router(erasures.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])

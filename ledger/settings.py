@@ -65,6 +65,7 @@ class Settings:
     books_open_max: int
     packet_dir: Path
     packet_ttl_h: int
+    backup_keep_d: int
     clock_skew_s: int
     clock_jump_h: int
     night_time: str
@@ -207,6 +208,9 @@ SETTINGS: Final = (
         below=True),
     Setting("packet_ttl_h", "hours", "range", values.whole(1, 8760), 72,
         "After this time a packet is deleted; it can be built again."),
+    Setting("backup_keep_d", "days", "range", values.whole(1, 36_500), 35,
+        "How long backups are kept. ERASURE says until when one from before may exist; nothing in "
+        "it opens without the keys that the erasure destroyed."),
     Setting("clock_skew_s", "seconds", "range", values.whole(1, 60), 5,
         "If this host's clock and the database's are further apart, ingest answers 503."),
     Setting("clock_jump_h", "hours", "range", values.whole(1, 8760), 24,

@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from ledger.settings import default_data_dir
-from scripts import anchor, attack, backup, doctor, fsck, hold, keys, packets, restore, tenants
+from scripts import (
+    anchor,
+    attack,
+    backup,
+    doctor,
+    erase,
+    fsck,
+    hold,
+    keys,
+    packets,
+    restore,
+    tenants,
+)
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
 from scripts.dev import WARNING, Running, run
@@ -33,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(hold.app, name="hold")
+app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")

@@ -24,6 +24,7 @@ from anchoring.timestamp import Authority
 from evidence.spool import Spool
 from ledger import clock
 from ledger.database import LINE, Connection
+from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
 from ledger.settings import Settings
 
@@ -32,6 +33,7 @@ log = logging.getLogger("sealtrail.scheduler")
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
 _SWEEP_S: Final = 15
 _NIGHT_RETRY_S: Final = 600
+_CUSTODY_S: Final = 60
 
 
 _ENDS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -106,6 +108,8 @@ class Scheduler:
         self._add("night retry", self._night, IntervalTrigger(seconds=_NIGHT_RETRY_S), now=True)
         self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
+        self._add("custody", self._custody, IntervalTrigger(seconds=_CUSTODY_S))
+        self._add("erasures", self._erase, CronTrigger(hour=int(hour), minute=45, timezone="UTC"))
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
         self._scheduler.start()
@@ -178,6 +182,19 @@ class Scheduler:
             log.critical("fsck of %s: %s", book.row.name, finding.sentence)
         if not report.damage:
             log.info("fsck of %s: %d entries are sound", book.row.name, report.size)
+
+    def _custody(self, book: Book) -> None:
+        """Follow holds that came or were released: approved erasures wait, or go on."""
+        for case in Erasures.of(book).advance(backup_keep_d=self._settings.backup_keep_d):
+            log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
+
+    def _erase(self, book: Book) -> None:
+        keep = self._settings.backup_keep_d
+        finished, moved = Erasures.of(book).complete(backup_keep_d=keep)
+        for case in moved:
+            log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
+        for name in finished.destroyed:
+            log.info("%s: the key %s is destroyed", book.row.name, name)
 
     def _expire(self) -> None:
         """Remove old packets; every scheduler does, for they may lie on its host alone."""
