@@ -62,7 +62,8 @@ OPTIONAL = {
     "cryptography": (
         "client/sealtrail/verify/ed25519.py",
         "client/sealtrail/verify/timestamp_backend.py",
-    )
+    ),
+    "PIL": ("ledger/archive/picture.py",),
 }
 #: Named to another library, or within one, instead of being imported.
 NAMED = {"httptools": "scripts/connections.py", "uvloop": "scripts/serve.py"}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small copy and a perceptual hash of a picture, made where a hostile file can do no harm.
+
+    python -m ledger.archive.picture        picture on stdin; JSON line and JPEG on stdout
+
+Decoders of pictures are where attackers look for mistakes, so one decodes in a process of its own:
+no keys, no connections, no environment, a bounded share of memory and of time. The copy is at most
+256 pixels wide and high and holds none of the file's metadata. The hash is the 64-bit pHash that
+`imagehash` prints: 32 x 32 grey, discrete cosine transform, which of the lowest 8 x 8 frequencies
+exceed their median (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+2010, §3.2.1).
+"""
+
+import io
+import json
+import logging
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+log = logging.getLogger("sealtrail.archive")
+
+#: A larger file is archived and gets no preview.
+INPUT_MAX: Final = 64 * 2**20
+
+#: So are other formats: each further decoder is one more that may be wrong.
+MEDIA_TYPES: Final = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+}
+
+PREVIEW_PIXELS: Final = 256
+_PIXELS_MAX: Final = 64_000_000
+_MEMORY: Final = 2**30
+_CPU_S: Final = 20
+_WALL_S: Final = 60
+_OUTPUT_MAX: Final = 2**20
+_SIDE: Final = 32
+_LOW: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What routine work sees of a picture."""
+
+    preview: bytes  #: JPEG, at most 256 x 256.
+    fingerprint: bytes  #: pHash, 8 bytes.
+    width: int
+    height: int
+
+
+def look_at(content: Iterable[bytes], media_type: str) -> Picture | None:
+    """Return a picture's small copy and hash; None for what is none, or none that we decode."""
+    format_ = MEDIA_TYPES.get(media_type)
+    data = bytearray()
+    if format_ is None:
+        return None
+    for piece in content:
+        data += piece
+        if len(data) > INPUT_MAX:
+            return None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "ledger.archive.picture", format_],
+            input=data,
+            capture_output=True,
+            check=True,
+            timeout=_WALL_S,
+            env={},
+            close_fds=True,
+        )
+        return _parsed(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        # Archived all the same: the bytes are evidence, whatever they are.
+        log.warning("an archived picture has no preview: %s", type(error).__name__)
+        return None
+
+
+def _parsed(output: bytes) -> Picture:
+    """Read what the other process said, believing nothing: a decoder may have been taken over."""
+    line, _, preview = output.partition(b"\n")
+    if len(output) > _OUTPUT_MAX or not preview.startswith(b"\xff\xd8"):
+        raise ValueError("not a preview")
+    said = json.loads(line)
+    width, height, fingerprint = said["width"], said["height"], bytes.fromhex(said["phash"])
+    if len(fingerprint) != 8 or not (isinstance(width, int) and isinstance(height, int)):
+        raise ValueError("not a preview")
+    return Picture(preview=preview, fingerprint=fingerprint, width=width, height=height)
+
+
+# What follows runs in the other process.
+
+
+def _confine() -> None:
+    for limit, value in (
+        (resource.RLIMIT_AS, _MEMORY),
+        (resource.RLIMIT_CPU, _CPU_S),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def _main(format_: str) -> None:
+    from PIL import Image, ImageOps  # noqa: PLC0415 - in this process only
+
+    Image.preinit()
+    Image.MAX_IMAGE_PIXELS = _PIXELS_MAX // 2  # It refuses twice as many.
+    data = sys.stdin.buffer.read(INPUT_MAX + 1)
+    _confine()
+    with Image.open(io.BytesIO(data), formats=[format_]) as image:
+        width, height = image.size
+        if width * height > _PIXELS_MAX:
+            raise ValueError("too many pixels")
+        upright = ImageOps.exif_transpose(image)
+        fingerprint = _phash(upright.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+        small = upright.convert("RGB")
+        small.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
+    said = {"width": width, "height": height, "phash": fingerprint.hex()}
+    preview = io.BytesIO()
+    # A new picture: nothing of the file's metadata, such as where it was taken, comes along.
+    Image.frombytes("RGB", small.size, small.tobytes()).save(preview, "JPEG", quality=60)
+    sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + preview.getvalue())
+
+
+def _phash(grey: Any) -> bytes:
+    """Return the pHash of a grey picture of 32 x 32: 8 bytes."""
+    values = grey.tobytes()
+    cosines = [
+        [math.cos(math.pi * k * (2 * n + 1) / (2 * _SIDE)) for n in range(_SIDE)]
+        for k in range(_LOW)
+    ]
+    rows = [values[i * _SIDE : (i + 1) * _SIDE] for i in range(_SIDE)]
+    # First along the columns, then along the rows; the scale does not move the median.
+    down = [
+        [sum(cosine[y] * rows[y][x] for y in range(_SIDE)) for x in range(_SIDE)]
+        for cosine in cosines
+    ]
+    low = [sum(cosine[x] * line[x] for x in range(_SIDE)) for line in down for cosine in cosines]
+    middle = median(low)
+    bits = "".join("1" if one > middle else "0" for one in low)
+    return int(bits, 2).to_bytes(8, "big")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
