@@ -22,6 +22,7 @@ from anchoring.incarnation_walk import IncarnationWalk
 from anchoring.lifecycle_walk import Streams
 from anchoring.range_jobs import WORTH, all_cores, check_ranges
 from anchoring.range_walk import RangeFound
+from anchoring.retention_walk import TOLD, Absent, RetentionWalk
 from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
 from anchoring.tile_walk import Damage, TileWalk
@@ -29,6 +30,7 @@ from ledger.database import Connection
 from ledger.errors import HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head, HeadRow
 from ledger.keys import KeyMissing
+from ledger.retention.cold import Cold
 from ledger.tiles import WIDTH
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.note import Checkpoint
@@ -56,6 +58,7 @@ class FsckReport:
     damage: list[Finding] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     more: bool = False  #: Whether there is more damage than is listed.
+    absent: Absent = field(default_factory=Absent)  #: Bodies that are lawfully elsewhere, or gone.
     _first: Finding | None = None
 
     @property
@@ -79,7 +82,8 @@ class Fsck:
 
     first_key: the escrowed K_0, to check the MACs of every epoch; after a restore those of several
     origins, by their names. full: have the second implementation compute the root, too, from all
-    leaf hashes. jobs: in so many processes; None: as many as there are cores, if the log is long
+    leaf hashes. cold: the Book's archive, asked for each bundle; read_cold: have all of it read.
+    jobs: in so many processes; None: as many as there are cores, if the log is long
     enough.
     """
 
@@ -89,6 +93,8 @@ class Fsck:
         *,
         first_key: FirstKeys = None,
         full: bool = False,
+        cold: Cold | None = None,
+        read_cold: bool = False,
         jobs: int | None = None,
     ) -> None:
         self._book, self._schema, self._jobs = book, book.row.schema, jobs
@@ -98,6 +104,7 @@ class Fsck:
         self._tiles = TileWalk(self._schema)
         self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
+        self._kept = RetentionWalk(self._schema, cold, read_cold)
         self._frontier = Frontier.empty()
         self._roots: dict[int, bytes] = {0: self._frontier.root()}
         self._previous_mac = b""
@@ -112,6 +119,13 @@ class Fsck:
         with self._book.database.duty(self._schema, "read") as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
+                # First of all: no body leaves the database while it is read (TRUNCATE knows no
+                # snapshots). The sweep comes back later; whoever writes is in nobody's way.
+                connection.execute(
+                    sql.SQL("LOCK TABLE {}.entry_body IN ACCESS SHARE MODE").format(
+                        sql.Identifier(self._schema)
+                    )
+                )
                 self._run(connection, stored, progress)
             finally:
                 connection.execute("ROLLBACK")
@@ -145,6 +159,8 @@ class Fsck:
         for at, said in self._streams.begun_twice(connection, self._begun):
             self.report.add(at, "lifecycle", said)
         self._take(self._anchors.finish(connection))
+        self._take(self._kept.finish(connection, progress))
+        self._say_absent()
         self._take(self._incarnations.finish())
         self._beyond(connection, size)
         if head is not None:
@@ -162,6 +178,8 @@ class Fsck:
         """Judge what only the order of the whole log can show; report what was found before."""
         damage = [*self._seams(found), *self._links(found)]
         for position, type_, body in found.told:
+            if type_ == "ANCHOR" or type_ in TOLD:
+                self._kept.take(position, type_, body)
             if type_ == "ANCHOR":
                 self._anchors.take(position, body)
             elif type_ == "INCARNATION_OPENED":
@@ -181,7 +199,9 @@ class Fsck:
         for leaf, mac in zip(found.leaves, found.macs, strict=True):
             # The MAC was made over the leaf that was recorded; an altered body breaks it here.
             linked = step(position, leaf, mac)
-            if position in odd:
+            if linked and found.missing.get(position) == "body":
+                self._kept.gone(position)  # Where it may be is judged at the end.
+            elif position in odd:
                 yield self._odd(found, position, linked=linked)
             elif not linked:
                 yield position, "mac", f"the MAC at position {position} does not follow"
@@ -230,6 +250,13 @@ class Fsck:
         if self._second is not None:
             self._second.extend_hashes(leaves)
             self._second = self._second.folded()
+
+    def _say_absent(self) -> None:
+        self.report.absent = self._kept.absent
+        if self._kept.absent.unread:
+            self.report.not_checked.append(
+                f"bodies of {self._kept.absent.unread} cold entries: read the archive (--cold)"
+            )
 
     # What the rest of the database and the store say
 

@@ -17,6 +17,7 @@ from ledger import catalog, lifecycle
 from ledger.database import Connection
 from ledger.errors import LedgerError, Refused
 from ledger.lifecycle import Aggregate, Asset
+from ledger.retention.remains import body_from
 from ledger.store import Entry, read_entry
 
 _KEPT: Final = 200_000
@@ -34,6 +35,7 @@ class Told(NamedTuple):
     version: int
     body: JSON
     by_ledger: bool
+    hollow: bool = False  #: Told by the index alone: the bytes are elsewhere.
 
 
 class LifecycleWalk:
@@ -47,9 +49,12 @@ class LifecycleWalk:
         self._begun = 0  # Streams that began.
         book = sql.Identifier(schema)
         self._stream = sql.SQL(
-            "SELECT b.bytes FROM {book}.entry e JOIN {book}.entry_body b USING (position)"
+            "SELECT b.bytes, e.topic, r.body FROM {book}.entry e"
+            " LEFT JOIN {book}.entry_body b USING (position)"
+            " LEFT JOIN {book}.remains r USING (position)"
             " WHERE e.stream = %s AND e.position < %s ORDER BY e.position"
         ).format(book=book)
+        self._remains = sql.SQL("SELECT body FROM {}.remains WHERE position = %s").format(book)
         self._births = sql.SQL(
             "SELECT asset_id, position FROM {}.asset_birth WHERE asset_id = ANY(%s)"
         ).format(book)
@@ -95,13 +100,23 @@ class LifecycleWalk:
         complaint = None
         if version != state.version + 1:
             complaint = "the stream's version has a gap"
-        else:
+        elif not of.hollow:
             complaint = self._check(connection, state, of, position)
         self._keep(stream, state.after(type_, body))
+        if of.hollow:
+            self._partial = True  # What it gave birth to, the index of births will say.
+            return complaint
         for asset in born_of(type_, state.id, body):
             if f"Asset/{asset}" != stream:
                 self._keep(f"Asset/{asset}", Asset.born(asset))
         return complaint
+
+    def remains(self, connection: Connection, position: int, topic: str) -> JSON:
+        """Return what is kept of a body that is elsewhere; raises EntryDamaged."""
+        if topic not in ("GEN_ERROR/1", "TRAIN_STARTED/1"):
+            return {}
+        row = connection.execute(self._remains, (position,)).fetchone()
+        return body_from(topic, None if row is None else bytes(row[0]))
 
     def compare_births(
         self, connection: Connection, born: Mapping[str, int]
@@ -144,20 +159,18 @@ class LifecycleWalk:
         state = lifecycle.fresh(aggregate, id_)
         if not self._partial or first:
             return state
-        entries = [
-            read_entry(data) for (data,) in connection.execute(self._stream, (stream, position))
-        ]
+        entries = [_said(*row) for row in connection.execute(self._stream, (stream, position))]
         if aggregate == "Asset" and self._born_as_output(connection, id_, position, entries):
             state = Asset.born(id_)
-        for entry in entries:
-            state = state.after(entry.value["type"], entry.value["body"])
+        for type_, body in entries:
+            state = state.after(type_, body)
         return state
 
     def _born_as_output(
-        self, connection: Connection, asset: str, position: int, entries: list[Entry]
+        self, connection: Connection, asset: str, position: int, entries: list[tuple[str, JSON]]
     ) -> bool:
         """Say if a GEN gave birth to an asset, by the index, which was compared before."""
-        if entries and entries[0].value["type"] == "INGEST":
+        if entries and entries[0][0] == "INGEST":
             return False
         row: tuple[Any, ...] | None = connection.execute(self._births, ([asset],)).fetchone()
         return row is not None and row[1] < position
@@ -181,8 +194,14 @@ class Streams:
         self._count = sql.SQL("SELECT count(*), max(position) FROM {}.asset_birth").format(book)
         self._index = sql.SQL(
             "SELECT a.asset_id, a.position, b.bytes FROM {book}.asset_birth a"
-            " LEFT JOIN {book}.entry_body b USING (position)"
+            " JOIN {book}.entry_body b USING (position)"
             " WHERE a.position >= %s AND a.position < %s"
+        ).format(book=book)
+        # Of an entry whose bytes are elsewhere the index says which type it has, and no more.
+        self._elsewhere = sql.SQL(
+            "SELECT a.position, e.topic IN ('GEN/1', 'INGEST/1') FROM {book}.asset_birth a"
+            " LEFT JOIN {book}.entry_body b USING (position)"
+            " LEFT JOIN {book}.entry e USING (position) WHERE b.position IS NULL"
         ).format(book=book)
         self._streams = sql.SQL(
             "SELECT count(*) FROM (SELECT 1 FROM {}.entry WHERE stream NOT LIKE 'Log/%%'"
@@ -198,9 +217,15 @@ class Streams:
         count, last = connection.execute(self._count).fetchone() or (0, None)
         if count == known or last is None:
             return
+        for position, bears in connection.execute(self._elsewhere).fetchall():
+            known += 1
+            if not bears:
+                yield position, f"the index of births is wrong about position {position}"
+        if count == known:
+            return
         for first in range(0, last + 1, _STEP):
             for asset, position, data in connection.execute(self._index, (first, first + _STEP)):
-                if data is None or not _bears(data, asset):
+                if not _bears(data, asset):
                     yield position, f"the index of births is wrong about position {position}"
 
     def begun_twice(self, connection: Connection, begun: int) -> Iterator[tuple[int, str]]:
@@ -214,6 +239,14 @@ class Streams:
             return
         for (position,) in connection.execute(self._twice, ()):
             yield position, f"at position {position} a stream begins that had begun before"
+
+
+def _said(data: bytes | None, topic: str, remains: bytes | None) -> tuple[str, JSON]:
+    """Return type and body of an entry, or what is left of it."""
+    if data is None:
+        return topic.partition("/")[0], body_from(topic, remains)
+    value = read_entry(data).value
+    return value["type"], value["body"]
 
 
 def births(entry: Entry) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from anchoring import retention_walk
 from anchoring.lifecycle_walk import LifecycleWalk, Told, born_of
 from anchoring.outline import Outlines, Skimmed
 from anchoring.tile_walk import Damage, compare_leaves
@@ -30,7 +31,7 @@ _STEP: Final = 4_096
 _MINUTES: Final = 4_096
 
 #: Types whose bodies say something of the whole log.
-_TOLD: Final = frozenset({"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED"})
+_TOLD: Final = retention_walk.TOLD | {"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +110,7 @@ class RangeWalk:
         if data is None:
             found.missing[position] = "body"
             found.leaves.append(stored_leaf)
+            self._hollow(connection, row)
             return
         leaf = sha256(b"\x00" + data).digest()
         found.leaves.append(leaf)
@@ -133,6 +135,23 @@ class RangeWalk:
             self._add(
                 position, "bytes", f"the body at position {position} does not fit its event type"
             )
+
+    def _hollow(self, connection: Connection, row: tuple[Any, ...]) -> None:
+        """Follow an entry whose bytes are elsewhere by what the index says of it."""
+        position, _, _, _, stream, version, topic, recorded_ms, *_ = row
+        type_, _, schema = topic.partition("/")
+        kind, _, id_ = stream.partition("/")
+        told = Told(
+            type=type_,
+            schema=int(schema) if schema.isdecimal() else 0,
+            kind=kind,
+            aggregate_id=id_,
+            version=version,
+            body=self._lifecycles.remains(connection, position, topic),
+            by_ledger=False,
+            hollow=True,
+        )
+        self._follow(connection, position, recorded_ms, stream, told)
 
     def _skimmed(self, connection: Connection, row: tuple[Any, ...], of: Skimmed) -> None:
         """Judge what an outline gave; whatever does not fit is judged again from the value."""
@@ -188,7 +207,7 @@ class RangeWalk:
     ) -> None:
         """Judge what an entry may be only after the others."""
         self._follow_time(position, ms)
-        for asset in born_of(of.type, of.aggregate_id, of.body):
+        for asset in () if of.hollow else born_of(of.type, of.aggregate_id, of.body):
             self._born.setdefault(asset, position)
         if of.kind == "Log":
             self._follow_log(position, of)
