@@ -51,6 +51,7 @@ CREATE TABLE {book}.blind (
     subject_ref  uuid NOT NULL
 );
 CREATE INDEX blind_index ON {book}.blind ("index");
+CREATE INDEX blind_event ON {book}.blind (event_id);
 
 CREATE FUNCTION {book}.vault_gate(seen bigint, after integer) RETURNS boolean LANGUAGE plpgsql
 VOLATILE AS $$

@@ -57,6 +57,7 @@ CREATE TABLE {book}.blind (
     subject_ref  uuid NOT NULL
 );
 CREATE INDEX blind_index ON {book}.blind ("index");
+CREATE INDEX blind_event ON {book}.blind (event_id);
 
 -- Lets a sealed batch in if nothing has happened to the vault since it was sealed; see
 -- ledger/vault/statement.py. Whoever changes the vault takes `vault_lock` first.

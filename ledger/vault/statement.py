@@ -29,6 +29,16 @@ CTES: Final = """
             SELECT u.* FROM h, unnest(%b::text[], %b::bytea[], %b::bigint[], %b::uuid[],
                    %b::uuid[]) u)"""
 
+#: One new subject outside of a batch. Parameters: a NewSubject's, and the serial number.
+INSERT_SUBJECT: Final = """
+WITH g AS MATERIALIZED (SELECT {book}.vault_gate(%(serial)s::bigint, 1) AS ok),
+     s AS (INSERT INTO {book}.subject (ref, kind, generation, wrapped_key, identity)
+           SELECT encode(%(ref)s::bytea, 'hex')::uuid, %(kind)s, %(generation)s,
+                  %(wrapped_key)s::bytea, %(identity)s::bytea FROM g WHERE g.ok)
+INSERT INTO {book}.subject_index ("index", generation, ref)
+SELECT %(mac)s::bytea, %(generation)s, encode(%(ref)s::bytea, 'hex')::uuid FROM g WHERE g.ok
+"""
+
 #: What the statement raises when the gate is shut: nothing was written; `Vault.forget`, seal anew.
 VaultMoved = ObjectNotInPrerequisiteState
 

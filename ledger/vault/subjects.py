@@ -12,7 +12,6 @@ until the next batch or the next read of this process notices. Python cannot wip
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,25 +20,18 @@ from psycopg import sql
 from ledger import arrays, clock
 from ledger.database import Connection
 from ledger.errors import IntegrityViolation
-from ledger.keys import KeyDestroyed, KeyExists, KeyMissing, Keys, Kind, was_made
 from ledger.vault.construction import (
     AESGCM,
     KEY_BYTES,
     NONCE_BYTES,
     REF_BYTES,
-    index_key,
     open_identity,
     seal_identity,
-    subject_aad,
-    wrapping_key,
 )
 from ledger.vault.owners import Owner
+from ledger.vault.ring import KeyRing, State
 from ledger.vault.statement import NewSubject
 
-_STATE: Final = """
-SELECT serial, generation, oldest, EXISTS (SELECT 1 FROM {book}.subject)
-  FROM {book}.vault_state WHERE id = 1
-"""
 _ROWS: Final = """
 SELECT i."index", s.ref, s.generation, s.wrapped_key, s.identity
   FROM {book}.subject_index i JOIN {book}.subject s ON s.ref = i.ref
@@ -62,18 +54,6 @@ class Subject(NamedTuple):
         return f"Subject({self.ref.hex()})"
 
 
-class State(NamedTuple):
-    """Where the vault stands."""
-
-    serial: int
-    generation: int
-    oldest: int  #: Generations from this one on may still be in use.
-
-    @property
-    def in_use(self) -> range:
-        return range(self.oldest, self.generation + 1)
-
-
 class _Row(NamedTuple):
     ref: bytes
     generation: int
@@ -84,13 +64,9 @@ class _Row(NamedTuple):
 class Subjects:
     """The data subjects of the Book in `schema`, for its writer. Not for several threads."""
 
-    def __init__(
-        self, keys: Keys, *, schema: str, origin: str, limit: int = 16_384, whole: int = 50_000
-    ) -> None:
-        self._keys, self._origin, self._limit, self._whole = keys, origin, limit, whole
-        book = sql.Identifier(schema)
-        self._state_query = sql.SQL(_STATE).format(book=book)
-        rows = sql.SQL(_ROWS).format(book=book)
+    def __init__(self, ring: KeyRing, *, limit: int = 16_384, whole: int = 50_000) -> None:
+        self._ring, self._limit, self._whole = ring, limit, whole
+        rows = sql.SQL(_ROWS).format(book=sql.Identifier(ring.schema))
         self._by_index = (rows + sql.SQL(' WHERE i."index" = ANY(%b::bytea[])')).as_bytes()
         self._all = rows + sql.SQL(" LIMIT %s")
         self._known: OrderedDict[Owner, Subject] = OrderedDict()
@@ -110,13 +86,9 @@ class Subjects:
     def state(self, connection: Connection) -> State:
         """Return where the vault stands, as last read; makes the first keys of a new Book."""
         if self._state is None:
-            row = connection.execute(self._state_query).fetchone()
-            if row is None:
-                raise IntegrityViolation("the row of the vault's state is gone")
-            serial, generation, oldest, used = row
-            self._make_first_keys(generation, used=used)
-            self._state = State(serial=serial, generation=generation, oldest=oldest)
-            destroy_before(self._keys, self._origin, oldest)
+            self._state = self._ring.read(connection)
+            self._ring.make_first(connection, self._state)
+            self._ring.forget_before(self._state.oldest)
             if not self._doubtful:
                 self._load_all(connection)
         return self._state
@@ -171,10 +143,7 @@ class Subjects:
     def _indexes(self, owner: Owner, state: State) -> list[bytes]:
         """Return the owner's blind index in each generation in use, the newest first."""
         message = owner.message
-        return [
-            self._keys.mac(index_key(self._origin, generation), message)
-            for generation in reversed(state.in_use)
-        ]
+        return [self._ring.mac(one, message) for one in reversed(state.in_use)]
 
     def _look(self, connection: Connection, indexes: list[bytes]) -> dict[bytes, _Row]:
         rows = connection.execute(self._by_index, (arrays.hashes(indexes),), prepare=True)
@@ -186,7 +155,7 @@ class Subjects:
 
     def _opened(self, owner: Owner, row: _Row) -> Subject:
         """Unwrap a key, and see that it is the key of the one we looked for."""
-        subject = Subject(row.ref, unwrapped(self._keys, self._origin, row.ref, row[1:3]))
+        subject = Subject(row.ref, self._ring.unwrap(row.ref, row.generation, row.wrapped_key))
         if open_identity(subject.cipher, row.identity, ref=row.ref) != owner.id:
             raise SubjectIndexDamaged
         return subject
@@ -199,48 +168,11 @@ class Subjects:
             ref=ref,
             kind=owner.kind,
             generation=generation,
-            wrapped_key=self._keys.wrap(
-                wrapping_key(self._origin, generation), secret, subject_aad(ref)
-            ),
+            wrapped_key=self._ring.wrap(ref, generation, secret),
             identity=seal_identity(cipher, owner.id, ref=ref, nonce=chance[-NONCE_BYTES:]),
             mac=index,
         )
         return Subject(ref, cipher), row
-
-    def _make_first_keys(self, generation: int, *, used: bool) -> None:
-        """Make the keys of generation 1 if nothing was ever sealed; else they must be there."""
-        kinds: tuple[tuple[str, Kind], ...] = (
-            (wrapping_key(self._origin, generation), "wrap"),
-            (index_key(self._origin, generation), "hmac"),
-        )
-        for name, kind in kinds:
-            if self._keys.has(name):
-                continue
-            if generation > 1 or used or was_made(self._keys, name):
-                raise KeyMissing("the keystore lacks the vault's keys: another keystore?", key=name)
-            with suppress(KeyExists):  # Another process is as new as this one.
-                self._keys.make(name, kind)
-
-
-def unwrapped(keys: Keys, origin: str, ref: bytes, wrapped: tuple[int, bytes]) -> AESGCM:
-    """Return a subject's key, ready for use. wrapped: its generation, and the wrapped key."""
-    generation, data = wrapped
-    return AESGCM(keys.unwrap(wrapping_key(origin, generation), data, subject_aad(ref)))
-
-
-def destroy_before(keys: Keys, origin: str, oldest: int) -> list[str]:
-    """Destroy the keys of all generations before `oldest`; return the names that were in use.
-
-    Also what another process destroyed: this one may hold it in memory.
-    """
-    gone = []
-    for generation in range(max(1, oldest - 16), oldest):
-        for name in (wrapping_key(origin, generation), index_key(origin, generation)):
-            if keys.has(name):
-                gone.append(name)
-            with suppress(KeyMissing, KeyDestroyed):
-                keys.destroy(name)
-    return gone
 
 
 def _rows(rows: Iterable[tuple[bytes, UUID, int, bytes, bytes]]) -> dict[bytes, _Row]:
