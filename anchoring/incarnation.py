@@ -38,7 +38,7 @@ from ledger.batch import Builder, Built
 from ledger.database import Connection, Database
 from ledger.errors import HistoryRewritten, IntegrityViolation, LedgerError, Refused, Unavailable
 from ledger.head import Chain, Head, HeadRow
-from ledger.keys import KeyMissing, Keys, chain_key, is_destroyed, log_key, was_made
+from ledger.keys import KeyMissing, Keys, chain_key, log_key, log_keys, was_made
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge
 from ledger.migrate import BookRow, find_book
 from ledger.reader import Reader
@@ -103,7 +103,9 @@ class Restorer:
     """Whoever opens incarnations: as the owner of the database, with every key.
 
     escrow: seals the first chain key of an origin durably. publish: adds an origin to the trust
-    file, durably. Both are safe to repeat. progress: is told each step once it is done.
+    file, durably. Both are safe to repeat. catch_up: makes a Book's vault know what was erased
+    since, in the transaction that opens the incarnation. progress: is told each step once it is
+    done.
     """
 
     owner: Connection
@@ -112,6 +114,7 @@ class Restorer:
     store: FileCheckpointStore
     escrow: Callable[[str], None]
     publish: Callable[[Sequence[str]], None]
+    catch_up: Callable[[Connection, BookRow], None]
     progress: Progress = lambda _step: None
     now_ms: clock.Clock = clock.now_ms
 
@@ -136,6 +139,7 @@ class Restorer:
             if found.verdict != "unsigned":
                 _check_terms(found, terms)
                 self._verify(found, terms)
+                self.catch_up(self.owner, row)  # What it refuses is refused before keys are made.
                 self._prepare(found)
                 built = self._append(found, terms)
         if found.verdict == "unsigned":
@@ -214,12 +218,13 @@ class Restorer:
         self.progress("published")
 
     def _retire(self, origin: str) -> None:
-        """Destroy the log key of an origin. Point of no return 1.
+        """Destroy the log keys of an origin, oldest first. Point of no return 1.
 
         Its chain key is needed until the new head is laid, should we have to begin again.
         """
-        if was_made(self.keys, log_key(origin)) and not is_destroyed(self.keys, log_key(origin)):
-            self.keys.destroy(log_key(origin))
+        for name in log_keys(self.keys, origin):
+            if self.keys.has(name):
+                self.keys.destroy(name)
 
     def _end_chains(self, row: BookRow) -> None:
         """Destroy the chain keys of all earlier incarnations, now that none of them has a head."""

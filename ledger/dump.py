@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.database import Connection
@@ -116,6 +117,12 @@ def check_empty(connection: Connection) -> None:
     ).fetchone()
     if row is None or row[0]:
         raise Refused("this database holds a ledger; a backup is restored into an empty database")
+
+
+def drop(connection: Connection, schemas: Sequence[str]) -> None:
+    """Remove what a restore that failed has left in a database that was empty before."""
+    for name in schemas:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
 
 
 def _run(using: Programs, program: str, url: str, *arguments: str) -> None:

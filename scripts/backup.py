@@ -17,12 +17,13 @@ import typer
 from anchoring.backup import Manifest, database_of, make_backup, open_backup
 from anchoring.backup_check import BackupCheck, BookFound, compare_with_store
 from anchoring.fsck import findings_json
+from anchoring.key_sheet import make_sheet, newest_sheet
 from anchoring.restore_survey import survey
 from anchoring.signed_files import check_files
 from ledger.database import Connection, Database, connect
-from ledger.dump import check_empty, load, programs, server_major
+from ledger.dump import check_empty, drop, load, programs, server_major
 from ledger.embedded import EmbeddedPostgres
-from ledger.errors import Refused, Unavailable
+from ledger.errors import LedgerError, Refused, Unavailable
 from ledger.keys import Keys
 from ledger.migrate import APPLICATION_ROLE, books, make_roles, migrate
 from ledger.settings import Settings
@@ -31,6 +32,8 @@ from scripts.configure import settings_from
 from scripts.escrowed import Opener
 from scripts.options import DataDir, Json
 from scripts.output import INCOMPLETE, REFUTED, exits, progress, say, show
+from scripts.restore import GiveUp, KeySheet
+from scripts.vaults import Vaults
 
 app = typer.Typer(help="Back up the ledger, prove a backup good, bring one back.")
 
@@ -63,6 +66,19 @@ def make(out: Out, *, jobs: Jobs = 1, data: DataDir = None, as_json: Json = Fals
         lines += [f"  {one.name:24} {one.size} entries" for one in manifest.books]
         lines.append("it holds no key of the keystore; without the keystore it opens nothing")
         show({"backup": str(path), **_told(manifest)}, "\n".join(lines), as_json=as_json)
+
+
+@app.command("keys")
+def keys_(out: Out, *, data: DataDir = None, as_json: Json = False) -> None:
+    """Write how every data subject's key is wrapped now: older backups need it after an erasure."""
+    with exits(as_json=as_json), _settings(data) as settings:
+        _check_apart(out.resolve(), settings)
+        with open_ledger(settings) as ledger:
+            rows = list(ledger.shelf.rows().values())
+            sheet = make_sheet(ledger.database, rows, ledger.keys, out.resolve())
+        names = [row.name for row in rows]
+        text = f"{sheet.directory}: the keys' wrapping of {', '.join(names)}"
+        show({"sheet": str(sheet.directory), "books": names}, text, as_json=as_json)
 
 
 @app.command("verify")
@@ -104,11 +120,20 @@ def verify(
 
 
 @app.command("restore")
-def restore(backup: Backup, *, jobs: Jobs = 1, data: DataDir = None, as_json: Json = False) -> None:
+def restore(
+    backup: Backup,
+    key_sheet: KeySheet = None,
+    *,
+    give_up_contents: GiveUp = False,
+    jobs: Jobs = 1,
+    data: DataDir = None,
+    as_json: Json = False,
+) -> None:
     """Bring a backup into an empty database, check it there, and say how the ledger goes on.
 
-    The keystore and the checkpoint store stay as they are. `sealtrail-server restore --accept`
-    then opens a new incarnation over what was lost since.
+    The keystore and the checkpoint store stay as they are. The newest key sheet beside the backup
+    is taken along. `sealtrail-server restore --accept` then opens a new incarnation over what was
+    lost since.
     """
     with exits(as_json=as_json), _settings(data) as settings:
         keys = open_keystore(settings)
@@ -117,9 +142,22 @@ def restore(backup: Backup, *, jobs: Jobs = 1, data: DataDir = None, as_json: Js
         with owner_connection(settings) as owner, Database(settings.database_url) as database:
             check_empty(owner)
             manifest = _opened(backup, keys, quiet=as_json)
+            if key_sheet is None:
+                newest = newest_sheet(backup.resolve().parent, keys, since=manifest.made)
+                key_sheet = None if newest is None else newest.directory
+            vaults = Vaults(keys, key_sheet, give_up=give_up_contents)
             make_roles(owner, manifest.schemas)
             _check_login(database)
-            _load(backup, manifest, owner, str(settings.owner_database_url), jobs=jobs)
+            try:
+                _load(backup, manifest, owner, str(settings.owner_database_url), jobs=jobs)
+                with owner.transaction():
+                    for row in books(owner):
+                        vaults.catch_up(owner, row)
+            except LedgerError:
+                drop(owner, ["sealtrail", *manifest.schemas])  # It was empty before.
+                raise
+            for row in books(owner):
+                vaults.reindex(database, row)
             check = BackupCheck(manifest, database=database, owner=owner, keys=keys)
             found = _examined(check, quiet=as_json)
             store = open_store(settings, keys)

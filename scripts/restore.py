@@ -36,6 +36,7 @@ from scripts.escrowed import Opener
 from scripts.keys import recipient_of, try_to_write
 from scripts.options import BookName, DataDir, Json
 from scripts.output import DONE, INCOMPLETE, REFUTED, exits, say, show
+from scripts.vaults import Vaults
 
 _MEANS: Final = {
     "extends": "holds all that was signed; nothing has to be done",
@@ -70,6 +71,12 @@ PrivateKeyFile = Annotated[Path | None, typer.Option(help="32 bytes in hex; open
 Accept = Annotated[
     bool, typer.Option("--accept", help="Open a new incarnation over what survives.")
 ]
+KeySheet = Annotated[
+    Path | None, typer.Option(help="The newest keys-… directory that `backup keys` has made.")
+]
+GiveUp = Annotated[
+    bool, typer.Option("--give-up-contents", help="Though contents are lost without a key sheet.")
+]
 Unverified = Annotated[
     bool, typer.Option("--unverified-chain", help="Though nobody can check the head's tag.")
 ]
@@ -86,10 +93,12 @@ def restore(  # noqa: PLR0917 - a command's options; nobody calls it by position
     escrow_passphrase_file: PassphraseFile = None,
     chain_escrow: ChainEscrow = None,
     auditor_private_key_file: PrivateKeyFile = None,
+    key_sheet: KeySheet = None,
     *,
     accept: Accept = False,
     unverified_chain: Unverified = False,
     force: Force = False,
+    give_up_contents: GiveUp = False,
     data: DataDir = None,
     book: BookName = None,
     as_json: Json = False,
@@ -125,7 +134,8 @@ def restore(  # noqa: PLR0917 - a command's options; nobody calls it by position
                 raise Refused("say where the new escrow files go: --escrow-dir")
             wanted = [one for one in found if book is not None or one.survey.verdict != "extends"]
             with owner_connection(settings) as owner:
-                desk = _Desk(ledger, owner, escrow_dir, recipient)
+                vaults = Vaults(ledger.keys, key_sheet, give_up=give_up_contents)
+                desk = _Desk(ledger, owner, escrow_dir, recipient, vaults)
                 terms = Terms(reason=reason, unverified_chain=unverified_chain, force=force)
                 opened = [desk.open(one, terms) for one in wanted]
         _tell_opened(opened, settings, as_json=as_json)
@@ -172,6 +182,7 @@ class _Desk:
     owner: Connection
     escrow_dir: Path
     recipient: Recipient
+    vaults: Vaults
 
     def open(self, found: _Found, terms: Terms) -> Opened:
         self.escrow_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,9 +196,12 @@ class _Desk:
             store=self.ledger.store,
             escrow=self._escrow,
             publish=self._publish,
+            catch_up=self.vaults.catch_up,
             progress=lambda step: say(f"{name}: {step}"),
         )
-        return restorer.open(name, replace(terms, first_keys=found.first_keys))
+        opened = restorer.open(name, replace(terms, first_keys=found.first_keys))
+        self.vaults.reindex(self.ledger.database, opened.row)
+        return opened
 
     def _escrow(self, origin: str) -> None:
         sealed = self.ledger.keys.escrow(chain_key(origin, 0), self.recipient)

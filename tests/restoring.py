@@ -23,6 +23,7 @@ from ledger.keys import AuditorKey, chain_key
 from ledger.keystore import FileKeystore
 from ledger.migrate import find_book
 from scripts.assembly import publish_trust, trust_of
+from scripts.vaults import Vaults
 
 AUDITORS = AuditorKey(
     public_key=X25519PrivateKey.from_private_bytes(AUDITOR).public_key().public_bytes_raw()
@@ -114,6 +115,7 @@ def accept(house, name=None, *, progress=lambda _step: None, **terms):
             store=store,
             escrow=escrow,
             publish=publish,
+            catch_up=Vaults(keys).catch_up,
             progress=progress,
             now_ms=house.now_ms,
         )
