@@ -11,14 +11,14 @@ proved consistent with it. Source: C2SP tlog-checkpoint; docs/formats.md §5.
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.tree import Tree
 from ledger import clock
 from ledger.errors import HOW_TO_GO_ON, HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head
-from ledger.keys import Keys, log_key
+from ledger.keys import KeyDestroyed, Keys, log_key, log_keys
 from ledger.migrate import BookRow
 from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
@@ -34,27 +34,55 @@ from sealtrail.verify.note import (
 _IDLE_S: Final = 0.05
 
 
+class Signer(NamedTuple):
+    """A key that signs for a log: its name in the keystore, and its public half."""
+
+    name: str
+    key: VerifierKey
+
+
+def verifier_keys(keys: Keys, origin: str) -> list[VerifierKey]:
+    """Return every public key that a log ever had, oldest first, as strangers are given them."""
+    return [_verifier_key(keys, origin, name) for name in log_keys(keys, origin)]
+
+
 def verifier_key(keys: Keys, origin: str) -> VerifierKey:
-    """Return the public key of a log, in the form that strangers are given."""
-    return VerifierKey.ed25519(origin, keys.public_key(log_key(origin)))
+    """Return the newest public key of a log."""
+    names = log_keys(keys, origin)
+    return _verifier_key(keys, origin, names[-1] if names else log_key(origin))
 
 
-def sign_checkpoint(keys: Keys, checkpoint: Checkpoint, key: VerifierKey | None = None) -> bytes:
+def signers_of(keys: Keys, origin: str) -> list[Signer]:
+    """Return the keys that sign for a log now: one, and while it is being replaced, two."""
+    names = log_keys(keys, origin)
+    usable = [name for name in names if keys.has(name)] or [log_key(origin)]
+    return [Signer(name, _verifier_key(keys, origin, name)) for name in usable]
+
+
+def sign_checkpoint(
+    keys: Keys, checkpoint: Checkpoint, signers: Sequence[Signer] | None = None
+) -> bytes:
     """Return the signed note. Ed25519 is deterministic: the same head gives the same bytes."""
     text = checkpoint.print()
-    key = key or verifier_key(keys, checkpoint.origin)
-    line = SignatureLine(
-        name=key.name,
-        key_id=key.key_id,
-        signature=keys.sign(log_key(checkpoint.origin), text.encode()),
+    lines = tuple(
+        SignatureLine(
+            name=signer.key.name,
+            key_id=signer.key.key_id,
+            signature=keys.sign(signer.name, text.encode()),
+        )
+        for signer in signers or signers_of(keys, checkpoint.origin)
     )
-    return Note(text=text, signatures=(line,)).print()
+    return Note(text=text, signatures=lines).print()
+
+
+def _verifier_key(keys: Keys, origin: str, name: str) -> VerifierKey:
+    return VerifierKey.ed25519(origin, keys.public_key(name))
 
 
 def open_of_lineage(note: bytes, row: BookRow, keys: Keys) -> Checkpoint:
     """Return what a note of any of this Book's origins says; raises VerifyError for others."""
     origin = Checkpoint.parse(Note.parse(note).text).origin
-    trusted = [verifier_key(keys, origin)] if origin in row.origins else []
+    trusted = verifier_keys(keys, origin) if origin in row.origins else []
     _, checkpoint = open_checkpoint(note, origin=origin, keys=trusted)
     return checkpoint
 
@@ -67,7 +95,8 @@ class CheckpointNotary:
         self.origin = origin
         self._keys, self._store, self._tree = keys, store, tree
         self._lock = threading.Lock()
-        self._key: VerifierKey | None = None
+        self._signers: list[Signer] = []
+        self._generation = 1  # How many keys the log had when they were last counted.
         self._note, self._largest = store.read(origin)
         self._looked = clock.monotonic()
 
@@ -118,9 +147,7 @@ class CheckpointNotary:
         if head.size <= self.size:
             self.check(head)  # What does not extend the largest gets no signature at all.
         checkpoint = Checkpoint(origin=self.origin, size=head.size, root=head.root)
-        if self._key is None:
-            self._key = verifier_key(self._keys, self.origin)
-        note = sign_checkpoint(self._keys, checkpoint, self._key)
+        note = self._signed(checkpoint)
 
         def prove(old: int, new: int) -> Sequence[bytes]:
             if (old, new) == (base, head.size):
@@ -132,6 +159,27 @@ class CheckpointNotary:
         if stored.size > checkpoint.size:
             self.refresh()
         return note
+
+    def _signed(self, checkpoint: Checkpoint) -> bytes:
+        """Sign with every key that signs for this log now.
+
+        Looked up for each signature: another process may begin or end a rotation at any moment. A
+        key that begins is seen before the head that is signed here can have grown beyond the size
+        up to which the old one speaks alone (anchoring/rotation.py).
+        """
+        begun = self._keys.has(log_key(self.origin, self._generation + 1))
+        ended = len(self._signers) > 1 and not self._keys.has(self._signers[0].name)
+        if begun or ended or not self._signers:
+            self._find_signers()
+        try:
+            return sign_checkpoint(self._keys, checkpoint, self._signers)
+        except KeyDestroyed:
+            self._find_signers()
+            return sign_checkpoint(self._keys, checkpoint, self._signers)
+
+    def _find_signers(self) -> None:
+        self._generation = len(log_keys(self._keys, self.origin))
+        self._signers = signers_of(self._keys, self.origin)
 
     def _remember(self, note: bytes, checkpoint: Checkpoint) -> None:
         self._looked = clock.monotonic()

@@ -23,6 +23,7 @@ from anchoring.lifecycle_walk import Streams
 from anchoring.range_jobs import WORTH, all_cores, check_ranges
 from anchoring.range_walk import RangeFound
 from anchoring.retention_walk import TOLD, Absent, RetentionWalk
+from anchoring.rotation_walk import RotationWalk
 from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
 from anchoring.tile_walk import Damage, TileWalk
@@ -101,6 +102,7 @@ class Fsck:
         self._second = GrowingTree(Frontier.empty()) if full else None
         self._chain = ChainWalk(book.chain, first_key, book.row.incarnations)
         self._incarnations = IncarnationWalk(book.row)
+        self._rotations = RotationWalk()
         self._tiles = TileWalk(self._schema)
         self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
@@ -162,6 +164,7 @@ class Fsck:
         self._take(self._kept.finish(connection, progress))
         self._say_absent()
         self._take(self._incarnations.finish())
+        self._take(self._rotations.finish())
         self._beyond(connection, size)
         if head is not None:
             self._compare_head(head, size)
@@ -184,6 +187,8 @@ class Fsck:
                 self._anchors.take(position, body)
             elif type_ == "INCARNATION_OPENED":
                 self._incarnations.take(position, body)
+            elif type_ == "KEY_ROTATED":
+                self._rotations.take(position, body)
         # Of one position first what is said of its place in the log.
         for one in sorted([*damage, *found.damage], key=lambda one: one[0] or 0):
             self.report.add(*one)

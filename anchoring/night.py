@@ -340,11 +340,14 @@ class Night:
 
 
 def own_signature_only(note: bytes) -> bytes:
-    """Return the exact bytes that are stamped: body, blank line, the log's own signature line."""
+    """Return the exact bytes that are stamped: body, blank line, the log's own signatures.
+
+    One, or two while a key is being replaced: readers may know only the one or the other.
+    """
     parsed = Note.parse(note)
     origin = Checkpoint.parse(parsed.text).origin
     lines = tuple(line for line in parsed.signatures if line.name == origin)
-    return Note(text=parsed.text, signatures=lines[:1]).print()
+    return Note(text=parsed.text, signatures=lines).print()
 
 
 def _check_consistency(

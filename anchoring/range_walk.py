@@ -31,7 +31,7 @@ _STEP: Final = 4_096
 _MINUTES: Final = 4_096
 
 #: Types whose bodies say something of the whole log.
-_TOLD: Final = retention_walk.TOLD | {"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED"}
+_TOLD: Final = retention_walk.TOLD | {"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED", "KEY_ROTATED"}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from anchoring.tree import Tree
 from ledger.database import Connection, Database
 from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
 from ledger.head import Chain, Head, HeadRow
-from ledger.keys import KeyMissing, Keys, is_destroyed, log_key, was_made
+from ledger.keys import KeyMissing, Keys, is_closed, log_key, was_made
 from ledger.migrate import BookRow
 from sealtrail.verify import chain as chain_values
 from sealtrail.verify.errors import VerifyError
@@ -236,7 +236,7 @@ class _Judge:
 
     def _of_present(self) -> Verdict:
         """Judge a database that holds all that its own origin has signed."""
-        if is_destroyed(self.keys, log_key(self.row.origin)):
+        if is_closed(self.keys, self.row.origin):
             return "closed"
         if self.tag != "ours":
             return "forged"

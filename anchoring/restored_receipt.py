@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from anchoring.checkpoint import verifier_key
+from anchoring.checkpoint import verifier_keys
 from anchoring.receipt import prove
 from anchoring.restore_survey import origin_of
 from anchoring.shelf import Book
@@ -66,8 +66,8 @@ def judge_receipt(data: bytes, books: Sequence[Book]) -> Judged:
         return Judged(verdict="refuted", sentence=f"no Book of this ledger was ever {origin}")
     leaf = leaf_hash(entry)
     try:
-        key = verifier_key(book.keys, origin)
-        check_tlog_proof(proof.print(), leaf=leaf, origin=origin, keys=[key])
+        known = verifier_keys(book.keys, origin)
+        check_tlog_proof(proof.print(), leaf=leaf, origin=origin, keys=known)
     except VerifyError as error:
         return Judged(verdict="refuted", sentence=str(error), signed=proof.checkpoint)
     return _place(book, origin, proof, leaf)

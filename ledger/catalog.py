@@ -28,6 +28,7 @@ from ledger.events import (
     moderation,
     page,
     retention,
+    rotation,
     training,
 )
 from ledger.events.complaints import complaints, pointer_of
@@ -73,6 +74,7 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ANCHOR_FAILED", log.AnchorFailed, "AnchorDay"),
         _ledger("ACCESS", log.Access, "Log"),
         _ledger("INCARNATION_OPENED", log.IncarnationOpened, "Log"),
+        _ledger("KEY_ROTATED", rotation.KeyRotated, "Log"),
         _ledger("RETENTION_POLICY_PUBLISHED", retention.RetentionPolicyPublished, "Log"),
         _ledger("TIER_MOVED", retention.TierMoved, "Log"),
         _ledger("RETENTION_EXPIRED", retention.RetentionExpired, "Log"),

@@ -22,7 +22,7 @@ from psycopg import sql
 from ledger import clock
 from ledger.database import Connection
 from ledger.errors import HOW_TO_GO_ON, HeadForged, HistoryRewritten, IntegrityViolation
-from ledger.keys import KeyDestroyed, KeyMissing, Keys, chain_key, is_destroyed, log_key
+from ledger.keys import KeyDestroyed, KeyMissing, Keys, chain_key, is_closed
 from sealtrail.verify import chain
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.frontier import Frontier
@@ -102,7 +102,7 @@ class Chain:
 
     def check_open(self) -> None:
         """Return unless a restore has closed this origin: then raise HistoryRewritten."""
-        if is_destroyed(self._keys, log_key(self.origin)):
+        if is_closed(self._keys, self.origin):
             raise HistoryRewritten(
                 f"a restore has closed the origin {self.origin}, and its keys are destroyed: a"
                 " process that ran before must be started again, and a database that is older than"

@@ -2,6 +2,7 @@
 """What the ledger asks of whoever keeps its keys; the keys themselves stay there.
 
     log/<origin>              ed25519   signs the checkpoints of one Book
+    log/<origin>+<n>          ed25519   the same, from its n-th key on (rotation)
     chain/<origin>/<epoch>    hmac      MACs every entry and the head row of one epoch
     packet/<...>              ed25519   signs court packets
     backup/<n>                ed25519   signs the manifests of backups
@@ -205,6 +206,23 @@ def chain_key(origin: str, epoch: int) -> str:
     return f"chain/{origin}/{epoch}"
 
 
-def log_key(origin: str) -> str:
-    """Return the name of the key that signs a Book's checkpoints."""
-    return f"log/{origin}"
+def log_key(origin: str, generation: int = 1) -> str:
+    """Return the name of the key that signs a Book's checkpoints; a later one after a rotation.
+
+    No origin holds a `+`, so that no two Books can come to share a name.
+    """
+    return f"log/{origin}" if generation == 1 else f"log/{origin}+{generation}"
+
+
+def log_keys(keys: Keys, origin: str) -> list[str]:
+    """Return the names of all keys that ever signed for a log, oldest first."""
+    names: list[str] = []
+    while was_made(keys, name := log_key(origin, len(names) + 1)):
+        names.append(name)
+    return names
+
+
+def is_closed(keys: Keys, origin: str) -> bool:
+    """Say if nobody can sign for this log any more: it had keys, and all are destroyed."""
+    names = log_keys(keys, origin)
+    return bool(names) and not any(keys.has(name) for name in names)

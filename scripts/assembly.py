@@ -3,18 +3,21 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from anchoring.checkpoint import sign_checkpoint, verifier_key
+from anchoring.checkpoint import sign_checkpoint, verifier_keys
 from anchoring.checkpoint_store import FileCheckpointStore
+from anchoring.rotation import Publish
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
 from ledger import durable
 from ledger.aws import Client
+from ledger.archive.directory import DirectoryArchive
+from ledger.archive.store import Archive
 from ledger.database import Connection, Database, connect
 from ledger.errors import Refused
 from ledger.head import Chain, HeadRow
@@ -114,9 +117,16 @@ def open_keystore(settings: Settings) -> Keys:
 
 def open_store(settings: Settings, keys: Keys) -> FileCheckpointStore:
     def keys_of(origin: str) -> Sequence[VerifierKey]:
-        return [verifier_key(keys, origin)]
+        return verifier_keys(keys, origin)
 
     return FileCheckpointStore(settings.checkpoint_store, keys_of)
+
+
+def open_archive(settings: Settings) -> Archive:
+    """Open the archive of cold bundles and artifacts; raises ArchiveUnfit if it locks nothing."""
+    archive = DirectoryArchive(settings.archive_dir)
+    archive.check()
+    return archive
 
 
 def origins_of(origin: str) -> tuple[str, str]:
@@ -140,7 +150,7 @@ def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]
 def trust_of(keys: Keys, origins: Sequence[str], tsa_roots: Sequence[bytes]) -> Trust:
     """Return what strangers pin: the logs' keys and the authorities' roots."""
     return Trust(
-        origins={origin: (verifier_key(keys, origin),) for origin in origins},
+        origins={origin: tuple(verifier_keys(keys, origin)) for origin in origins},
         tsa_roots=tuple(tsa_roots),
     )
 
@@ -157,12 +167,28 @@ def tsa_roots_of(settings: Settings) -> list[bytes]:
 
 def publish_trust(path: Path, trust: Trust) -> Trust:
     """Add logs to the trust file; logs that are there already stay. Returns what it then holds."""
-    origins = dict(trust.origins)
-    if path.exists():
-        origins = {**Trust.parse(path.read_bytes()).origins, **origins}
-    merged = Trust(origins=origins, tsa_roots=trust.tsa_roots)
-    durable.write_durably(path, merged.print(), mode=0o644)
+    with durable.locked(path.with_name(f".{path.name}.lock")):
+        origins, until = dict(trust.origins), dict(trust.until)
+        if path.exists():
+            before = Trust.parse(path.read_bytes())
+            origins, until = {**before.origins, **origins}, {**before.until, **until}
+        merged = Trust(origins=origins, tsa_roots=trust.tsa_roots, until=until)
+        durable.write_durably(path, merged.print(), mode=0o644)
     return merged
+
+
+def publisher(settings: Settings) -> Publish:
+    """Return what tells the world, through the trust file, that a log changes its key."""
+
+    def publish(origins: Mapping[str, Sequence[VerifierKey]], until: Mapping[str, int]) -> None:
+        trust = Trust(
+            origins={origin: tuple(keys) for origin, keys in origins.items()},
+            tsa_roots=tuple(tsa_roots_of(settings)),
+            until=dict(until),
+        )
+        publish_trust(settings.trust_file, trust)
+
+    return publish
 
 
 def make_tenant(

@@ -10,6 +10,7 @@ from ledger import durable
 from ledger.errors import Refused
 from ledger.keys import AuditorKey, EscrowPassphrase, Recipient
 from ledger.keystore import read_passphrase
+from scripts import keys_rotate
 from scripts.assembly import (
     make_keys,
     open_keystore,
@@ -22,7 +23,8 @@ from scripts.configure import settings_from
 from scripts.options import DataDir, Json
 from scripts.output import exits, show
 
-app = typer.Typer(help="Make, list and escrow keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, escrow and rotate keys.", no_args_is_help=True)
+app.add_typer(keys_rotate.app, name="rotate")
 
 
 @app.command()

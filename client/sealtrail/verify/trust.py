@@ -15,7 +15,8 @@ refused, because a reader who believes to have pinned something must not be mist
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -118,7 +119,7 @@ def _pem(certificate: bytes) -> str:
 
 
 def _members(
-    value: canonical.JSON, names: set[str], what: str, optional: Set[str] = frozenset()
+    value: canonical.JSON, names: set[str], what: str, optional: AbstractSet[str] = frozenset()
 ) -> dict[str, canonical.JSON]:
     if not isinstance(value, dict) or set(value) - optional != names:
         raise Unreadable(f"{what} must have exactly the members {', '.join(sorted(names))}.")
