@@ -28,6 +28,7 @@ from ledger.migrate import BookRow, books
 from ledger.outcome import Outcome, Recorded, Repeated
 from ledger.reader import Reader
 from ledger.request import Prepared
+from ledger.vault.vault import Vault
 from ledger.writer import Limits, Writer
 
 _ANSWER_S: Final = 60.0
@@ -44,6 +45,7 @@ class Book:
     chain: Chain
     tree: Tree
     reader: Reader
+    vault: Vault
     notary: CheckpointNotary
     writer: Writer
     reopened: "Callable[[], Book]"  #: Opens this Book again, should the shelf have put it away.
@@ -214,6 +216,7 @@ class Shelf:
         chain = Chain(self.keys, row.origin)
         notary = CheckpointNotary(origin=row.origin, keys=self.keys, store=self.store, tree=tree)
         reader = Reader(self.database, row.schema)
+        vault = Vault(self.database, schema=row.schema, origin=row.first_origin, keys=self.keys)
         writer = Writer(
             self.database,
             schema=row.schema,
@@ -231,6 +234,7 @@ class Shelf:
             chain=chain,
             tree=tree,
             reader=reader,
+            vault=vault,
             notary=notary,
             writer=writer,
             reopened=partial(self.book, row.name),
