@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ledger import setting_values as values
 from ledger.errors import FieldError, Refused
-from ledger.setting_values import Authority
+from ledger.setting_values import Authority, BucketName
 
 PREFIX: Final = "SEALTRAIL_"
 
@@ -63,8 +63,16 @@ class Settings:
     queue_max: int
     pool_max: int
     books_open_max: int
+    archive_dir: Path
     packet_dir: Path
     packet_ttl_h: int
+    archive: Path | BucketName
+    archive_endpoint: str | None
+    archive_region: str | None
+    upload_dir: Path
+    artifact_deadline_s: int
+    artifact_lock_d: int
+    link_ttl_s: int
     backup_keep_d: int
     clock_skew_s: int
     clock_jump_h: int
@@ -203,11 +211,34 @@ SETTINGS: Final = (
         "Database connections of one process."),
     Setting("books_open_max", "Books", "range", values.whole(2, 10_000), 64,
         "Books a process keeps open, each with a thread; the one unused longest is closed."),
+    Setting("archive_dir", "directory", "absolute-path", values.path, "archive",
+        "Where cold bundles and artifacts lie, write-once, if no bucket is named. Whoever may "
+        "write to a directory can delete from it: mount one that locks, or use a bucket.",
+        below=True),
     Setting("packet_dir", "directory", "absolute-path", values.path, "packets",
         "Where court packets lie until they are fetched; they hold disclosed content.",
         below=True),
     Setting("packet_ttl_h", "hours", "range", values.whole(1, 8760), 72,
         "After this time a packet is deleted; it can be built again."),
+    Setting("archive", "directory, or s3://bucket/prefix", "archive", values.archive, "archive",
+        "Where sealed content and cold entries lie. A bucket needs versions, Object Lock and a "
+        "default retention in COMPLIANCE mode: then nobody deletes before the date, its owner "
+        "included. A directory keeps this program from it, and nobody else.", below=True),
+    Setting("archive_endpoint", "URL", "web-url", values.web, None,
+        "The S3 that has the bucket, if it is not Amazon's. Credentials are taken from where "
+        "Amazon's tools take them, never from a setting."),
+    Setting("archive_region", "region", "label", values.label, None, "The bucket's region."),
+    Setting("upload_dir", "directory", "absolute-path", values.path, "uploads",
+        "Where uploads lie, sealed, until they are whole. API processes on several hosts share it, "
+        "or a client that is sent to another host begins again.", below=True),
+    Setting("artifact_deadline_s", "seconds", "range", values.whole(60, 2_592_000), 3_600,
+        "Content that an event names and that has not arrived so long after it was announced is "
+        "reported as missing; it is still taken."),
+    Setting("artifact_lock_d", "days", "range", values.whole(1, 36_500), 183,
+        "How long content is locked at first. Retention makes a lock longer; nothing makes it "
+        "shorter, erasure included: that destroys the key."),
+    Setting("link_ttl_s", "seconds", "range", values.whole(10, 86_400), 900,
+        "How long a signed link to one artifact works. Whoever has it needs no token."),
     Setting("backup_keep_d", "days", "range", values.whole(1, 36_500), 35,
         "How long backups are kept. ERASURE says until when one from before may exist; nothing in "
         "it opens without the keys that the erasure destroyed."),

@@ -15,9 +15,13 @@ from anchoring.rotation import Publish
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
 from ledger import durable
-from ledger.aws import Client
+from ledger.archive.artifacts import Storeroom, Terms
+from ledger.archive.directory import DirectoryArchive
+from ledger.archive.s3 import BucketArchive
+from ledger.archive.store import Archive
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.store import Archive
+from ledger.aws import Client
 from ledger.database import Connection, Database, connect
 from ledger.errors import Refused
 from ledger.head import Chain, HeadRow
@@ -113,6 +117,23 @@ def open_keystore(settings: Settings) -> Keys:
         raise Refused("python-pkcs11 is missing: pip install 'sealtrail-server[hsm]'") from None
     device = Pkcs11Device(settings.pkcs11_module, settings.pkcs11_token, passphrase)
     return HeldKeystore(settings.keystore, device)
+
+
+def open_archive(settings: Settings) -> Archive:
+    """Open the archive; asks nobody whether it is fit (`Archive.check`)."""
+    if isinstance(settings.archive, Path):
+        return DirectoryArchive(settings.archive)
+    client = Client("s3", endpoint=settings.archive_endpoint, region=settings.archive_region)
+    return BucketArchive(client, settings.archive.bucket, prefix=settings.archive.prefix)
+
+
+def open_storeroom(settings: Settings) -> Storeroom:
+    """Open the archive together with where uploads wait for it."""
+    return Storeroom(
+        archive=open_archive(settings),
+        uploads=settings.upload_dir,
+        terms=Terms(deadline_s=settings.artifact_deadline_s, lock_d=settings.artifact_lock_d),
+    )
 
 
 def open_store(settings: Settings, keys: Keys) -> FileCheckpointStore:
