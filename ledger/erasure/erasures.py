@@ -93,6 +93,8 @@ class ErasableBook(HeldBook, Protocol):
 
     @property
     def keys(self) -> Keys: ...
+    @property
+    def vault(self) -> Vault: ...
 
 
 def _quiet(_step: str, _done: int, _total: int) -> None:
@@ -121,15 +123,15 @@ class Erasures:
     @classmethod
     def of(cls, book: ErasableBook) -> Self:
         """Return the erasures of an open Book."""
-        row, origin = book.row, book.row.first_origin
+        row = book.row
         return cls(
             book.database,
             row.schema,
             cases=Cases(row.schema, book.chain),
             holds=Holds.of(book),
-            vault=Vault(book.database, schema=row.schema, origin=origin, keys=book.keys),
+            vault=book.vault,
             keys=book.keys,
-            origin=origin,
+            origin=row.first_origin,
             record=book.record_own,
         )
 

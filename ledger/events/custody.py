@@ -61,7 +61,7 @@ class HoldQuery(Part):
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("hold-query", "a query names what it holds")
+            raise PydanticCustomError("required", "a query names what it holds")
         return self
 
 
@@ -84,7 +84,7 @@ class HoldScope(Part):
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("hold-scope", "a hold names what it keeps")
+            raise PydanticCustomError("required", "a hold names what it keeps")
         return self
 
 
@@ -101,7 +101,7 @@ class LegalHoldPlaced(Body):
     @model_validator(mode="after")
     def _counts(self) -> Self:
         if self.part > self.parts:
-            raise PydanticCustomError("hold-part", "a part's number is at most the number of parts")
+            raise PydanticCustomError("range", "a part's number is at most the number of parts")
         return self
 
 
@@ -197,6 +197,6 @@ class Erasure(Body):
         told = {"method", "erased", "keys_destroyed"}.intersection(self.model_fields_set)
         if len(told) != (3 if self.state == "complete" else 0):
             raise PydanticCustomError(
-                "erasure", "method, erased and keys_destroyed come with `complete` and only then"
+                "required", "method, erased and keys_destroyed come with `complete` and only then"
             )
         return self
