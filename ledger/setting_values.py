@@ -45,6 +45,27 @@ def path(text: str) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketName:
+    """A bucket of S3, and what the key of every object in it begins with."""
+
+    bucket: str
+    prefix: str  #: Empty, or ending in a slash.
+
+
+def archive(text: str) -> Path | BucketName:
+    """Read an absolute path, or `s3://bucket` with or without `/prefix`."""
+    found = re.fullmatch(
+        r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]{0,200}))?", text
+    )
+    if found is not None:
+        prefix = (found[2] or "").strip("/")
+        return BucketName(bucket=found[1], prefix=f"{prefix}/" if prefix else "")
+    if not Path(text).is_absolute():
+        raise ValueError("must be an absolute path, or s3://bucket/prefix.")
+    return Path(text)
+
+
 def database(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host:port/database.")

@@ -63,7 +63,6 @@ class Settings:
     queue_max: int
     pool_max: int
     books_open_max: int
-    archive_dir: Path
     packet_dir: Path
     packet_ttl_h: int
     archive: Path | BucketName
@@ -211,10 +210,6 @@ SETTINGS: Final = (
         "Database connections of one process."),
     Setting("books_open_max", "Books", "range", values.whole(2, 10_000), 64,
         "Books a process keeps open, each with a thread; the one unused longest is closed."),
-    Setting("archive_dir", "directory", "absolute-path", values.path, "archive",
-        "Where cold bundles and artifacts lie, write-once, if no bucket is named. Whoever may "
-        "write to a directory can delete from it: mount one that locks, or use a bucket.",
-        below=True),
     Setting("packet_dir", "directory", "absolute-path", values.path, "packets",
         "Where court packets lie until they are fetched; they hold disclosed content.",
         below=True),

@@ -19,8 +19,6 @@ from ledger.archive.artifacts import Storeroom, Terms
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.s3 import BucketArchive
 from ledger.archive.store import Archive
-from ledger.archive.directory import DirectoryArchive
-from ledger.archive.store import Archive
 from ledger.aws import Client
 from ledger.database import Connection, Database, connect
 from ledger.errors import Refused
@@ -120,7 +118,13 @@ def open_keystore(settings: Settings) -> Keys:
 
 
 def open_archive(settings: Settings) -> Archive:
-    """Open the archive; asks nobody whether it is fit (`Archive.check`)."""
+    """Open the archive; raises ArchiveUnfit if it locks nothing."""
+    archive = _archive(settings)
+    archive.check()
+    return archive
+
+
+def _archive(settings: Settings) -> Archive:
     if isinstance(settings.archive, Path):
         return DirectoryArchive(settings.archive)
     client = Client("s3", endpoint=settings.archive_endpoint, region=settings.archive_region)
@@ -128,9 +132,9 @@ def open_archive(settings: Settings) -> Archive:
 
 
 def open_storeroom(settings: Settings) -> Storeroom:
-    """Open the archive together with where uploads wait for it."""
+    """Open the archive with where uploads wait for it; an archive that is away comes back."""
     return Storeroom(
-        archive=open_archive(settings),
+        archive=_archive(settings),
         uploads=settings.upload_dir,
         terms=Terms(deadline_s=settings.artifact_deadline_s, lock_d=settings.artifact_lock_d),
     )
@@ -141,13 +145,6 @@ def open_store(settings: Settings, keys: Keys) -> FileCheckpointStore:
         return verifier_keys(keys, origin)
 
     return FileCheckpointStore(settings.checkpoint_store, keys_of)
-
-
-def open_archive(settings: Settings) -> Archive:
-    """Open the archive of cold bundles and artifacts; raises ArchiveUnfit if it locks nothing."""
-    archive = DirectoryArchive(settings.archive_dir)
-    archive.check()
-    return archive
 
 
 def origins_of(origin: str) -> tuple[str, str]:

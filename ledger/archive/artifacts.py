@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from ledger.errors import Conflict, LedgerError, NotFound, Refused
 from ledger.keys import Keys
 from ledger.migrate import BookRow
 from ledger.reader import Reader
+from ledger.vault.vault import Vault
 from sealtrail.verify import canonical
 
 log = logging.getLogger("sealtrail.archive")
@@ -275,6 +277,22 @@ class Artifacts:
     def _check_open(self, one: Artifact) -> None:
         if one.wrapped_key is None:
             raise ContentGone(state=one.state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storeroom:
+    """What all Books of a process share: the archive, and where uploads wait."""
+
+    archive: Archive
+    uploads: Path
+    terms: Terms = Terms()
+
+    def of(self, book: ArchiveBook, *, now_ms: Clock = clock.now_ms) -> Artifacts:
+        """Return the artifacts of a Book; asks nobody."""
+        row = book.row
+        vault = Vault(book.database, schema=row.schema, origin=row.first_origin, keys=book.keys)
+        spool = UploadSpool(self.uploads / row.name)
+        return Artifacts(book, vault, self.archive, spool, terms=self.terms, now_ms=now_ms)
 
 
 def _holder(one: Artifact) -> Holder:

@@ -41,6 +41,9 @@ from ledger.aws import AwsRefused, AwsUnavailable, Client, pieces
 
 _MODE: Final = "COMPLIANCE"
 _PROBE_S: Final = 60
+
+#: A bucket whose rules were changed is noticed after so many seconds, by whoever writes next.
+_FIT_S: Final = 300.0
 _DENIED: Final = frozenset({"AccessDenied", "InvalidRequest", "ObjectLocked", "Forbidden"})
 
 
@@ -60,6 +63,7 @@ class BucketArchive:
         """prefix: empty, or what every key begins with, ending in a slash."""
         self._client, self._bucket, self._prefix = client, bucket, prefix
         self._object_max = object_max
+        self._fit_until = 0.0  # What `check` found counts for _FIT_S.
 
     def check(self) -> None:
         """Return if the bucket keeps versions and locks by default, or raise ArchiveUnfit."""
@@ -76,6 +80,7 @@ class BucketArchive:
             raise ArchiveUnfit("the bucket has no default retention in COMPLIANCE mode")
         if not (default.get("Days") or default.get("Years")):
             raise ArchiveUnfit("the bucket's default retention has no length")
+        self._fit_until = clock.monotonic() + _FIT_S
 
     def prove(self) -> None:
         """Return if this store keeps a locked object from us, or raise ArchiveUnfit.
@@ -120,6 +125,8 @@ class BucketArchive:
                 digest.update(chunk)
                 arrived.write(chunk)
             arrived.seek(0)
+            if self._fit_until < clock.monotonic():
+                self.check()
             known = self._find(name)
             if known is None:
                 version = self._write(key, arrived, digest.digest(), until)

@@ -9,7 +9,7 @@ from archive_contract import FAR_S, LIMIT, ArchiveContract, named, put
 
 from ledger import clock
 from ledger.archive.s3 import BucketArchive
-from ledger.archive.store import ArchiveUnfit, ArchiveUnreachable, LockUnproven
+from ledger.archive.store import ArchiveUnfit, ArchiveUnreachable
 from ledger.aws import Client, Credentials
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
@@ -48,14 +48,17 @@ def test_a_bucket_made_for_it_is_fit(archive, far):
 
 
 @pytest.mark.parametrize("made", ["without Object Lock", "without default", "governance"])
-def test_a_bucket_that_does_not_lock_by_default_is_refused(ceph, made):
+def test_a_bucket_that_does_not_lock_by_default_is_refused(ceph, far, made):
     """A write whose lock is forgotten on the way would lie there unlocked."""
     bucket = ceph.bucket(lock=made != "without Object Lock", default=None)
     if made == "governance":
         bucket.set_default("GOVERNANCE", 1)
 
+    archive = BucketArchive(bucket.client, bucket.name)
     with pytest.raises(ArchiveUnfit):
-        BucketArchive(bucket.client, bucket.name).check()
+        archive.check()
+    with pytest.raises(ArchiveUnfit):
+        put(archive, b"although nobody asked first", far)
 
 
 def test_a_bucket_that_is_not_there_is_unfit(ceph):
@@ -81,14 +84,6 @@ def test_a_store_that_is_away_is_unreachable(far):
 
     assert "127.0.0.1" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
-
-
-def test_a_bucket_that_loses_the_lock_takes_no_object(ceph, far):
-    """Without Object Lock the service refuses the header; with plain versions nothing is locked."""
-    bucket = ceph.bucket(lock=False, default=None)
-
-    with pytest.raises((ArchiveUnreachable, LockUnproven)):
-        put(BucketArchive(bucket.client, bucket.name), b"x", far)
 
 
 def test_an_object_of_many_pieces_is_locked_like_a_small_one(archive, far):
