@@ -76,6 +76,9 @@ _RECEIPT: Final = (
     b'{"event_id":"%b","origin":%b,"recorded_at":"%b","entry":"%b","position":%d,"leaf":"sha256:%b"'
     b',"size":%d,"path":[%b],"checkpoint":%b,"proof":"%b%b,"disclosures":%b}'
 )
+
+#: How many hashes from the leaf upward are an entry's own; the rest it has in common with others.
+_LOWER: Final = 4
 _TLOG_PROOF: Final = TLOG_PROOF.encode() + rb"\nindex %d\n%b\n"
 
 
@@ -126,6 +129,13 @@ def _line_json(node: bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
+def _upper(path: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
+    """Print the upper end of a path, which neighbours in a commit have in common."""
+    digests = b",".join(map(_digest_json, path))
+    return (digests,) if path else (), b"".join(map(_line_json, path))
+
+
+@lru_cache(maxsize=256)
 def _quoted(text: bytes) -> bytes:
     return json_bytes(text.decode())
 
@@ -138,6 +148,7 @@ def printed_receipt(book: Book, outcome: Recorded, disclosures: Mapping[str, str
     """
     row, path, checkpoint = outcome.row, outcome.path, _quoted(outcome.checkpoint)
     position = row.link.position
+    upper_json, upper_lines = _upper(tuple(path[_LOWER:]))
     return _RECEIPT % (
         row.event_id.encode(),
         _quoted(book.origin.encode()),
@@ -146,9 +157,9 @@ def printed_receipt(book: Book, outcome: Recorded, disclosures: Mapping[str, str
         position,
         row.link.leaf.hex().encode(),
         outcome.size,
-        b",".join(map(_digest_json, path)),
+        b",".join([*map(_digest_json, path[:_LOWER]), *upper_json]),
         checkpoint,
-        _TLOG_PROOF % (position, b"".join(map(_line_json, path))),
+        _TLOG_PROOF % (position, b"".join(map(_line_json, path[:_LOWER])) + upper_lines),
         checkpoint[1:],
         json_bytes(disclosures),
     )

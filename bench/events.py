@@ -64,4 +64,5 @@ def attempt(sealed: int = 1) -> dict[str, Any]:
 
 
 def encoded(event: dict[str, Any]) -> bytes:
-    return json.dumps(event).encode()
+    """Print an event as clients do: without white space."""
+    return json.dumps(event, separators=(",", ":")).encode()

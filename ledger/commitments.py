@@ -26,15 +26,16 @@ def commit_values(record_key: bytes, values: Mapping[str, Any]) -> tuple[list[st
 
     record_key: 32 bytes, used here and not kept.
     """
-    digests: list[str] = []
+    digests: list[bytes] = []
     disclosures: dict[str, str] = {}
     for name, value in values.items():
         salt = _url(hmac.digest(record_key, _SALT + name.encode(), "sha256")[:16])
-        disclosure = disclosures[name] = _url(canonical_bytes([salt, name, value]))
-        digests.append(_url(sha256(disclosure.encode()).digest()))
+        disclosure = _url(canonical_bytes([salt.decode(), name, value]))
+        disclosures[name] = disclosure.decode()
+        digests.append(_url(sha256(disclosure).digest()))
     digests.sort()
-    return digests, disclosures
+    return b" ".join(digests).decode().split(), disclosures
 
 
-def _url(data: bytes) -> str:
-    return b2a_base64(data, newline=False).translate(_URL, b"=").decode()
+def _url(data: bytes) -> bytes:
+    return b2a_base64(data, newline=False).translate(_URL, b"=")

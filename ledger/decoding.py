@@ -83,6 +83,8 @@ def fast_parse(data: bytes) -> JSON | list[Any] | None:
         return None
     if data.count(b"{") + data.count(b"[") > canonical.MAX_DEPTH and not _is_shallow(value):
         return None
+    if printed == data:  # No white space, as most clients print: nothing can be hidden then.
+        return value
     same = printed.count(b'"') == data.count(b'"') and printed.count(b"-") == data.count(b"-")
     return value if same else None
 

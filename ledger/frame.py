@@ -63,7 +63,11 @@ def framed(
     """
     aggregate, actor = part["aggregate"], part["actor"]
     given = canonical_bytes(actor)
-    named = b'"aggregate":' + canonical_bytes(aggregate)[:-1]
+    # Both are plain ASCII by their own rules.
+    named = b'"aggregate":{"id":"%b","type":"%b"' % (
+        aggregate["id"].encode(),
+        aggregate["type"].encode(),
+    )
     middle = {name: part[name] for name in part if name not in _ELSEWHERE}
     body = canonical_bytes(middle)[1:-1]
     time = canonical_bytes(part["time"])[1:-1] if "time" in part else b""

@@ -27,6 +27,7 @@ from psycopg import sql
 
 from ledger import arrays, clock
 from ledger.database import Connection, Database
+from ledger.direct import Statement, bigint
 from ledger.errors import EntryDamaged, LedgerError
 from ledger.head import Head, Link
 from ledger.tiles import Tile
@@ -171,7 +172,7 @@ class Part(NamedTuple):
     """One part of the statement that appends: `name AS (INSERT … FROM h, …)`."""
 
     text: LiteralString
-    parameters: tuple[Any, ...]
+    values: tuple[bytes, ...]  #: Binary, one for each %b.
 
 
 _SELECT: Final = """
@@ -190,7 +191,7 @@ class LedgerRecorder(ApplicationRecorder):
         self._database = database
         self._schema = schema
         self._book = sql.Identifier(schema)
-        self._statements: dict[tuple[str, ...], bytes] = {}  # Printed once.
+        self._statements: dict[tuple[str, ...], Statement] = {}
         self._select = sql.SQL(_SELECT).format(book=self._book)
 
     def insert_events(
@@ -213,17 +214,16 @@ class LedgerRecorder(ApplicationRecorder):
         psycopg.Error when the database failed, and then nobody knows.
         """
         parts = [_rows(swap), *_tiles(swap.tiles), *_births(swap.rows)]
-        parameters = [value for part in parts for value in part.parameters]
         statement = self._statement(tuple([part.text for part in parts]))
-        moved = connection.execute(statement, parameters, prepare=True).fetchone()
-        if moved is None or moved[0] != 1:
+        values = [value for part in parts for value in part.values]
+        if statement.execute(connection, values) != 1:
             raise HeadMoved
 
-    def _statement(self, texts: tuple[LiteralString, ...]) -> bytes:
+    def _statement(self, texts: tuple[LiteralString, ...]) -> Statement:
         statement = self._statements.get(texts)
         if statement is None:
-            text = ",".join(texts) + _COUNT
-            statement = sql.SQL(text).format(book=self._book).as_bytes()
+            text = sql.SQL(",".join(texts) + _COUNT).format(book=self._book).as_string()
+            statement = Statement(text)
             self._statements[texts] = statement
         return statement
 
@@ -321,9 +321,9 @@ def _rows(swap: Swap) -> Part:
     after, before, rows = swap.after, swap.before, swap.rows
     sources = [row.source or (None, None) for row in rows]
     positions = arrays.bigints([row.link.position for row in rows])
-    parameters = (
-        *(after.epoch, after.size, after.frontier.pack(), after.mac, after.last_time, after.tag),
-        *(before.size, before.tag),
+    values = (
+        *(bigint(after.epoch), bigint(after.size), after.frontier.pack(), after.mac),
+        *(bigint(after.last_time), after.tag, bigint(before.size), before.tag),
         positions,
         arrays.hashes([row.link.leaf for row in rows]),
         arrays.hashes([row.link.mac for row in rows]),
@@ -338,27 +338,27 @@ def _rows(swap: Swap) -> Part:
         positions,
         arrays.byteas([row.data for row in rows]),
     )
-    return Part(_APPEND, parameters)
+    return Part(_APPEND, values)
 
 
 def _tiles(tiles: Sequence[Tile]) -> list[Part]:
     if not tiles:
         return []
-    parameters = (
+    values = (
         arrays.bigints([tile.level for tile in tiles]),
         arrays.bigints([tile.index for tile in tiles]),
         arrays.byteas([tile.root for tile in tiles]),
         arrays.byteas([tile.hashes for tile in tiles]),
     )
-    return [Part(_TILES, parameters)]
+    return [Part(_TILES, values)]
 
 
 def _births(rows: Sequence[Row]) -> list[Part]:
     births = [(asset, row.link.position) for row in rows for asset in row.births]
     if not births:
         return []
-    parameters = (
+    values = (
         arrays.texts([asset for asset, _ in births]),
         arrays.bigints([position for _, position in births]),
     )
-    return [Part(_BIRTHS, parameters)]
+    return [Part(_BIRTHS, values)]

@@ -36,7 +36,7 @@ _BACKLOG: Final = 2_048
 
 #: A writer's thread that comes back from the database waits so long, in seconds, for the event
 #: loop's thread to let go of the interpreter; Python's own 5 ms would be most of a commit.
-_SWITCH_S: Final = 0.001
+_SWITCH_S: Final = 0.0005
 _TICKS_A_LOOK: Final = 10  #: Of a tenth of a second each.
 
 
