@@ -25,6 +25,7 @@ from scripts import (
     keys,
     packets,
     restore,
+    retention,
     tenants,
 )
 from scripts.assembly import authorities, open_ledger
@@ -49,6 +50,7 @@ app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
+app.add_typer(retention.app, name="retention")
 app.add_typer(tenants.token_app, name="token")
 app.command("migrate")(tenants.migrate)
 app.command("init")(tenants.init)

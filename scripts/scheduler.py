@@ -19,7 +19,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 from anchoring.fsck import Fsck
 from anchoring.night import Night
 from anchoring.overdue import Sweep
+from anchoring.rotation import KeyRotation
 from anchoring.shelf import Book, Shelf
+from anchoring.sweep import RetentionSweep
+from anchoring.thaw import Retrievals
 from anchoring.timestamp import Authority
 from evidence.spool import Spool
 from ledger import clock
@@ -27,6 +30,7 @@ from ledger.database import LINE, Connection
 from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
 from ledger.settings import Settings
+from scripts.assembly import open_archive, publisher
 
 log = logging.getLogger("sealtrail.scheduler")
 
@@ -110,7 +114,11 @@ class Scheduler:
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
         self._add("custody", self._custody, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("erasures", self._erase, CronTrigger(hour=int(hour), minute=45, timezone="UTC"))
+        later = CronTrigger(hour=(int(hour) + 1) % 24, minute=15, timezone="UTC")
+        self._add("retention", self._keep, later)
+        self._add("retrievals", self._retrieve, IntervalTrigger(seconds=_SWEEP_S))
         self._add("store", self._look, IntervalTrigger(hours=1))
+        self._add("overlaps", self._end_overlaps, IntervalTrigger(hours=1), now=True)
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
         self._scheduler.start()
 
@@ -194,6 +202,26 @@ class Scheduler:
         for case in moved:
             log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
         for name in finished.destroyed:
+            log.info("%s: the key %s is destroyed", book.row.name, name)
+
+    def _keep(self, book: Book) -> None:
+        """Move and expire what is due; forget what was brought back for a while."""
+        archive = open_archive(self._settings)
+        for step in RetentionSweep(book, archive).run():
+            level = logging.CRITICAL if step.what == "refused" else logging.INFO
+            log.log(level, "%s: %s", book.row.name, step.sentence)
+        Retrievals(book, archive).forget()
+
+    def _retrieve(self, book: Book) -> None:
+        retrievals = Retrievals(book, None)
+        if retrievals.waiting():
+            Retrievals(book, open_archive(self._settings)).work_all()
+
+    def _end_overlaps(self, book: Book) -> None:
+        """Destroy log keys that were replaced and whose overlap is over."""
+        rotation = KeyRotation(book=book, publish=publisher(self._settings))
+        now_ms = book.database.now_ms()
+        for name in rotation.end(now_ms=now_ms) if rotation.due(now_ms) else ():
             log.info("%s: the key %s is destroyed", book.row.name, name)
 
     def _expire(self) -> None:
