@@ -18,8 +18,8 @@ from ledger.request import ledger_made
 #: When an attempt names no deadline of its own, in seconds.
 DEADLINE_S: Final = 900
 
-#: The last column says of an attempt after a position if its bytes may name a deadline. There may be
-#: hundreds of thousands open, and hardly one does, so only these are read.
+#: The last column says of an attempt after a position if its bytes may name a deadline. Hundreds of
+#: thousands may be open, and hardly one does, so only these are read.
 _OPEN: Final = """
 SELECT a.position, a.stream, a.recorded_at,
        a.position > %s AND EXISTS (
