@@ -16,7 +16,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api import content, erasures, health, holds, packets, problems, public
+from api import (
+    artifacts,
+    content,
+    disclosing,
+    erasures,
+    health,
+    holds,
+    packets,
+    problems,
+    public,
+    retrievals,
+)
 from api.checkers import Checkers
 from api.door import Door
 from api.ingest import Ingest
@@ -70,9 +81,12 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
     for prefix in ("/v1", "/v1/books/{book}"):
         app.include_router(public.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
+        app.include_router(disclosing.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)
+        app.include_router(artifacts.router, prefix=prefix)
         app.include_router(holds.router, prefix=prefix)
         app.include_router(erasures.router, prefix=prefix)
+        app.include_router(retrievals.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])

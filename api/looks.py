@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every look at content is an entry of the tenant's access Book before the first byte leaves.
 
-One ACCESS entry per query: who (by credential), what for, which entries or how many, which way.
-If it cannot be recorded, nothing is shown. Looks at the access Book are entered in it the same way,
-once per query, with the snapshot taken before that entry, so that it ends.
+One ACCESS entry per query: who (by credential; the person is committed), what for, which entries
+or how many, which way. If it cannot be recorded, nothing is shown. Looks at the access Book are
+entered in it the same way, once per query, with the snapshot taken before that entry, so that it
+ends.
 """
 
 import re
@@ -15,6 +16,7 @@ from anchoring.receipt import digest_text
 from anchoring.shelf import Shelf
 from ledger.errors import FieldError, LedgerError, MalformedEvent, Unavailable
 from ledger.lookup import LOG_ID
+from ledger.personal import with_person
 from ledger.request import Identity, ledger_made
 from sealtrail.verify import canonical
 
@@ -99,10 +101,11 @@ def note_look(
         fields=fields,
         exported=exported,
     )
-    kind = "human" if identity.kind == "person" else "service"
-    entry = ledger_made(
-        "ACCESS", LOG_ID, body, actor={"kind": kind, "credential": identity.credential}
-    )
+    human = identity.kind == "person"
+    actor = {"kind": "human" if human else "service", "credential": identity.credential}
+    entry = ledger_made("ACCESS", LOG_ID, body, actor=actor)
+    if human and identity.name:
+        entry = with_person(entry, identity.name)
     try:
         shelf.access_book(identity.tenant).record_own(entry)
     except Unavailable:

@@ -15,15 +15,16 @@ from anchoring.receipt import digest_text
 from anchoring.shelf import Book, Shelf
 from api.looks import look_body, purpose_code
 from evidence.packet import BuiltPacket, PacketRequest, Progress, build_packet
-from ledger import clock, durable
+from ledger import durable
 from ledger.access import Credentials
 from ledger.errors import MalformedEvent, Refused, Unavailable
 from ledger.lookup import LOG_ID
 from ledger.outcome import Recorded
+from ledger.personal import with_person
 from ledger.request import ledger_made
 from scripts.assembly import Ledger
 from sealtrail.verify import canonical, command
-from sealtrail.verify.disclosure import PERSON, commit
+from sealtrail.verify.disclosure import PERSON
 from sealtrail.verify.errors import VerifyError
 
 #: What ACCESS entries name instead of a credential, and instead of a path of the API.
@@ -121,8 +122,7 @@ def note_look(
 ) -> tuple[str, str]:
     """Record the look durably, before anything is read; raises Unavailable.
 
-    Returns the ACCESS entry's event_id and the disclosure of the person. What makes the commitment
-    hiding is a key that is forgotten here: whoever has the entry alone can guess nothing.
+    Returns the ACCESS entry's event_id and the disclosure of the person.
     """
     body = look_body(
         book=book.row.name,
@@ -135,18 +135,14 @@ def note_look(
         exported=True,
     )
     actor = {"kind": "human", "credential": CREDENTIAL}
-    digests, disclosures = commit(clock.random_bytes(32), {PERSON: person})
-    # In `sd` and not in the part: like a person whom a token names, not what a request said.
-    entry = ledger_made("ACCESS", LOG_ID, body, actor=actor)._replace(
-        sd=digests, disclosures=disclosures
-    )
+    entry = with_person(ledger_made("ACCESS", LOG_ID, body, actor=actor), person)
     try:
         outcome = shelf.access_book(book.row.tenant).record_own(entry)
     except TimeoutError:
         raise Unavailable("the look was not recorded in time; run the command again") from None
     if not isinstance(outcome, Recorded):  # Cannot be: its id was made just now.
         raise Unavailable("the look could not be recorded; run the command again")
-    return entry.event_id, disclosures[PERSON]
+    return entry.event_id, entry.disclosures[PERSON]
 
 
 def _check_person(ledger: Ledger, tenant: str, person: str) -> None:

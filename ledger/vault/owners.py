@@ -58,6 +58,11 @@ IDENTIFIERS: Final = frozenset(
     }
 )
 
+#: All that an event can have sealed, as patterns.
+FIELDS: Final = frozenset(
+    {PERSON, *NAMES.values()}.union(*(one.sealed for one in catalog.CATALOG.values()))
+)
+
 #: The fields under which data subjects themselves are indexed; the tenant is nobody's namesake.
 PERSON_FIELD: Final = "subject"
 TENANT_FIELD: Final = "subject.tenant"
