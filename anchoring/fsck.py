@@ -263,6 +263,9 @@ class Fsck:
                 f"bodies of {self._kept.absent.unread} cold entries: read the archive (--cold)"
             )
 
+        if self._kept.absent.unreachable:
+            self.report.not_checked.append("the archive: it cannot be read now")
+
     # What the rest of the database and the store say
 
     def _stored(self) -> Checkpoint | None:

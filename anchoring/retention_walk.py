@@ -64,6 +64,7 @@ class Absent:
     cold: int = 0
     expired: int = 0  #: Leaf only.
     unread: int = 0  #: Cold, and not read by this check.
+    unreachable: bool = False  #: The archive could not be asked.
 
 
 @dataclass(slots=True)
@@ -224,7 +225,11 @@ class RetentionWalk:
         ]
         for done, one in enumerate(there, 1):
             expired = not _bits(one.members) & ~lawful.get(one.number, 0)
-            said = None if expired else self._look(connection, self.cold, one)
+            try:
+                said = None if expired else self._look(connection, self.cold, one)
+            except Unavailable:
+                self.absent.unreachable = True
+                return
             if said is not None:
                 yield one.positions[0], "cold", f"of the bundle from position {said}"
             progress(done, len(there))

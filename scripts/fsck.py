@@ -8,8 +8,11 @@ import typer
 
 from anchoring.fsck import Fsck, FsckReport, findings_json
 from anchoring.shelf import Book
-from ledger.errors import IntegrityViolation
-from scripts.assembly import Ledger, open_ledger
+from anchoring.sweep_desk import cold_of
+from ledger.errors import IntegrityViolation, Unavailable
+from ledger.retention.cold import Cold
+from ledger.settings import Settings
+from scripts.assembly import Ledger, open_archive, open_ledger
 from scripts.configure import settings_from
 from scripts.escrowed import Opener
 from scripts.options import BookName, DataDir, Json
@@ -27,6 +30,9 @@ def fsck(
     *,
     full: Annotated[
         bool, typer.Option("--full", help="A second implementation recomputes the root, too.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Read every bundle of the archive, too.")
     ] = False,
     jobs: Annotated[
         int | None,
@@ -49,9 +55,25 @@ def fsck(
                 of = _book(ledger, name)
                 first_keys = opener.first_keys(escrow, of.row.origins)
                 with progress(f"fsck {name}", quiet=as_json) as update:
-                    check = Fsck(of, first_key=first_keys, full=full, jobs=jobs)
+                    check = Fsck(
+                        of,
+                        first_key=first_keys,
+                        full=full,
+                        cold=_cold(of, settings),
+                        read_cold=cold,
+                        jobs=jobs,
+                    )
                     reports.append(check.run(update))
         _tell(reports, as_json=as_json)
+
+
+def _cold(book: Book, settings: Settings) -> Cold | None:
+    """Return the Book's cold tier; None if the archive is away, and fsck says what it lacks."""
+    try:
+        return cold_of(book, open_archive(settings))
+    except Unavailable as error:
+        say(f"the archive cannot be asked: {error}")
+        return None
 
 
 def _book(ledger: Ledger, name: str) -> Book:
@@ -74,6 +96,8 @@ def _tell(reports: list[FsckReport], *, as_json: bool) -> None:
             "damage": list(findings_json(report.damage)),
             "more": report.more,
             "not_checked": report.not_checked,
+            "cold": report.absent.cold,
+            "expired": report.absent.expired,
         }
         for report in reports
     ]
@@ -81,6 +105,8 @@ def _tell(reports: list[FsckReport], *, as_json: bool) -> None:
     for report in reports:
         state = f"{len(report.damage)} damaged" if report.damage else "sound"
         lines.append(f"{report.book:24} {report.size} entries, {state}, root {report.root}")
+        if report.absent.cold or report.absent.expired:
+            lines.append(f"  {report.absent.cold} cold, {report.absent.expired} leaf only")
         if report.first is not None:
             lines.append(f"  first: {report.first.sentence}")
         lines += [f"  {found.sentence}" for found in report.damage if found != report.first]

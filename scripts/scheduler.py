@@ -22,6 +22,7 @@ from anchoring.overdue import Sweep
 from anchoring.rotation import KeyRotation
 from anchoring.shelf import Book, Shelf
 from anchoring.sweep import RetentionSweep
+from anchoring.sweep_desk import cold_of
 from anchoring.thaw import Retrievals
 from anchoring.timestamp import Authority
 from evidence.spool import Spool
@@ -185,7 +186,7 @@ class Scheduler:
             log.warning("%s: %d attempts closed without an outcome", book.row.name, closed)
 
     def _fsck(self, book: Book) -> None:
-        report = Fsck(book).run()
+        report = Fsck(book, cold=cold_of(book, open_archive(self._settings))).run()
         for finding in report.damage:
             log.critical("fsck of %s: %s", book.row.name, finding.sentence)
         if not report.damage:
