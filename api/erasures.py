@@ -15,7 +15,6 @@ from api.looks import note_look
 from api.state import AppState, AuditorLook, Look, State
 from ledger.erasure.erasures import Erasures
 from ledger.errors import MalformedEvent
-from ledger.holds import Holds
 
 router = APIRouter(tags=["erasures"])
 
@@ -53,8 +52,9 @@ def plan_erasure(
 ) -> dict[str, Any]:
     """Return what an erasure would take, what it would leave, and what forbids it now."""
     _note(app, looking, "/v1/erasures/plan")
-    subject, plan = Erasures.of(looking.book).plan(person=somebody.person, ref=somebody.subject_ref)
-    held = Holds.of(looking.book).on_subject(subject.ref)
+    erasures = Erasures.of(looking.book)
+    subject, plan = erasures.plan(person=somebody.person, ref=somebody.subject_ref)
+    held = erasures.held_by(subject.ref)
     return {"subject_ref": str(subject.ref), **plan.json(), "held_by": list(held)}
 
 

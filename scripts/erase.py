@@ -13,7 +13,6 @@ from api.holds import in_request
 from ledger.erasure.cases import Case
 from ledger.erasure.erasures import Erasures
 from ledger.errors import MalformedEvent, Refused
-from ledger.holds import Holds
 from scripts.assembly import Ledger, open_ledger
 from scripts.configure import settings_from
 from scripts.hold import TokenFile, book_of
@@ -39,8 +38,9 @@ def plan(
     """Show what an erasure would take and what it would leave. Nothing goes."""
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
         of, _ = book_of(ledger, token_file, book)
-        subject, planned = Erasures.of(of).plan(**_subject(subject_file))
-        held = Holds.of(of).on_subject(subject.ref)
+        erasures = Erasures.of(of)
+        subject, planned = erasures.plan(**_subject(subject_file))
+        held = erasures.held_by(subject.ref)
         shown = {"subject_ref": str(subject.ref), **planned.json(), "held_by": list(held)}
         goes = ", ".join(f"{count} {what}" for what, count in planned.body().items())
         lines = [f"{subject.ref}", f"  goes   {goes}"]

@@ -32,6 +32,7 @@ from ledger.erasure.cases import (
     Case,
     Cases,
 )
+from ledger.erasure.keeping import Keeping
 from ledger.erasure.plan import Plan, plan
 from ledger.errors import Conflict, Forbidden, NotFound, Refused, Unavailable
 from ledger.holds import HeldBook, Holds
@@ -110,7 +111,7 @@ class Erasures:
         schema: str,
         *,
         cases: Cases,
-        holds: Holds,
+        holds: Keeping,
         vault: Vault,
         keys: Keys,
         origin: str,
@@ -128,7 +129,7 @@ class Erasures:
             book.database,
             row.schema,
             cases=Cases(row.schema, book.chain),
-            holds=Holds.of(book),
+            holds=Keeping(Holds.of(book), schema=row.schema, origin=row.first_origin),
             vault=book.vault,
             keys=book.keys,
             origin=row.first_origin,
@@ -226,6 +227,11 @@ class Erasures:
                 self._record(ledger_made(WITHDRAWN, LOG_ID, body, actor=actor))
             return self._cases.get(connection, erasure_id)
 
+    def held_by(self, ref: UUID) -> tuple[str, ...]:
+        """Return the holds that keep a subject now, or the keys with which it would go."""
+        with self._holds.frozen() as held:
+            return held.on_subject(ref)
+
     def advance(self, *, backup_keep_d: int | None = None) -> list[Case]:
         """Move each approved erasure to where holds and vault let it be; returns those that moved.
 
@@ -262,7 +268,7 @@ class Erasures:
             raise NotAskedSo("the subject of an approved erasure is gone from the vault")
         if subject.state == "erased":
             return self._completed(connection, case, ref, backup_keep_d)
-        holds = self._holds.on_subject(ref)[:_HOLDS_NAMED]
+        holds = self.held_by(ref)[:_HOLDS_NAMED]
         before = (case.state, case.hold_ids)
         about = {"erasure_id": case.erasure_id, "subject_ref": case.subject_ref}
         if holds:

@@ -12,6 +12,7 @@ from ledger.erasure.erasures import Erasures, NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.holds import Holds
 from ledger.request import Identity
+from ledger.vault.construction import wrapping_key
 
 BASIS = "gdpr-17-1-b"
 
@@ -194,6 +195,20 @@ def test_another_hold_is_told_too(desk):
     assert set(both) == {first, other}
     assert desk.erasures.get(case.erasure_id).hold_ids == (other,)
     assert desk.types().count("ERASURE_DEFERRED") == 3
+
+
+def test_a_held_key_keeps_everybody_who_would_go_with_it(desk):
+    """A hold may name a key; then its generation is not destroyed for an erasure."""
+    hold_id = desk.hold(keys=[wrapping_key(desk.house.origin, 1)])
+
+    case = desk.ask_and_approve()
+    finished, _ = desk.erasures.complete()
+
+    assert (case.state, case.hold_ids, finished.destroyed) == ("deferred", (hold_id,), ())
+    desk.release(hold_id)
+    finished, _ = desk.erasures.complete()
+    assert wrapping_key(desk.house.origin, 1) in finished.destroyed
+    assert desk.state(case) == "complete"
 
 
 def test_two_erasures_share_one_night(desk):
