@@ -10,14 +10,13 @@ import numpy as np
 from house import House, attempt, gen, ingest
 from PIL import Image
 from psycopg import sql
+from sealing import write_sealings
 
 from ledger.archive.artifacts import Artifacts, Terms
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.spool import UploadSpool
-from ledger.vault.statement import CTES
 from ledger.vault.vault import Vault
 
-_SEAL = "WITH h AS (UPDATE {book}.head SET size = size WHERE id = 1 RETURNING 1)," + CTES
 _SEALED = "SELECT 1 FROM {book}.sealed WHERE event_id = %s::uuid"
 
 
@@ -65,8 +64,7 @@ class Gallery:
             query = sql.SQL(_SEALED).format(book=book)
             if connection.execute(query, (prepared.event_id,)).fetchone() is None:
                 sealings = self.vault.seal(connection, [prepared])
-                statement = sql.SQL(_SEAL + " SELECT 1 FROM h").format(book=book).as_bytes()
-                connection.execute(statement, sealings.parameters())
+                write_sealings(connection, self.house.schema, sealings)
                 self.vault.keep(sealings)
         return prepared.event_id
 

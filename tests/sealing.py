@@ -5,20 +5,12 @@ from psycopg import sql
 
 from ledger import clock
 from ledger.commitments import commit_values
+from ledger.direct import Statement
 from ledger.vault.owners import Item
-from ledger.vault.statement import CTES
 from ledger.vault.vault import Vault
 from sealtrail.verify.disclosure import PERSON
 
-_STATEMENT = (
-    """
-WITH h AS (UPDATE {book}.head SET size = size WHERE id = 1 RETURNING 1),
-"""
-    + CTES.lstrip("\n")
-    + """
-SELECT count(*) FROM h
-"""
-)
+_SWAP = "WITH h AS (UPDATE {book}.head SET size = size WHERE id = 1 RETURNING 1)"
 
 
 def item(user="alice", *, type_="GEN_ATTEMPT", event_id=None, **values):
@@ -35,6 +27,15 @@ def vault_of(house, *, shelf=None):
     return Vault(shelf.database, schema=row.schema, origin=row.first_origin, keys=shelf.keys)
 
 
+def write_sealings(connection, schema, sealings):
+    """Do what the writer's statement does with sealings, and nothing else of it."""
+    parts = sealings.parts()
+    text = ",".join([_SWAP, *(text for text, _ in parts)]) + " SELECT count(*) FROM h"
+    values = [value for _, some in parts for value in some]
+    printed = sql.SQL(text).format(book=sql.Identifier(schema)).as_string()
+    Statement(printed).execute(connection, values)
+
+
 class Sealer:
     """A writer that records nothing but what the vault adds."""
 
@@ -43,10 +44,9 @@ class Sealer:
         self.vault = vault or vault_of(house, shelf=shelf)
         self.schema = house.schema
         self.connection = self.shelf.database.dedicated(house.schema, "append")
-        self.statement = sql.SQL(_STATEMENT).format(book=sql.Identifier(house.schema)).as_bytes()
 
     def write(self, sealings):
-        self.connection.execute(self.statement, sealings.parameters(), prepare=True)
+        write_sealings(self.connection, self.schema, sealings)
 
     def record(self, *items):
         """Seal, write, remember; and return what was sealed."""
