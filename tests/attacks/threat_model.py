@@ -28,6 +28,7 @@ ADVERSARIES = {
     "The packet forger": ("test_packet_forger",),
     "The impatient pipeline": ("test_impatient_pipeline",),
     "The curious engineer": ("test_curious_engineer",),
+    "The remover of evidence": ("test_evidence_remover",),
     "The keeper of the backups": ("test_backup_keeper",),
 }
 
