@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ledger import clock
 from ledger.database import Connection, Database
-from ledger.keys import Keys
+from ledger.keys import KeyDestroyed, Keys
 from ledger.vault.construction import BLOB_CHANCE, NONCE_BYTES, index_message, seal_blob
 from ledger.vault.generations import Finished, Freezer, Generations
 from ledger.vault.opening import FIRST, FOUND_MAX, Opened, Opener, SubjectRef
@@ -50,9 +50,17 @@ class Vault:
         a unique violation: `doubt`; then seal again.
         """
         sealable = [item for item in batch if item.disclosures]
-        sealings = Sealings()
         if not sealable:
-            return sealings
+            return Sealings()
+        try:
+            return self._seal(connection, sealable)
+        except KeyDestroyed:
+            # The vault moved on and its old keys are gone, while this writer had nothing to seal.
+            self.forget()
+            return self._seal(connection, sealable)
+
+    def _seal(self, connection: Connection, sealable: Sequence[Sealable]) -> Sealings:
+        sealings = Sealings()
         owned = [owners_of(item, _TENANT) for item in sealable]
         subjects, new = self._subjects.find(
             connection, {owner for owners in owned for owner in owners}
