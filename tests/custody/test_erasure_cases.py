@@ -4,83 +4,13 @@
 import dataclasses
 
 import pytest
-from house import attempt, event_id
-from sealing import item
+from custody_desk import BASIS
+from house import event_id
 
 from anchoring.fsck import Fsck
-from ledger.erasure.erasures import Erasures, NotAskedSo, OneEye, SubjectUnknown
+from ledger.erasure.erasures import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
-from ledger.holds import Holds
-from ledger.request import Identity
 from ledger.vault.construction import wrapping_key
-
-BASIS = "gdpr-17-1-b"
-
-
-class Desk:
-    """Who decides about custody in a Book, and what is recorded there: three events' ids.
-
-    Two events are alice's, one of them with bob in the picture, and one is carol's.
-    """
-
-    def __init__(self, house, sealer):
-        self.house, self.sealer, self.vault = house, sealer, sealer.vault
-        self.holds, self.erasures = Holds.of(house.book), Erasures.of(house.book)
-        self.clerk, self.second = self.auditor("erin"), self.auditor("sam")
-        events = [attempt(), attempt(), attempt()]
-        house.post(*events)
-        self.ids = ids = [event["event_id"] for event in events]
-        sealer.record(
-            item("alice", event_id=ids[0], prompt__user="a cat", actor__account_id="account-1"),
-            item("alice", event_id=ids[1], prompt__user="a dog", subjects__depicted="bob"),
-            item("carol", event_id=ids[2], prompt__user="a fish"),
-        )
-
-    def auditor(self, name):
-        """A person with a fresh auditor's credential."""
-        self.house.token(role="auditor", kind="person", name=name)
-        with self.house.owner() as owner:
-            (credential,) = owner.execute(
-                "SELECT credential_id FROM sealtrail.credential WHERE tenant = %s AND name = %s"
-                " ORDER BY created_at DESC LIMIT 1",
-                (self.house.tenant, name),
-            ).fetchone()
-        return Identity(
-            credential=credential,
-            tenant=self.house.tenant,
-            role="auditor",
-            kind="person",
-            name=name,
-        )
-
-    def ask(self, person="alice", **more):
-        return self.erasures.request(person=person, basis=BASIS, by=self.clerk, **more)
-
-    def approve(self, case, person="alice", by=None):
-        return self.erasures.approve(case.erasure_id, person=person, by=by or self.second)
-
-    def ask_and_approve(self, person="alice"):
-        return self.approve(self.ask(person), person)
-
-    def hold(self, **scope):
-        return self.holds.apply(scope, matter="2026-CV-01234", authority="court-order").hold_id
-
-    def release(self, hold_id):
-        self.holds.release(hold_id, authority="court-order")
-
-    def state(self, case):
-        return self.erasures.get(case.erasure_id).state
-
-    def types(self):
-        """The types of all entries about custody so far, in order."""
-        reader = self.house.book.reader
-        found = [one.entry.value["type"] for one in reader.between(0, reader.head().size)]
-        return [one for one in found if one.startswith(("ERASURE", "LEGAL"))]
-
-
-@pytest.fixture
-def desk(house, sealer):
-    return Desk(house, sealer)
 
 
 def test_a_dry_run_counts_and_records_nothing(desk):
@@ -129,16 +59,14 @@ def test_the_whole_way(desk):
 def test_the_same_person_may_come_back_as_somebody_new(desk):
     """What alice does after her erasure is hers, and can be erased in its turn."""
     first = desk.ask_and_approve()
-    late = item("alice", prompt__user="a horse")
-    desk.vault.forget()
-    desk.sealer.record(late)
+    late = desk.record("alice", "a horse")
     desk.erasures.complete()
 
-    assert desk.vault.open(late.event_id).values["prompt.user"] == "a horse"
+    assert desk.vault.open(late).values["prompt.user"] == "a horse"
     again = desk.ask_and_approve()
     assert again.subject_ref != first.subject_ref
     desk.erasures.complete()
-    assert desk.vault.open(late.event_id).erasures == (again.erasure_id,)
+    assert desk.vault.open(late).erasures == (again.erasure_id,)
     assert desk.vault.open(desk.ids[0]).erasures == (first.erasure_id,)
 
 
