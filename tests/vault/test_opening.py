@@ -12,6 +12,12 @@ from sealtrail.verify.disclosure import PERSON, digest
 
 
 @pytest.fixture
+def house(emptied):
+    """The house that all tests of this file share, its vault empty."""
+    return emptied
+
+
+@pytest.fixture
 def sealed(sealer):
     """Two events of two persons, and the vault as another part of the process has it."""
     first = item("alice", prompt__user="a cat", actor__account_id="a-1", subjects__depicted="bob")

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sealing in the writer's statement: whose value goes under whose key, and what races it."""
 
+from contextlib import closing
+
 import psycopg
 import pytest
+from house import house_in
 from sealing import Sealer, item, vault_of
 
 from ledger.keys import KeyMissing
 from ledger.vault.statement import Sealings, VaultMoved
 from ledger.vault.subjects import SubjectIndexDamaged
+
+
+@pytest.fixture
+def house(emptied):
+    """The house that all tests of this file share, its vault empty."""
+    return emptied
 
 
 def rows(house, query):
@@ -142,17 +151,16 @@ def test_identifiers_are_indexed_and_prompts_are_not(house, sealer):
     ]
 
 
-def test_a_keystore_without_the_vaults_keys_makes_no_new_ones(house, sealer):
+def test_a_keystore_without_the_vaults_keys_makes_no_new_ones(postgres, tmp_path):
     """Or everything that was sealed before would be lost, and nobody would notice."""
-    sealer.record(item("alice"))
-    for path in (house.directory / "keystore").glob("subjects*"):
-        path.unlink()
+    with house_in(postgres, tmp_path) as house, closing(Sealer(house)) as sealer:
+        sealer.record(item("alice"))
+        for path in (tmp_path / "keystore").glob("subjects*"):
+            path.unlink()
 
-    other = Sealer(house, shelf=house.second_process())
-
-    with pytest.raises(KeyMissing):
-        other.vault.seal(other.connection, [item("bob")])
-    other.close()
+        other = Sealer(house, shelf=house.second_process())
+        with closing(other), pytest.raises(KeyMissing):
+            other.vault.seal(other.connection, [item("bob")])
 
 
 def test_an_index_row_that_leads_to_somebody_else_is_noticed(house, sealer):
