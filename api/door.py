@@ -16,9 +16,12 @@ from api.body import Asgi, Message, Receive, Scope, Send
 from api.problems import Headers
 from ledger.errors import LedgerError, Unauthenticated
 
-#: The only body that a route of the framework takes: a request for a packet.
+#: The largest body that a route of the framework takes whole: a request for a packet. Uploads are
+#: taken piece by piece (api/uploads.py).
 BODY_MAX: Final = 8 * 1024 * 1024
-_WITH_BODY: Final = re.compile(r"/v1(?:/books/[^/]*)?/packets")
+_WITH_BODY: Final = re.compile(
+    r"/v1(?:/books/[^/]*)?/(?:packets|(?:artifacts|holds|erasures|retrievals)(?:/.*)?)"
+)
 
 _PUBLIC: Final = re.compile(
     r"/(?:v1/(?:books/[^/]*/)?)?(?:checkpoint|tile/[0-9]+/.*)"

@@ -116,6 +116,8 @@ _CONTENT: dict[str, dict[str, Any]] = {
     "/events/{event_id}": _ANY,
     "/events/{event_id}/proof": {**_ANY, **_TEXT},
     "/packets/{packet_id}": {"application/zip": {"schema": {"type": "string"}}},
+    "/artifacts/{artifact_id}/preview": {"image/jpeg": {"schema": {"type": "string"}}},
+    "/artifacts/{artifact_id}/content": _BINARY,
     "/metrics": _TEXT,
     "/readyz": _ANY,
     "/.well-known/sealtrail/trust.json": _ANY,

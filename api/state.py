@@ -12,6 +12,7 @@ from api.identity import auditor, identify, own_book, public_book
 from api.looks import purpose_code
 from api.night_watch import NightWatch
 from ledger.access import Credentials
+from ledger.archive.artifacts import Storeroom
 from ledger.request import Identity
 
 
@@ -25,6 +26,8 @@ class State:
     packet_dir: Path
     packet_ttl_s: int
     checkers: int = 0  #: Processes that check requests beside this one.
+    storeroom: Storeroom | None = None  #: None: no archive, so no artifacts.
+    link_ttl_s: int = 900  #: How long a signed link to one artifact works.
     night_watch: NightWatch = field(default_factory=NightWatch)
 
 

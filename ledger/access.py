@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, cast
+from typing import Final, Literal, LiteralString, cast
+
+from psycopg import sql
 
 from ledger import clock
 from ledger.database import Connection, Database
@@ -140,6 +142,10 @@ class Credentials:
             raise Unauthenticated
         return found[1]
 
+    def by_id(self, credential: str) -> Identity | None:
+        """Return whose credential has this random id; None if nobody's (any more)."""
+        return self._load_one("credential_id = %s", credential)
+
     def pipelines_known(self, tenant: str) -> frozenset[str] | None:
         """Return `pipelines` if it is remembered; never asks the database."""
         found = self._pipelines.get(tenant)
@@ -181,11 +187,16 @@ class Credentials:
             raise
 
     def _load(self, digest: bytes) -> Identity | None:
+        return self._load_one("token_sha256 = %s", digest)
+
+    def _load_one(self, where: LiteralString, value: bytes | str) -> Identity | None:
         with self._asking() as connection:
             row = connection.execute(
-                "SELECT credential_id, tenant, role, kind, name FROM sealtrail.credential"
-                " WHERE token_sha256 = %s AND revoked_at IS NULL",
-                (digest,),
+                sql.SQL(
+                    "SELECT credential_id, tenant, role, kind, name FROM sealtrail.credential"
+                    " WHERE {} AND revoked_at IS NULL"
+                ).format(sql.SQL(where)),
+                (value,),
             ).fetchone()
         if row is None:
             return None

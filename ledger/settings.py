@@ -222,7 +222,8 @@ SETTINGS: Final = (
     Setting("archive_endpoint", "URL", "web-url", values.web, None,
         "The S3 that has the bucket, if it is not Amazon's. Credentials are taken from where "
         "Amazon's tools take them, never from a setting."),
-    Setting("archive_region", "region", "label", values.label, None, "The bucket's region."),
+    Setting("archive_region", "region", "label", values.label, None,
+        "The region that requests to the bucket are signed for."),
     Setting("upload_dir", "directory", "absolute-path", values.path, "uploads",
         "Where uploads lie, sealed, until they are whole. API processes on several hosts share it, "
         "or a client that is sent to another host begins again.", below=True),

@@ -26,7 +26,7 @@ from api.state import State
 from ledger.access import Credentials
 from ledger.errors import IntegrityViolation, LedgerError, Refused
 from ledger.migrate import pending
-from scripts.assembly import Ledger, check_packages
+from scripts.assembly import Ledger, check_packages, open_storeroom
 from scripts.connections import allow_open_files, look_at
 from scripts.express import lane_to
 
@@ -122,6 +122,8 @@ def serve(
         packet_dir=ledger.settings.packet_dir,
         packet_ttl_s=ledger.settings.packet_ttl_h * 3600,
         checkers=ledger.settings.checkers,
+        storeroom=open_storeroom(ledger.settings),
+        link_ttl_s=ledger.settings.link_ttl_s,
     )
     server = make_server(state, ready=ready)
     # What exists now lives as long as the process: the collector need not look at it again.

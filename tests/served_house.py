@@ -13,6 +13,8 @@ from house import House
 
 from api.state import State
 from ledger.access import Credentials
+from ledger.archive.artifacts import Storeroom
+from ledger.archive.directory import DirectoryArchive
 from scripts.serve import bind, make_server
 
 DAY_S = 86_400
@@ -86,6 +88,10 @@ def answering(house: House, trust_file: Path, *, checkers: int = 0) -> Iterator[
         packet_dir=house.directory / "packets",
         packet_ttl_s=DAY_S,
         checkers=checkers,
+        storeroom=Storeroom(
+            archive=DirectoryArchive(house.directory / "archive"),
+            uploads=house.directory / "uploads",
+        ),
     )
     ready = threading.Event()
     server = make_server(state, ready=ready.set)

@@ -24,6 +24,7 @@ from uuid import UUID
 from ledger import clock
 from ledger.archive.custody import Custody, Holder, Opening, bound_to
 from ledger.archive.picture import look_at
+from ledger.archive.promises import Promises
 from ledger.archive.rows import OPEN, Artifact, ArtifactRows
 from ledger.archive.spool import UploadSpool
 from ledger.archive.store import Archive, checked
@@ -113,6 +114,9 @@ class Artifacts:
         self._terms, self._now_ms = terms or Terms(), now_ms
         self.custody = Custody(vault, book.keys, book.row.first_origin)
         self.rows = ArtifactRows(book.database, book.row.schema)
+        self.promises = Promises(
+            book.database, book.row.schema, deadline_s=self._terms.deadline_s, now_ms=now_ms
+        )
 
     def announce(
         self, event_id: str, name: str, *, size: int, media_type: str, credential: str
@@ -191,9 +195,18 @@ class Artifacts:
             raise NoPreview
         return preview, bytes.fromhex(str(said.pop("phash"))), said
 
-    def miss_overdue(self) -> list[Artifact]:
-        """Mark and return what has not arrived by its deadline."""
-        return self.rows.miss(self._now_ms())
+    def miss_overdue(self) -> list[tuple[str, str]]:
+        """Mark what has not arrived in time, or was promised and never announced.
+
+        Returns event id and name of what is new among it: the alarm.
+        """
+        self.promises.search()
+        late = [(one.event_id, one.name) for one in self.rows.miss(self._now_ms())]
+        return [*late, *self.promises.missed()]
+
+    def missing(self) -> int:
+        """Return how much content is missing now."""
+        return self.rows.counts()["missed"] + self.promises.missing()
 
     def finish_waiting(self) -> int:
         """Archive uploads that are complete and were not finished; forget those that ended."""

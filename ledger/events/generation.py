@@ -162,7 +162,7 @@ class Output(Part):
     w: Pixels = may("Width in pixels.")
     h: Pixels = may("Height in pixels.")
     size: U64 = may("Bytes.")
-    ref: Line = may("Where the house keeps it.")
+    ref: Line = may("Where the house keeps it; `archive` promises it to this ledger's archive.")
     before_moderation: Before = may("The output as the model gave it, if moderation changed it.")
     confidence: Decimal = may("The model's own confidence.")
     safety_labels: Codes = may("Labels given to it.")

@@ -34,6 +34,15 @@ CREATE INDEX artifact_subject ON {book}.artifact (subject_ref);
 CREATE INDEX artifact_object ON {book}.artifact (object);
 ALTER TABLE {book}.artifact ALTER COLUMN preview SET STORAGE EXTERNAL;
 
+CREATE TABLE {book}.artifact_promise (
+    event_id   uuid NOT NULL,
+    name       text NOT NULL,
+    deadline   bigint NOT NULL,
+    missed_at  bigint,
+    PRIMARY KEY (event_id, name)
+);
+CREATE INDEX artifact_promise_open ON {book}.artifact_promise (deadline) WHERE missed_at IS NULL;
+
 CREATE TABLE {book}.artifact_search (
     id    smallint PRIMARY KEY CHECK (id = 1),
     size  bigint NOT NULL CHECK (size >= 0)
@@ -58,11 +67,15 @@ CREATE TRIGGER goes_on BEFORE UPDATE ON {book}.artifact
     FOR EACH ROW EXECUTE FUNCTION {book}.artifact_goes_on();
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact_promise
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.artifact_search
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
-GRANT SELECT ON {book}.artifact, {book}.artifact_search TO {append}, {read}, {retain};
-GRANT INSERT ON {book}.artifact TO {append};
+GRANT SELECT ON {book}.artifact, {book}.artifact_promise, {book}.artifact_search
+    TO {append}, {read}, {retain};
+GRANT INSERT ON {book}.artifact, {book}.artifact_promise TO {append};
+GRANT UPDATE (missed_at) ON {book}.artifact_promise TO {append};
 GRANT UPDATE (state, missed_at, stored_at, object, preview, fingerprint) ON {book}.artifact TO {append};
 GRANT UPDATE (size) ON {book}.artifact_search TO {append};
 GRANT UPDATE (state, generation, wrapped_key, facts, preview, fingerprint) ON {book}.artifact TO {retain};

@@ -35,7 +35,17 @@ CREATE INDEX artifact_subject ON {book}.artifact (subject_ref);
 CREATE INDEX artifact_object ON {book}.artifact (object);
 ALTER TABLE {book}.artifact ALTER COLUMN preview SET STORAGE EXTERNAL;  -- cipher text does not compress
 
--- How far the log was searched for content that it promises (outputs[*].ref).
+-- Content that an entry promises to the archive (outputs[*].ref), whether or not anybody announced it.
+CREATE TABLE {book}.artifact_promise (
+    event_id   uuid NOT NULL,
+    name       text NOT NULL,
+    deadline   bigint NOT NULL,          -- until then somebody has to have announced it
+    missed_at  bigint,                   -- when it was found that nobody had
+    PRIMARY KEY (event_id, name)
+);
+CREATE INDEX artifact_promise_open ON {book}.artifact_promise (deadline) WHERE missed_at IS NULL;
+
+-- How far the log was searched for such promises.
 CREATE TABLE {book}.artifact_search (
     id    smallint PRIMARY KEY CHECK (id = 1),
     size  bigint NOT NULL CHECK (size >= 0)
@@ -61,11 +71,15 @@ CREATE TRIGGER goes_on BEFORE UPDATE ON {book}.artifact
     FOR EACH ROW EXECUTE FUNCTION {book}.artifact_goes_on();
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact_promise
+    FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.artifact_search
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
-GRANT SELECT ON {book}.artifact, {book}.artifact_search TO {append}, {read}, {retain};
-GRANT INSERT ON {book}.artifact TO {append};
+GRANT SELECT ON {book}.artifact, {book}.artifact_promise, {book}.artifact_search
+    TO {append}, {read}, {retain};
+GRANT INSERT ON {book}.artifact, {book}.artifact_promise TO {append};
+GRANT UPDATE (missed_at) ON {book}.artifact_promise TO {append};
 GRANT UPDATE (state, missed_at, stored_at, object, preview, fingerprint) ON {book}.artifact TO {append};
 GRANT UPDATE (size) ON {book}.artifact_search TO {append};
 GRANT UPDATE (state, generation, wrapped_key, facts, preview, fingerprint) ON {book}.artifact TO {retain};

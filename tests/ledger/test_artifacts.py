@@ -185,12 +185,33 @@ def test_what_does_not_come_is_missed_once_and_taken_late(gallery):
     counts = gallery.artifacts.rows.counts()
     late = gallery.artifacts.append(one.artifact_id, 0, [IMAGE])
 
-    assert [other.artifact_id for other in missed] == [one.artifact_id]
+    assert missed == [(one.event_id, "outputs[0].sha256")]
     assert gallery.artifacts.miss_overdue() == []
     assert counts == {"announced": 0, "missed": 1}
     assert gallery.artifacts.rows.counts() == {"announced": 0, "missed": 0}
     assert late.state == "stored"
-    assert late.missed_at == missed[0].missed_at
+    assert late.missed_at == gallery.house.now_ms()
+
+
+def test_what_the_log_promises_is_missed_although_nobody_announced_it(gallery):
+    """A pipeline that forgets to upload forgets to announce, too; its entry does not."""
+    kept = gallery.announced(IMAGE, ref="archive")
+    forgotten = gallery.output_of(picture(seed=2), ref="archive")
+    elsewhere = gallery.output_of(picture(seed=3), ref="https://cdn.example/1")
+    assert gallery.artifacts.miss_overdue() == []
+    gallery.artifacts.append(kept.artifact_id, 0, [IMAGE])
+    gallery.house.now_ms.move(seconds=3_601)
+
+    missed = gallery.artifacts.miss_overdue()
+    missing = gallery.artifacts.missing()
+    gallery.artifacts.announce(
+        forgotten, "outputs[0].sha256", size=1, media_type="image/png", credential="c"
+    )
+
+    assert elsewhere not in dict(missed)
+    assert missed == [(forgotten, "outputs[0].sha256")]
+    assert gallery.artifacts.miss_overdue() == []
+    assert (missing, gallery.artifacts.missing()) == (1, 0)
 
 
 def test_empty_content_and_what_is_no_picture_have_no_preview(gallery):
