@@ -160,13 +160,19 @@ class Tiers:
     def _groups(
         self, rows: Sequence[Row], stored: dict[int, Stored]
     ) -> Iterator[tuple[Claim, list[Row]]]:
-        """Sort entries by what decides when they may go: what goes together lies together."""
+        """Sort entries by what decides when they may go: what goes together lies together.
+
+        A bundle goes as a whole, when the last of it may. A run of a quiet log takes months, so its
+        entries are sorted by the month in which they are due, too: none waits a month for others.
+        """
         groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         claims: dict[tuple[Any, ...], Claim] = {}
         for row in rows:
             claim = Claim.of(stored[row.position].entry.value)
             kinds = tuple(one.classes_of(row.type) for one in self._desk.policies.versions)
-            key = (claim.name, claim.not_before_ms, kinds)
+            due = self._desk.due("entry", [row], claim)
+            month = None if due is None else clock.day_of(due)[:7]
+            key = (claim.name, claim.not_before_ms, kinds, month)
             claims[key] = claim
             groups[key].append(row)
         for key, group in groups.items():

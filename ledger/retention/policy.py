@@ -175,7 +175,7 @@ def policy_body(document: JSON, before: Policy | None) -> JSON:
     if before is not None:
         body["supersedes"] = before.digest
     catalog.validate(TYPE, 1, body, {}, by_ledger=True)
-    errors = list(_below_floors(body)) + list(_unknown_names(body))
+    errors = [*_below_floors(body), *_outliving(body), *_unknown_names(body)]
     if errors:
         raise MalformedEvent(errors=errors)
     expected = 1 if before is None else before.version + 1
@@ -193,6 +193,18 @@ def _below_floors(body: JSON) -> list[FieldError]:
         )
         for at, one in enumerate(body["classes"])
         if one["class"] in CLASSES and one["entry_months"] < CLASSES[one["class"]].months
+    ]
+
+
+def _outliving(body: JSON) -> list[FieldError]:
+    """Without its bytes nobody can tell to which entry a sealed value or an artifact belongs."""
+    return [
+        FieldError(
+            f"/classes/{at}/{member}", "outlives-entry", "this is kept longer than its entry"
+        )
+        for at, one in enumerate(body["classes"])
+        for member in ("disclosure_months", "artifact_months")
+        if one[member] > one["entry_months"]
     ]
 
 

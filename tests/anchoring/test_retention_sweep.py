@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sweep: copies before it drops, announces before it lets go, goes on where it was killed."""
+
+import pytest
+from house import attempt
+from retention_world import world_in
+
+from anchoring.sweep import RetentionSweep, SweepBusy, publish_policy
+from ledger import clock
+from ledger.errors import MalformedEvent
+from ledger.holds import Holds
+from ledger.retention.policy import PolicyConflict
+from ledger.retention.published import end_turn, take_turn
+from ledger.retention.tiers import BodyCold
+
+pytestmark = pytest.mark.once
+
+RUN = 256
+
+
+@pytest.fixture
+def world(postgres, tmp_path, authority):
+    """A full run of entries that is two days old, anchored, under a policy."""
+    with world_in(postgres, tmp_path, authority) as made:
+        made.publish()
+        made.fill(RUN)
+        made.move(2)
+        made.anchor()
+        yield made
+
+
+def aged(world, days):
+    """Let days pass, and have an anchor over them."""
+    world.move(days)
+    world.anchor()
+    return world
+
+
+def test_nothing_moves_or_expires_without_a_policy(postgres, tmp_path, authority):
+    """Nobody said how long: then everything stays where it is."""
+    with world_in(postgres, tmp_path, authority) as world:
+        world.fill(RUN + 1)
+        aged(world, 700)
+
+        done = world.done()
+
+        assert set(done) <= {"partition"}
+        assert world.plan().policy is None
+        assert len(world.bodies()) == world.book.reader.head().size
+
+
+def test_nothing_moves_without_an_archive(world):
+    """A body leaves the database for a place, never for none."""
+    aged(world, 100)
+
+    steps = list(RetentionSweep(world.book, None).run())
+
+    assert {step.what for step in steps} <= {"partition"}
+    assert len(world.bodies()) == world.book.reader.head().size
+
+
+def test_the_plan_is_what_the_sweep_does(world):
+    """Before it happens an operator sees what would, and afterwards that it did."""
+    aged(world, 100)
+    planned = world.plan()
+
+    done = world.done()
+
+    assert (planned.runs, planned.to_cold) == (1, RUN)
+    assert done["moved"] == done["dropped"] == RUN - 1  # The policy itself never moves.
+    assert world.plan().runs == world.plan().to_drop == 0
+
+
+def test_the_log_says_what_moved_before_anything_is_dropped(world):
+    """TIER_MOVED names the bundles by digest; the archive has them under lock."""
+    aged(world, 100)
+
+    world.sweep()
+
+    (moved,) = world.book.reader.of_topic("TIER_MOVED/1")
+    body = moved.entry.value["body"]
+    assert (body["from"], body["to"], body["verified"]) == ("warm", "cold", "read-back")
+    (bundle,) = world.cold.bundles("m.event_id = %s::uuid", moved.entry.event_id)
+    locked = world.archive.stat(bundle.name).until
+    assert locked >= clock.from_ms(world.house.now_ms()).replace(microsecond=0)
+    assert world.fsck().damage == []
+    with pytest.raises(BodyCold):
+        world.book.reader.at(10)
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_a_sweep_that_is_killed_is_simply_started_again(world, after):
+    """Wherever it stopped, the next one ends with the same entries cold and nothing lost."""
+    aged(world, 100)
+    steps = RetentionSweep(world.book, world.archive).run()
+    for _ in range(after):
+        next(steps, None)
+    steps.close()
+    before = world.fsck()
+
+    world.sweep()
+
+    assert before.damage == world.fsck(cold=world.cold, read_cold=True).damage == []
+    assert world.fsck().absent.cold == RUN - 1
+
+
+def test_what_was_written_down_and_not_recorded_is_finished(world):
+    """Killed between the mark and its entry: the same bundle is recorded under the same id."""
+    aged(world, 100)
+    tiers = RetentionSweep(world.book, world.archive)
+    desk = tiers._desk()
+    (rows,) = [desk.stored(range(1, 9))]
+    from ledger.retention.policy import Claim
+
+    made, sealed = world.cold.make(
+        [one.position for one in rows], [one.entry.data for one in rows], Claim(), None
+    )
+    world.cold.write_down(made)
+    world.cold.upload(made, sealed, clock.from_ms(world.house.now_ms() + clock.DAY_MS))
+    id_ = str(clock.new_id())
+    world.cold.mark_moved([made], id_)
+    assert world.fsck().damage == []
+
+    world.sweep()
+
+    assert world.book.reader.find(id_).entry.value["type"] == "TIER_MOVED"
+    assert world.fsck(cold=world.cold, read_cold=True).damage == []
+
+
+def test_one_sweep_at_a_time(world):
+    """The second one says so and changes nothing."""
+    with world.book.database.connection() as connection:
+        assert take_turn(connection, world.house.schema)
+        with pytest.raises(SweepBusy):
+            world.sweep()
+        end_turn(connection, world.house.schema)
+
+    world.sweep()
+
+
+def test_who_reads_the_log_is_waited_for_by_the_sweep_and_by_no_writer(world):
+    """TRUNCATE knows no snapshots; so the sweep comes back, and ingest goes on meanwhile."""
+    aged(world, 100)
+    with world.book.database.duty(world.house.schema, "read") as reading:
+        reading.execute("BEGIN")
+        reading.execute(f"LOCK TABLE {world.house.schema}.entry_body IN ACCESS SHARE MODE")
+
+        done = world.done()
+        world.house.post(attempt())
+
+        assert (done["busy"] > 0, "dropped" in done) == (True, False)
+        reading.execute("ROLLBACK")
+
+    assert world.done()["dropped"] == RUN - 1
+
+
+def test_what_is_held_is_copied_and_stays_until_it_is_released(world):
+    """A hold freezes the drop, not the copy; after the release the sweep goes on."""
+    aged(world, 100)
+    ids = [world.book.reader.at(at).entry.event_id for at in (7, 9)]
+    hold = Holds.of(world.book).apply({"event_ids": ids}, matter="m-1", authority="court-1")
+
+    held = world.done()
+    kept = [at for at in (7, 9) if at in world.bodies()]
+    Holds.of(world.book).release(hold.hold_id, authority="court-1")
+
+    assert (held["moved"], held["dropped"], kept) == (RUN - 1, RUN - 3, [7, 9])
+    assert world.done()["dropped"] == 2
+    assert world.fsck().damage == []
+
+
+def expire(world):
+    """Go through announcement, anchor and check; a day later all is ready but the time."""
+    aged(world, 100)
+    world.sweep()
+    aged(world, 80)
+    announced = world.done()
+    world.anchor()
+    checked = world.done()
+    return announced, checked
+
+
+def test_nothing_goes_before_it_was_announced_anchored_checked_and_a_week_old(world):
+    """Six days later all is there; eight days later it is leaf only, and the object is gone."""
+    announced, checked = expire(world)
+    aged(world, 6)
+    early = world.done()
+    objects = len(list(world.archive.names()))
+    aged(world, 2)
+
+    late = world.done()
+
+    assert announced["announced"] >= RUN - 1
+    assert (checked["checked"], "refused" in checked, "expired" in early) == (0, False, False)
+    assert objects > 0
+    assert late["expired"] >= RUN - 1
+    assert list(world.archive.names()) == []
+    report = world.fsck()
+    assert (report.damage, report.absent.cold) == ([], 0)
+    assert report.absent.expired >= RUN - 1
+    bodies = [one.entry.value["body"] for one in world.book.reader.of_topic("RETENTION_EXPIRED/1")]
+    told = {(body["what"], *map(tuple, body["leaf_ranges"])) for body in bodies}
+    assert {what for what, *_ in told} == {"entry", "disclosures"}
+    assert {ranges[0][0] for _, *ranges in told} >= {1}
+
+
+def test_what_is_announced_and_then_held_stays_until_the_release(world):
+    """A court's letter in the seven days is in time."""
+    expire(world)
+    everything = {"query": {"recorded_from": "1970-01-01T00:00:00.000Z"}}
+    hold = Holds.of(world.book).apply(everything, matter="m-1", authority="court-1")
+    aged(world, 9)
+
+    while_held = world.done()
+    objects = len(list(world.archive.names()))
+    Holds.of(world.book).release(hold.hold_id, authority="court-1")
+
+    assert "expired" not in while_held
+    assert objects > 0
+    assert world.done()["expired"] >= RUN - 1
+    assert world.fsck().damage == []
+
+
+def test_sealed_values_expire_by_a_clock_of_their_own(postgres, tmp_path, authority):
+    """Three months later the prompts are gone for good; the entries stay, and so do the proofs."""
+    with world_in(postgres, tmp_path, authority) as world:
+        world.publish(disclosures=3)
+        world.fill(8)
+        first = world.book.reader.at(3).entry.event_id
+        for days in (95, 8, 8):
+            aged(world, days)
+            world.sweep()
+
+        with world.house.owner() as owner:
+            ((left,),) = owner.execute(
+                f"SELECT count(*) FROM {world.house.schema}.sealed WHERE event_id = %s", (first,)
+            ).fetchall()
+        assert left == 0
+        assert world.book.reader.find(first).position == 3
+        assert world.fsck().damage == []
+
+
+def test_partitions_are_made_ahead_and_take_what_comes(world):
+    """New bodies go into the partition of their month; none is in the rest for long."""
+    world.sweep()
+    world.fill(3 * RUN)
+
+    with world.house.owner() as owner:
+        rows = owner.execute(
+            f"SELECT tableoid::regclass::text, count(*) FROM {world.house.schema}.entry_body"
+            " GROUP BY 1"
+        ).fetchall()
+
+    assert len(rows) > 1
+    assert world.fsck().damage == []
+
+
+def test_a_policy_goes_on_from_the_one_before(world):
+    """Numbered without gaps, one id, and never below the law."""
+    with pytest.raises(PolicyConflict):
+        world.publish(version=3)
+    with pytest.raises(MalformedEvent) as below:
+        world.publish(version=2, months=5)
+    with pytest.raises(MalformedEvent):
+        publish_policy(world.book, {"id": "x"})
+
+    world.publish(version=2, months=12)
+
+    assert [error.rule for error in below.value.errors] == ["below-floor"]
+    assert world.plan().policy == "acme-retention/2"
