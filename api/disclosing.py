@@ -84,5 +84,5 @@ def disclosed(book: Book, entry: Entry, names: Sequence[str]) -> dict[str, Any]:
     """
     opened = book.vault.open(entry.event_id, names, sd=entry.value.get("_sd", ()))
     if opened.gone and not opened.disclosures:
-        raise ValuesErased(erasures=list(opened.erasures))
+        raise ValuesErased(erasures=", ".join(opened.erasures))
     return {"disclosures": dict(opened.disclosures), "erasures": list(opened.erasures)}

@@ -159,7 +159,7 @@ class Opener:
                 raise IntegrityViolation("a data subject's row is gone")
             _, state, generation, wrapped_key, erasure_id = rows[0]
             if state in ("erasing", "erased"):
-                raise ValuesErased(erasures=[erasure_id])
+                raise ValuesErased(erasures=erasure_id)
             return self._ring.unwrap(ref.bytes, generation, bytes(wrapped_key))
 
         return _again(once)
