@@ -2,6 +2,7 @@
 """One Book's vault: seal in the writer's thread; open, find, erase and rotate from anywhere."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -142,10 +143,8 @@ class Vault:
             ref = self._opener.subject_of(owner)
             if ref is not None:
                 return ref
-            try:
+            with suppress(psycopg.errors.UniqueViolation):  # Somebody else made it: look again.
                 self._make(owner)
-            except (psycopg.errors.UniqueViolation, VaultMoved):
-                continue  # Somebody else made it, or erased somebody: look again.
 
     def wrap_for(self, ref: UUID, secret: bytes, aad: bytes) -> bytes:
         """Encrypt a key that goes when its subject goes, such as an artifact's.
@@ -182,11 +181,13 @@ class Vault:
         return self._generations.finish(holds, rotate=True, progress=progress)
 
     def _make(self, owner: Owner) -> None:
-        """Make a subject outside of a batch, through the writer's gate."""
+        """Make a subject outside of a batch, through the writer's gate; not if the vault moves."""
         statement = sql.SQL(INSERT_SUBJECT).format(book=sql.Identifier(self._schema))
         with self._database.duty(self._schema, "append") as connection:
             subjects = Subjects(self._ring, whole=0)
             _, new = subjects.find(connection, {owner})
             state = subjects.state(connection)
-            for row in new.values():
-                connection.execute(statement, row._asdict() | {"serial": state.serial})
+            # Caught here: beyond this block it would count as a database that does not answer.
+            with suppress(VaultMoved):
+                for row in new.values():
+                    connection.execute(statement, row._asdict() | {"serial": state.serial})
