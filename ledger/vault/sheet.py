@@ -67,6 +67,8 @@ SELECT x."index", x.generation, x.ref FROM sheet_index x
 DROP TABLE sheet_subject, sheet_index
 """
 _SHRED: Final = """
+DELETE FROM {book}.redacted r USING {book}.subject s
+ WHERE r.subject_ref = s.ref AND s.state = 'erased';
 DELETE FROM {book}.subject_index i USING {book}.subject s
  WHERE i.ref = s.ref AND s.state = 'erased';
 DELETE FROM {book}.blind b USING {book}.subject s

@@ -127,6 +127,7 @@ def test_takes_the_note_of_one_backup_for_another(kept, tmp_path):
     Not caught: the older backup as a whole is good; its date stands in it, and how many entries it
     is behind is told by `backup verify`.
     """
+    kept.post(attempt())
     newer = backup_of(kept, tmp_path / "newer")
     shutil.copy(newer / "manifest.sig", kept.copy / "manifest.sig")
 
