@@ -3,11 +3,14 @@
 
 chain        ends the epoch of each Book now; the old chain key is destroyed
 checkpoint   begins to sign with a new log key beside the old one; `--end` destroys the old one
+    wrapping     wraps every data subject's key, and makes every blind index, anew under the next
+                 generation of the vault's two keys; the old generation is destroyed
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,6 +19,7 @@ from anchoring.rotation import KeyRotation, NothingToEnd, OverlapRuns, RotationO
 from anchoring.shelf import Book, Shelf
 from ledger import clock
 from ledger.errors import Refused
+from ledger.holds import Holds
 from ledger.keys import chain_key
 from ledger.writer import Limits
 from scripts.assembly import Ledger, open_ledger, publisher
@@ -69,6 +73,31 @@ def checkpoint(
             rotation = KeyRotation(book=ledger.shelf.book(name), publish=publisher(ledger.settings))
             rows.append(work(rotation, overlap_ms, now=now))
         _tell(rows, ledger, as_json=as_json)
+
+
+@app.command()
+def wrapping(*, book: BookName = None, data: DataDir = None, as_json: Json = False) -> None:
+    """Wrap subject keys and make blind indexes anew under new keys; destroy the old ones."""
+    with exits(as_json=as_json), _opened(data) as ledger:
+        rows = []
+        for name in _names(ledger, book):
+            of = ledger.shelf.book(name)
+            with progress(name, quiet=as_json) as told:
+                finished = of.vault.rewrap(Holds.of(of), partial(_step, told))
+            rows.append(
+                {
+                    "book": name,
+                    "generation": finished.generation,
+                    "destroyed": list(finished.destroyed),
+                    "erased": [erasure_id for _, erasure_id in finished.erased],
+                }
+            )
+        lines = [f"{row['book']:24} generation {row['generation']}" for row in rows]
+        show({"books": rows}, "\n".join(lines), as_json=as_json)
+
+
+def _step(told: Callable[[int, int], None], _name: str, done: int, whole: int) -> None:
+    told(done, whole)
 
 
 def overlap_of(text: str) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One keystore of each driver, each on a real keeper of keys."""
+"""One keystore of each driver, each on a real keeper of keys: fixtures for whoever imports them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from ledger.keys import Keys
 from ledger.keystore import FileKeystore
 
 PASSPHRASE = b"a passphrase for drivers"
+
+_made: list[SoftModule] = []
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,12 @@ class Keeper:
 @pytest.fixture(scope="session")
 def module(tmp_path_factory) -> SoftModule:
     try:
-        return soft_module(tmp_path_factory.mktemp("softhsm"))
+        # Once in a process, whichever folders' tests it runs.
+        if not _made:
+            _made.append(soft_module(tmp_path_factory.mktemp("softhsm")))
     except NoModuleError as error:
         pytest.skip(str(error))
+    return _made[0]
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,13 @@ import pytest
 from administrator import administrator, target_in
 from attack_story import story
 from house import attempt, house_in
+from keepers import held, kms, kms_client, kms_keeper, module, pkcs11_keeper
+from rotating import Rotating
 
 from anchoring.night import Night
 from evidence.attack.campaign import CORPUS, attempt_on
+
+__all__ = ["held", "kms", "kms_client", "kms_keeper", "module", "pkcs11_keeper"]
 
 SIZE = 270  # A full tile, and some.
 
@@ -58,6 +62,12 @@ def caught(spoiled):
         return {*noticed, *(label.partition(":")[0] for label in noticed)}
 
     return do
+
+
+@pytest.fixture
+def rotating(house):
+    """A house whose log key can be replaced."""
+    return Rotating(house)
 
 
 def _notes(house) -> list[Path]:

@@ -28,6 +28,7 @@ ADVERSARIES = {
     "The packet forger": ("test_packet_forger",),
     "The impatient pipeline": ("test_impatient_pipeline",),
     "The curious engineer": ("test_curious_engineer",),
+    "The thief of a key": ("test_key_thief",),
     "The remover of evidence": ("test_evidence_remover",),
     "The keeper of the backups": ("test_backup_keeper",),
 }
@@ -68,6 +69,8 @@ is taken away. What a liar gains who controls one part or another is told the ot
 * **Between server and database**: the server logs in as a role that owns nothing. The database is
   not believed: each entry is hashed again when it is read, the head row carries a keyed tag.
 * **Between database and keystore**: an administrator of the one has nothing of the other.
+* **Between keystore and device**: a module or service uses keys and shows none; the directory
+  beside it says which key is which, and is believed only with a MAC from inside.
 * **Between ledger and checkpoint store**: other storage, other hands; it remembers the last word.
 * **Between today and yesterday**: the chain key of a finished epoch no longer exists.
 * **Between us and the time-stamp authority**: its reply is checked as a stranger's.

@@ -48,7 +48,7 @@ class Installation:
         return json.loads(done.stdout)
 
 
-def install(postgres, authority, directory):
+def install(postgres, authority, directory, **changes):
     """What docs/operations.md has an operator type, one command after the other."""
     name = f"commands_{clock.random_bytes(4).hex()}"
     with psycopg.connect(postgres.url(), autocommit=True) as administrator:
@@ -71,6 +71,7 @@ def install(postgres, authority, directory):
             "SEALTRAIL_TSA_URLS": f"local={authority.url}",
             "SEALTRAIL_TSA_ROOTS": str(directory / "roots.pem"),
             "SEALTRAIL_PORT": "0",
+            **changes,
         },
     )
     said = made.said
