@@ -60,6 +60,10 @@ def metrics(app: AppState) -> Response:
         ("sealtrail_stamped_seconds", "When an authority last stamped this log; 0 if none did.",
          {name: one.stamped_ms / 1000 for name, one in owed.items()}),
     ]  # fmt: skip
+    families.append(
+        ("sealtrail_artifacts_missing", "Contents that were promised and have not arrived.",
+         app.archive_watch.missing(app.storeroom, books)),
+    )  # fmt: skip
     lines = []
     for name, meaning, samples in families:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from anchoring.shelf import Book, Shelf
+from api.archive_watch import ArchiveWatch
 from api.identity import auditor, identify, own_book, public_book
 from api.looks import purpose_code
 from api.night_watch import NightWatch
@@ -29,6 +30,7 @@ class State:
     storeroom: Storeroom | None = None  #: None: no archive, so no artifacts.
     link_ttl_s: int = 900  #: How long a signed link to one artifact works.
     night_watch: NightWatch = field(default_factory=NightWatch)
+    archive_watch: ArchiveWatch = field(default_factory=ArchiveWatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ import typer
 from ledger.settings import default_data_dir
 from scripts import (
     anchor,
+    archive,
     attack,
     backup,
     doctor,
@@ -48,6 +49,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(hold.app, name="hold")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
+app.add_typer(archive.app, name="archive")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
 app.add_typer(retention.app, name="retention")

@@ -9,8 +9,9 @@ from anchoring.arrears import arrears
 from anchoring.checkpoint import verifier_key
 from anchoring.timestamp import obtain
 from ledger import clock
+from ledger.archive.s3 import BucketArchive
 from ledger.errors import IntegrityViolation, LedgerError, Refused, Unavailable
-from scripts.assembly import Ledger, authorities, check_packages, open_ledger
+from scripts.assembly import Ledger, authorities, check_packages, open_archive, open_ledger
 from scripts.configure import settings_from
 from scripts.options import DataDir, Json
 from scripts.output import DONE, INCOMPLETE, REFUTED, exits, show
@@ -49,6 +50,14 @@ def _row(name: str, check: _Check, ledger: Ledger) -> tuple[dict[str, object], i
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are wanted, too
         found = f"failed: {type(error).__name__}"
     return {"check": name, "ok": False, "found": found}, code
+
+
+def _archive(ledger: Ledger) -> str:
+    archive = open_archive(ledger.settings)
+    if isinstance(archive, BucketArchive):
+        archive.prove()
+        return "a bucket that keeps a locked object from its own account"
+    return "a directory: keeps this program from deleting too early, and nobody else"
 
 
 def _packages(_: Ledger) -> str:
@@ -136,6 +145,7 @@ CHECKS: tuple[tuple[str, _Check], ...] = (
     ("packages", _packages),
     ("database", _server),
     ("books", _books),
+    ("archive", _archive),
     ("trust", _trust),
     ("separation", _separation),
     ("authorities", _authorities),

@@ -31,7 +31,7 @@ from ledger.database import LINE, Connection
 from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
 from ledger.settings import Settings
-from scripts.assembly import open_archive, publisher
+from scripts.assembly import open_archive, open_storeroom, publisher
 
 log = logging.getLogger("sealtrail.scheduler")
 
@@ -103,6 +103,7 @@ class Scheduler:
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
         self._spool = Spool(settings.packet_dir, ttl_s=settings.packet_ttl_h * 3600)
+        self._storeroom = open_storeroom(settings)
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
@@ -113,6 +114,7 @@ class Scheduler:
         self._add("night retry", self._night, IntervalTrigger(seconds=_NIGHT_RETRY_S), now=True)
         self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
+        self._add("artifacts", self._artifacts, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("custody", self._custody, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("erasures", self._erase, CronTrigger(hour=int(hour), minute=45, timezone="UTC"))
         later = CronTrigger(hour=(int(hour) + 1) % 24, minute=15, timezone="UTC")
@@ -191,6 +193,15 @@ class Scheduler:
             log.critical("fsck of %s: %s", book.row.name, finding.sentence)
         if not report.damage:
             log.info("fsck of %s: %d entries are sound", book.row.name, report.size)
+
+    def _artifacts(self, book: Book) -> None:
+        """Finish uploads that a crash left, and tell of content that has not arrived."""
+        if book.row.kind != "main":
+            return
+        artifacts = self._storeroom.of(book)
+        artifacts.finish_waiting()
+        for event_id, name in artifacts.miss_overdue():
+            log.warning("%s: the content %s of %s has not arrived", book.row.name, name, event_id)
 
     def _custody(self, book: Book) -> None:
         """Follow holds that came or were released: approved erasures wait, or go on."""

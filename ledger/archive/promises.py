@@ -38,11 +38,15 @@ UPDATE {book}.artifact_promise p SET missed_at = %(now)s
        SELECT 1 FROM {book}.artifact a WHERE a.event_id = p.event_id AND a.name = p.name)
 RETURNING p.event_id::text, p.name
 """
-_COUNT: Final = """
-SELECT count(*) FROM {book}.artifact_promise p
+_MISSING: Final = """
+  FROM {book}.artifact_promise p
  WHERE p.missed_at IS NOT NULL AND NOT EXISTS (
        SELECT 1 FROM {book}.artifact a WHERE a.event_id = p.event_id AND a.name = p.name)
 """
+_COUNT: Final = "SELECT count(*)" + _MISSING
+_LIST: Final = (
+    "SELECT p.event_id::text, p.name, p.deadline" + _MISSING + " ORDER BY p.deadline, 1, 2 LIMIT %s"
+)
 
 
 class Promises:
@@ -69,6 +73,14 @@ class Promises:
         with self._database.duty(self._schema, "append") as connection:
             rows = connection.execute(self._sql(_MISSED), {"now": self._now_ms()}).fetchall()
         return [(event_id, name) for event_id, name in rows]
+
+    def unannounced(self, *, limit: int) -> list[tuple[str, str, int]]:
+        """Return (event_id, name, deadline in ms) of the oldest that are overdue."""
+        with self._database.duty(self._schema, "read") as connection:
+            return [
+                (event_id, name, deadline)
+                for event_id, name, deadline in connection.execute(self._sql(_LIST), (limit,))
+            ]
 
     def missing(self) -> int:
         """Return how many promises are overdue now and still announced by nobody."""

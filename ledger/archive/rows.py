@@ -119,6 +119,13 @@ class ArtifactRows:
             (generation, limit),
         )
 
+    def stored(self) -> int:
+        """Return how many artifacts are stored."""
+        query = self._sql("SELECT count(*) FROM {book}.artifact WHERE state = 'stored'")
+        with self._database.duty(self._schema, "read") as connection:
+            row = connection.execute(query).fetchone()
+        return 0 if row is None else int(row[0])
+
     def counts(self) -> dict[str, int]:
         """Return how many artifacts are open, by state."""
         query = self._sql(

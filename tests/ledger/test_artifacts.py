@@ -18,6 +18,7 @@ from ledger.archive.artifacts import (
     NotStored,
     Terms,
 )
+from ledger.archive.audit import audit
 from ledger.archive.custody import NotInOurCustody
 from ledger.archive.rows import ArtifactChanged, ArtifactMissing
 from ledger.archive.spool import OffsetWrong
@@ -351,3 +352,20 @@ def test_a_lock_is_as_long_as_the_setting_says(gallery):
     assert one.deadline == one.announced_at + 60_000
     until = clock.from_ms(gallery.house.now_ms()) + timedelta(days=400)
     assert gallery.archive.stat(one.object).until == until
+
+
+def test_an_audit_asks_the_archive_for_every_artifact(gallery):
+    """Without reading it sees what is gone or unlocked; with reading, every changed byte."""
+    first, second = gallery.stored(IMAGE), gallery.stored(picture(seed=12))
+    rows, told = gallery.artifacts.rows, []
+
+    sound = audit(rows, gallery.archive, read=True, progress=lambda *at: told.append(at))
+    path = gallery.house.directory / "archive" / "sha256" / second.object[:2] / second.object
+    path.unlink()
+    count, found = audit(rows, gallery.archive, read=False)
+
+    assert sound == (2, [])
+    assert told == [(1, 2), (2, 2)]
+    assert count == 2
+    assert [(one.object, one.problem) for one in found] == [(second.object, "object-missing")]
+    assert first.object not in found[0].sentence
