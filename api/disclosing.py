@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from anchoring.shelf import Book
 from api.looks import note_look
 from api.state import AppState, AuditorLook
+from ledger.erasure.lawful import check_lawful
 from ledger.errors import FieldError, MalformedEvent
 from ledger.events.kind import is_sealed
 from ledger.store import Entry
@@ -80,9 +81,10 @@ def disclosed(book: Book, entry: Entry, names: Sequence[str]) -> dict[str, Any]:
     """Return the disclosures of these fields of an entry, after the look was recorded.
 
     A field that was never sealed here is left out. Raises ValuesErased if nothing of them can be
-    shown because a person was erased.
+    shown because a person was erased, ErasureUnknown if the log knows of no such erasure.
     """
     opened = book.vault.open(entry.event_id, names, sd=entry.value.get("_sd", ()))
+    check_lawful(book, opened.gone)
     if opened.gone and not opened.disclosures:
         raise ValuesErased(erasures=", ".join(opened.erasures))
     return {"disclosures": dict(opened.disclosures), "erasures": list(opened.erasures)}

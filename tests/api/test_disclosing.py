@@ -7,7 +7,8 @@ import pytest
 from house import attempt, event_id, house_in
 from served_house import serving
 
-from ledger.holds import Holds
+from ledger.erasure.erasures import Erasures
+from ledger.request import Identity
 from sealtrail.verify.disclosure import PERSON, check_disclosures
 
 SEALED = {"prompt.user": "a cat", "prompt.system": "be kind", "actor.account_id": "a-1"}
@@ -113,22 +114,30 @@ def test_who_was_erased_is_gone_and_the_entry_stays(postgres, tmp_path):
     with house_in(postgres, tmp_path) as house, serving(house) as service:
         receipt = recorded(service, "alice")
         path = f"/v1/events/{receipt['event_id']}"
-        vault = house.book.vault
-        vault.begin_erasure(vault.subject_of("alice").ref, "erasure-1")
+        erasures = Erasures.of(house.book)
+        asked = erasures.request(basis="gdpr-17-1-a", by=officer(house, "first"), person="alice")
+        erasures.approve(asked.erasure_id, by=officer(house, "second"), person="alice")
         pending = service.get(f"{path}?disclose=prompt.user")
-        vault.finish_erasures(Holds.of(house.book))
+        erasures.complete()
 
         gone = service.get(f"{path}?disclose=prompt.user,{PERSON}")
         shared = service.get(f"{path}?disclose=prompt.user,prompt.system")
 
         for answer in (pending, gone):
             assert (answer.status_code, answer.json()["code"]) == (410, "values-erased")
-            assert answer.json()["facts"] == {"erasures": "erasure-1"}
+            assert answer.json()["facts"] == {"erasures": asked.erasure_id}
         assert list(shared.json()["disclosures"]) == ["prompt.system"]
-        assert shared.json()["erasures"] == ["erasure-1"]
+        assert shared.json()["erasures"] == [asked.erasure_id]
         assert service.get(path).json()["entry"] == receipt["entry"]
         assert service.get(f"{path}/proof").status_code == 200
         assert found(service, "actor.account_id", "a-1").json()["event_ids"] == []
         # The same person's next event is somebody new's; the writer notices by itself.
         again = recorded(service, "alice")
         assert found(service, PERSON, "alice").json()["event_ids"] == [again["event_id"]]
+
+
+def officer(house, name):
+    """A person who may ask for erasures, or approve them."""
+    return Identity(
+        credential=f"cred_{name}", tenant=house.tenant, role="auditor", kind="person", name=name
+    )
