@@ -45,6 +45,7 @@ from ledger.reader import Reader
 from ledger.request import ledger_made
 from ledger.store import LedgerRecorder, Row
 from ledger.tiles import load_edge
+from ledger.vault.statement import Sealings
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint
 
@@ -255,7 +256,7 @@ class Restorer:
         if not isinstance(placed, Row) or built is None:
             raise placed if isinstance(placed, LedgerError) else IntegrityViolation()
         self._enter(found, before)
-        LedgerRecorder(self.database, row.schema).append(self.owner, built.swap)
+        LedgerRecorder(self.database, row.schema).append(self.owner, built.swap, Sealings())
         return built  # Point of no return 2 is the end of the transaction.
 
     def _enter(self, found: Survey, before: Head) -> None:

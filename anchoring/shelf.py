@@ -223,6 +223,7 @@ class Shelf:
             name=row.name,
             tenant=row.tenant,
             chain=chain,
+            vault=vault,
             notary=notary,
             limits=self._limits,
             now_ms=self._now_ms,

@@ -22,6 +22,7 @@ from ledger.commitments import commit_values
 from ledger.decoding import fast_parse
 from ledger.errors import FieldError, Forbidden, MalformedEvent
 from ledger.frame import Frame, framed
+from ledger.vault.owners import NAMED, NAMES
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import (
     PERSON,
@@ -45,7 +46,7 @@ _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_BODY: Final[JSON] = {}
 _REQUIRED: Final = ("event_id", "type", "schema", "aggregate_id", "body")
 _CUSTODY: Final = ("_sd", "person_digest")
-_COMMITTED: Final = ("on_behalf_of", "sealed", "record_key")
+_COMMITTED: Final = ("on_behalf_of", "sealed", "subjects", "record_key")
 MEMBERS: Final = frozenset({*_REQUIRED, *GROUPS, *_CUSTODY, *_COMMITTED})
 
 UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -243,7 +244,14 @@ def _id_faults(request: JSON) -> list[FieldError]:
         errors.append(FieldError("/body", "type", "body is an object"))
     if not isinstance(request.get("sealed", {}), dict):
         errors.append(FieldError("/sealed", "type", "sealed is an object of names and values"))
+    if "subjects" in request and not _is_cast(request["subjects"]):
+        detail = f"subjects is an object of one or more of {', '.join(NAMED)}"
+        errors.append(FieldError("/subjects", "type", detail))
     return errors
+
+
+def _is_cast(subjects: object) -> bool:
+    return isinstance(subjects, dict) and bool(subjects) and set(NAMED).issuperset(subjects)
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
@@ -278,7 +286,9 @@ def _person_faults(
         detail = "a pipeline names the natural person for whom it acts, such as an employee id"
         errors.append(FieldError("/on_behalf_of", "person-missing", detail))
     else:
-        errors += _name_faults(request["on_behalf_of"], pipelines)
+        errors += _name_faults("/on_behalf_of", request["on_behalf_of"], pipelines)
+    for role, name in request.get("subjects", _NONE).items():
+        errors += _name_faults(f"/subjects/{role}", name, pipelines)
     return errors
 
 
@@ -293,7 +303,7 @@ def _key_faults(request: JSON) -> list[FieldError]:
     return [FieldError("/record_key", "required", detail)]
 
 
-def _name_faults(name: object, pipelines: frozenset[str]) -> list[FieldError]:
+def _name_faults(pointer: str, name: object, pipelines: frozenset[str]) -> list[FieldError]:
     if (
         not isinstance(name, str)
         or not 1 <= len(name) <= _PERSON_MAX
@@ -301,10 +311,10 @@ def _name_faults(name: object, pipelines: frozenset[str]) -> list[FieldError]:
         or _SURROGATE.search(name)
     ):
         detail = "a person's id is a string of 1 to 256 characters"
-        return [FieldError("/on_behalf_of", "person", detail)]
+        return [FieldError(pointer, "person", detail)]
     if name.strip().casefold() in _folded(pipelines):
         detail = "this name is registered as a pipeline's; name the natural person"
-        return [FieldError("/on_behalf_of", "person-is-pipeline", detail)]
+        return [FieldError(pointer, "person-is-pipeline", detail)]
     return []
 
 
@@ -366,9 +376,10 @@ def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitment
     """Commit what is sealed and the person, under the record key that came with them."""
     by_token = identity.kind == "person"
     person = identity.name if by_token else request["on_behalf_of"]
-    digests, disclosures = commit_values(
-        record_key, {**request.get("sealed", _NONE), PERSON: person}
-    )
+    values = {**request.get("sealed", _NONE), PERSON: person}
+    for role, name in request.get("subjects", _NONE).items():
+        values[NAMES[role]] = name
+    digests, disclosures = commit_values(record_key, values)
     if not by_token:
         return _Commitments(digests, digests, disclosures)
     # The token's person may change hands; the request is the same.

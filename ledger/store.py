@@ -31,6 +31,7 @@ from ledger.direct import Statement, bigint
 from ledger.errors import EntryDamaged, LedgerError
 from ledger.head import Head, Link
 from ledger.tiles import Tile
+from ledger.vault.statement import Sealings
 from sealtrail.verify.entry import check_entry
 from sealtrail.verify.errors import VerifyError
 
@@ -197,23 +198,25 @@ class LedgerRecorder(ApplicationRecorder):
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
-        """Append a batch; needs the keyword arguments `connection` and `swap`.
+        """Append a batch; needs the keyword arguments `connection` and `swap`; takes `sealings`.
 
         Returns the positions. Raises like `append`.
         """
         swap = cast("Swap", kwargs["swap"])
         states = [event.state for event in stored_events]
         assert states == [row.data for row in swap.rows]  # noqa: S101 - our own mistake
-        self.append(cast("Connection", kwargs["connection"]), swap)
+        sealings = cast("Sealings", kwargs.get("sealings") or Sealings())
+        self.append(cast("Connection", kwargs["connection"]), swap, sealings)
         return [row.link.position for row in swap.rows]
 
-    def append(self, connection: Connection, swap: Swap) -> None:
-        """Append a batch and swap the head, all or nothing. The way of the writer.
+    def append(self, connection: Connection, swap: Swap, sealings: Sealings) -> None:
+        """Append a batch, seal its values and swap the head, all or nothing. The writer's way.
 
         `connection` holds the append role. Raises HeadMoved when another writer was first;
         psycopg.Error when the database failed, and then nobody knows.
         """
         parts = [_rows(swap), *_tiles(swap.tiles), *_births(swap.rows)]
+        parts += [Part(*part) for part in sealings.parts()]
         statement = self._statement(tuple([part.text for part in parts]))
         values = [value for part in parts for value in part.values]
         if statement.execute(connection, values) != 1:

@@ -48,6 +48,8 @@ from ledger.sealer import Sealer, Work
 from ledger.store import HeadMoved, LedgerRecorder, Row
 from ledger.tiles import Edge, load_edge
 from ledger.timekeeper import ClockJump, Timekeeper
+from ledger.vault.statement import SUBJECTS, VaultMoved
+from ledger.vault.vault import Vault
 
 log = logging.getLogger("sealtrail.writer")
 
@@ -104,12 +106,13 @@ class Writer:
         name: str,
         tenant: str,
         chain: Chain,
+        vault: Vault,
         notary: Notary,
         limits: Limits | None = None,
         now_ms: Clock = clock.now_ms,
     ) -> None:
         self._database, self._schema, self._name, self._tenant = database, schema, name, tenant
-        self._chain, self._notary = chain, notary
+        self._chain, self._vault, self._notary = chain, vault, notary
         self._limits = limits or Limits()
         self._timekeeper = Timekeeper(
             database, book=name, jump_ms=self._limits.jump_ms, now_ms=now_ms
@@ -205,6 +208,14 @@ class Writer:
                 except (HeadMoved, KeyDestroyed):
                     # Somebody else was first, and may have ended the epoch and destroyed its key.
                     self._head = None
+                except VaultMoved:  # Somebody was erased, or keys were rotated.
+                    self._head = None
+                    self._vault.forget()
+                except psycopg.errors.UniqueViolation as error:
+                    if error.diag.table_name not in SUBJECTS:
+                        raise
+                    self._head = None  # Another process has just met the same person.
+                    self._vault.doubt()
             raise Unavailable("other writers were always first; send the same request again")
         except psycopg.errors.UniqueViolation as error:
             # The lookup saw none of these ids under this very head: index and bytes disagree.
@@ -228,7 +239,7 @@ class Writer:
         # After the look: a head that others have moved on since would make time seem to jump.
         now_ms = self._timekeeper.now(connection, head)
         builder, placed = self._build(head, batch, knowledge, now_ms)
-        return self._written(connection, builder, placed)
+        return self._written(connection, builder, batch, placed)
 
     def _write_assuming(
         self, connection: Connection, head: Head, batch: Sequence[Prepared]
@@ -242,12 +253,13 @@ class Writer:
             builder, placed = self._build(head, batch, knowledge, now_ms)
             if not placed or not all(type(place) is Row for place in placed):
                 return None  # A refusal or a repeat is believed only after a look.
-            return self._written(connection, builder, placed)
+            return self._written(connection, builder, batch, placed)
         except ClockJump:
             return None
         except psycopg.errors.UniqueViolation:
             # Undone, all of it. Repeats come in showers, so the next batches are looked up too.
             self._head, self._asked = head, _SHOWER
+            self._vault.doubt()
             return None
 
     def _build(
@@ -268,14 +280,21 @@ class Writer:
         return builder, [builder.add(prepared) for prepared in batch]
 
     def _written(
-        self, connection: Connection, builder: Builder, placed: list[Row | Known | LedgerError]
+        self,
+        connection: Connection,
+        builder: Builder,
+        batch: Sequence[Prepared],
+        placed: list[Row | Known | LedgerError],
     ) -> _Written:
         """Send what was built, if anything; autocommit makes the end of it the COMMIT."""
         built = builder.finish()
         if built is not None:
             swap = built.swap
+            new = [one for one, place in zip(batch, placed, strict=True) if type(place) is Row]
+            sealings = self._vault.seal(connection, new)
             self._head = None  # Until we know better.
-            self._recorder.append(connection, swap)  # Point of no return 1.
+            self._recorder.append(connection, swap, sealings)  # Point of no return 1.
+            self._vault.keep(sealings)
             self._head, self._edge = swap.after, built.edge
             self._states.keep(builder.states, built.log_version)
             self._epoch_start = builder.epoch_start
@@ -346,6 +365,7 @@ class Writer:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.dedicated(self._schema, "append")
             self._timekeeper.compared()
+            self._vault.forget()
             self._head = None  # A new connection may lead to another server.
         return self._connection
 

@@ -29,6 +29,7 @@ from ledger.keys import Keys, Recipient, chain_key, log_key, was_made
 from ledger.keystore import FileKeystore, read_passphrase
 from ledger.migrate import BookRow, make_book
 from ledger.settings import Settings
+from ledger.vault.ring import keys_of
 from ledger.writer import Limits
 from sealtrail.verify.merkle import EMPTY_ROOT
 from sealtrail.verify.note import Checkpoint, VerifierKey
@@ -153,7 +154,7 @@ def origins_of(origin: str) -> tuple[str, str]:
 
 
 def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]:
-    """Make log and chain keys of both Books; return each origin's escrow file, made once."""
+    """Make log, chain and vault keys of both Books; return each origin's escrow file, made once."""
     escrows: dict[str, bytes] = {}
     for each in origins_of(origin):
         # What was destroyed since is not made again: the Book is in a later epoch or incarnation.
@@ -162,6 +163,9 @@ def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]
         if not was_made(keys, chain_key(each, 0)):
             keys.make(chain_key(each, 0), "hmac")
             escrows[each] = keys.escrow(chain_key(each, 0), recipient)
+        for name, kind in keys_of(each, 1):
+            if not was_made(keys, name):
+                keys.make(name, kind)
     return escrows
 
 

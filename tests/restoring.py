@@ -15,7 +15,6 @@ from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.incarnation import Restorer, Terms
 from anchoring.receipt import receipt_of
 from anchoring.restore_survey import survey
-from evidence.attack.administrator import TABLES
 from ledger import clock
 from ledger.database import Database, connect
 from ledger.escrow import open_with_private_key
@@ -24,6 +23,11 @@ from ledger.keystore import FileKeystore
 from ledger.migrate import find_book
 from scripts.assembly import publish_trust, trust_of
 from scripts.vaults import Vaults
+
+_TABLES = """
+SELECT relname::text FROM pg_class WHERE relnamespace = %s::regnamespace
+   AND relkind IN ('r', 'p') AND NOT relispartition
+"""
 
 AUDITORS = AuditorKey(
     public_key=X25519PrivateKey.from_private_bytes(AUDITOR).public_key().public_bytes_raw()
@@ -58,7 +62,8 @@ class Backup:
         self._connection, self._schema, self._tenant = connection, schema, tenant
         self._aside = f"{schema}_backup_{next(_backups)}"
         connection.execute(f"CREATE SCHEMA {self._aside}")
-        for table in TABLES:
+        self._tables = [name for (name,) in connection.execute(_TABLES, [schema])]
+        for table in self._tables:
             connection.execute(f"CREATE TABLE {self._aside}.{table} AS TABLE {schema}.{table}")
         self._registry = [
             connection.execute(query, [tenant]).fetchall()
@@ -71,7 +76,7 @@ class Backup:
     def restore(self):
         run, name = self._connection.execute, [self._tenant]
         with self._connection.transaction():
-            for table in TABLES:
+            for table in self._tables:
                 run(f"DELETE FROM {self._schema}.{table}")
                 run(f"INSERT INTO {self._schema}.{table} TABLE {self._aside}.{table}")
             ((origin,),), incarnations = self._registry

@@ -88,6 +88,7 @@ class Recorder:
         body: Mapping[str, Any],
         schema: int = 1,
         on_behalf_of: str | None = None,
+        subjects: Mapping[str, str] | None = None,
         sealed: Mapping[str, Any] | None = None,
         source: Mapping[str, Any] | None = None,
         time: Mapping[str, str] | None = None,
@@ -100,8 +101,9 @@ class Recorder:
         """Record one event; its receipt, checked.
 
         on_behalf_of is the natural person behind the event and is required of a pipeline's
-        token; it and the values in `sealed` reach the log as salted commitments only. groups
-        are the further clear members of an entry (actor, net, clock, retention, ...).
+        token; it, the further persons in `subjects` (depicted, rights_holder, reviewer) and the
+        values in `sealed` reach the log as salted commitments only. groups are the further clear
+        members of an entry (actor, net, clock, retention, ...).
         event_id and record_key are made here unless given: give those of an AuditUnavailable
         to find out, safely, whether that event was recorded.
 
@@ -116,6 +118,7 @@ class Recorder:
                 "aggregate_id": aggregate_id,
                 "body": _plain(body),
                 "on_behalf_of": on_behalf_of,
+                "subjects": None if subjects is None else dict(subjects),
                 "sealed": _plain(sealed),
                 "source": _plain(source),
                 "time": _plain(time),

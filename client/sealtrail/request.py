@@ -86,6 +86,7 @@ def prepare(
     members = {name: value for name, value in members.items() if value is not None}
     sealed = dict(members.pop("sealed", {}))
     person = members.pop("on_behalf_of", None)
+    subjects = dict(members.pop("subjects", {}))
     aggregate_id = members.pop("aggregate_id")
     known = {"source", "time", "trace", "links", "body"} | GROUPS
     if not known.issuperset(members):
@@ -102,6 +103,9 @@ def prepare(
         request["sealed"] = sealed
     if person is not None:
         request["on_behalf_of"] = committed[PERSON] = person
+    if subjects:
+        request["subjects"] = subjects
+        committed |= {f"subjects.{role}": person for role, person in subjects.items()}
     content = canonical.encode(request)
 
     digests, disclosures = commit(record_key, committed)

@@ -38,6 +38,11 @@ class State(NamedTuple):
         return range(self.oldest, self.generation + 1)
 
 
+def keys_of(origin: str, generation: int) -> tuple[tuple[str, Kind], ...]:
+    """Return name and kind of the two keys of a generation."""
+    return ((wrapping_key(origin, generation), "wrap"), (index_key(origin, generation), "hmac"))
+
+
 class KeyRing:
     """The vault's keys of one Book, by generation; every method may raise what `Keys` raises."""
 
@@ -110,7 +115,4 @@ class KeyRing:
             self._forgotten = oldest
 
     def _kinds(self, generation: int) -> tuple[tuple[str, Kind], ...]:
-        return (
-            (wrapping_key(self._origin, generation), "wrap"),
-            (index_key(self._origin, generation), "hmac"),
-        )
+        return keys_of(self._origin, generation)

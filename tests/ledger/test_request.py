@@ -185,6 +185,33 @@ def test_the_person_of_a_token_is_committed_and_not_part_of_the_request():
     assert request_digest(client_part(recorded(first), without_sd=added)) == first.digest
 
 
+def test_further_persons_are_committed_by_their_roles():
+    """Who is depicted, whose right it is, who judged: personal like the person who acted."""
+    one = prepared(request(subjects={"depicted": "emp-9", "reviewer": "zoe"}))
+
+    shown = {"subjects.depicted": "emp-9", "subjects.reviewer": "zoe", PERSON: "emp-7"}
+    assert check_disclosures(one.disclosures.values(), sd_of(one)) == shown
+    assert b"emp-9" not in b"".join(one.frame)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "pointer", "rule"),
+    [
+        ({"user": "zoe"}, "/subjects", "type"),
+        ({"tenant": "zoe"}, "/subjects", "type"),
+        ({}, "/subjects", "type"),
+        ([], "/subjects", "type"),
+        ("depicted", "/subjects", "type"),
+        ({"depicted": ""}, "/subjects/depicted", "person"),
+        ({"depicted": None}, "/subjects/depicted", "person"),
+        ({"depicted": " Renderer"}, "/subjects/depicted", "person-is-pipeline"),
+    ],
+)
+def test_a_further_person_is_a_person_in_a_role_that_we_know(subjects, pointer, rule):
+    """And no pipeline."""
+    assert refused(request(subjects=subjects)) == {(pointer, rule)}
+
+
 @pytest.mark.parametrize("value", ["zoe", None, ""])
 def test_a_persons_token_names_the_person_alone(value):
     """Nobody acts under another name with it."""
