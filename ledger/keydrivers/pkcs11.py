@@ -15,6 +15,9 @@ half of a signing key stays when the private one is destroyed; its name is then 
 
 wrapped = nonce of 12 random bytes ‖ cipher text ‖ tag of 16 bytes
 
+A process calls a module from one thread at a time: python-pkcs11 gives C_Initialize no arguments,
+by which it promises just that (PKCS#11 3.0 §5.4). SoftHSM2 called otherwise refuses, then crashes.
+
 KNOWN GAP: one process has one login per token. A second keystore that this process opens on the
 same token is not asked for its PIN again.
 
@@ -54,7 +57,6 @@ _CURVE: Final = b"\x13\x0cedwards25519"
 _NONCE: Final = 12
 _TAG_BITS: Final = 128
 _HALF: Final = 32
-_SESSIONS_MAX: Final = 8
 
 _T = TypeVar("_T")
 
@@ -95,7 +97,7 @@ _LOST: Final = (
 
 @dataclass(slots=True)
 class _Session:
-    """One session of this process, and the objects that were found and examined through it."""
+    """A session, and the objects that were found and examined through it."""
 
     handle: Any = field(repr=False)
     objects: dict[tuple[str, Kind], Any] = field(default_factory=dict, repr=False)
@@ -111,11 +113,9 @@ class Pkcs11Device:
     def __init__(self, module: Path, token: str, pin: bytes) -> None:
         """Log in. Raises KeystoreLocked for a wrong PIN, KeystoreUnreachable for anything else."""
         self._module, self._token, self._pin = str(module), token, pin
-        self._free: list[_Session] = []
-        self._turn = threading.BoundedSemaphore(_SESSIONS_MAX)
-        self._guard = threading.Lock()
-        with self._session():
-            pass
+        self._module_alone = _turn_of(self._module)
+        self._session: _Session | None = None
+        self._do(lambda _session: None)
 
     def make(self, name: str, kind: Kind, reference: str) -> Made:
         """Make a key under `reference`; what was made under it before is destroyed."""
@@ -250,15 +250,13 @@ class Pkcs11Device:
         return found[0]
 
     def _do(self, work: Callable[[_Session], _T]) -> _T:
-        """Do something in a session; once more in a new one if the module dropped the session."""
-        try:
-            with self._session() as session:
-                return work(session)
-        except _LOST:
-            with self._translated(), self._session() as session:
-                return work(session)
-        except refusal.PKCS11Error as error:
-            raise _unreachable(error) from error
+        """Do something in the session; once more in a new one if the module dropped it."""
+        with self._module_alone, self._translated():
+            try:
+                return work(self._open())
+            except _LOST:
+                self._session = None
+                return work(self._open())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -267,44 +265,31 @@ class Pkcs11Device:
         except refusal.PKCS11Error as error:
             raise _unreachable(error) from error
 
-    @contextmanager
-    def _session(self) -> Iterator[_Session]:
-        """Take a session of this process, or open one; put it back unless it was lost."""
-        with self._turn:
-            with self._guard:
-                session = self._free.pop() if self._free else None
-            if session is None:
-                session = self._opened()
-            try:
-                yield session
-            except _LOST:
-                with self._guard:
-                    self._free.clear()  # All sessions go with the login.
-                raise
-            except BaseException:
-                self._put(session)
-                raise
-            self._put(session)
-
-    def _put(self, session: _Session) -> None:
-        with self._guard:
-            self._free.append(session)
-
-    def _opened(self) -> _Session:
-        """Open a session. Never closed before the process ends: that would log out all others."""
-        with self._translated():
+    def _open(self) -> _Session:
+        """Return our session. Never closed before the process ends: that would log out others."""
+        if self._session is None:
             token = pkcs11.lib(self._module).get_token(token_label=self._token)
             try:
-                pin = self._pin.decode()
-                return _Session(token.open(rw=True, user_pin=pin))
+                self._session = _Session(token.open(rw=True, user_pin=self._pin.decode()))
             except refusal.UserAlreadyLoggedIn:
-                return _Session(token.open(rw=True))
+                self._session = _Session(token.open(rw=True))
             except (refusal.PinIncorrect, refusal.PinInvalid, refusal.PinLenRange):
                 raise KeystoreLocked("The PIN does not open this token.") from None
-            except UnicodeDecodeError:
-                raise KeystoreLocked("The PIN is not text.") from None
             except refusal.PinLocked:
                 raise KeystoreLocked("The token is locked after too many wrong PINs.") from None
+            except UnicodeDecodeError:
+                raise KeystoreLocked("The PIN is not text.") from None
+        return self._session
+
+
+def _turn_of(module: str) -> threading.Lock:
+    """Return the lock that every call of a module in this process waits for."""
+    with _guard:
+        return _turns.setdefault(module, threading.Lock())
+
+
+_guard: Final = threading.Lock()
+_turns: Final[dict[str, threading.Lock]] = {}
 
 
 def _encrypt(key: Any, nonce: bytes, secret: bytes, aad: bytes) -> bytes:

@@ -248,3 +248,21 @@ def test_no_file_of_a_held_keystore_opens_anything(held):
     assert secret.hex().encode() not in texts
     card = next(path for path in held.directory.iterdir() if path.name.startswith("chain"))
     assert "sealed" in json.loads(card.read_bytes())
+
+
+def test_many_threads_use_one_keystore(keeper):
+    """Writer, sealer and readers are threads: each gets the answer to what it asked."""
+    log, kek, index = log_key(keeper.origin), keeper.name("subjects"), keeper.name("index")
+    for name, kind in ((log, "ed25519"), (kek, "wrap"), (index, "hmac")):
+        keeper.keys.make(name, kind)
+    again = keeper.again()
+    expected = {n: (again.sign(log, b"%d" % n), again.mac(index, b"%d" % n)) for n in range(4)}
+
+    def use(number):
+        keys, n = (keeper.keys, again)[number % 2], number % 4
+        wrapped = keys.wrap(kek, b"%d" % n, b"")
+        answers = keys.sign(log, b"%d" % n), keys.mac(index, b"%d" % n)
+        return answers == expected[n] and keys.unwrap(kek, wrapped, b"") == b"%d" % n
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(use, range(200)))
