@@ -25,13 +25,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, cast
 
+from ledger import clock
 from ledger.errors import Unavailable
 from ledger.redaction.rules import Rules
 
 #: A text is looked at in pieces of so many characters, which overlap: time grows with its length.
-_PIECE: Final = 4_000
-_OVERLAP: Final = 300
-_PATTERN_S: Final = 2.0  #: For one pattern in one piece; it takes milliseconds.
+_PIECE: Final = 1_000
+_OVERLAP: Final = 250
+_PATTERN_S: Final = 1.0  #: For one pattern in one piece; it takes milliseconds.
+_TEXT_S: Final = 4.0  #: For all of a text, which may have 64 KiB.
 _LEAST: Final = 0.3  #: Presidio's score below which a find is a mere run of digits.
 
 _MODEL_LABELS: Final = {
@@ -96,7 +98,10 @@ class Detector:
         return "".join([*parts, text[at:]])
 
     def _found(self, text: str) -> Iterator[Span]:
+        until = clock.monotonic() + _TEXT_S
         for start in range(0, max(1, len(text)), _PIECE - _OVERLAP):
+            if clock.monotonic() > until:
+                raise TooSlow
             piece = text[start : start + _PIECE]
             for begin, end, entity in self._in_piece(piece):
                 if piece[begin:end].casefold() not in self._keep:
