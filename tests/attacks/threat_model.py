@@ -29,8 +29,10 @@ ADVERSARIES = {
     "The impatient pipeline": ("test_impatient_pipeline",),
     "The curious engineer": ("test_curious_engineer",),
     "The thief of a key": ("test_key_thief",),
+    "The thief of sealed values": ("test_vault_thief",),
     "The remover of evidence": ("test_evidence_remover",),
     "The keeper of the backups": ("test_backup_keeper",),
+    "The custodian of the records": ("test_custodian_of_records",),
 }
 
 PARTS = re.compile(
@@ -59,7 +61,7 @@ is taken away. What a liar gains who controls one part or another is told the ot
 | that nothing recorded is missing | positions, outcomes, checkpoints | cut an end or the middle |
 | when it was recorded, at the latest | time stamps over checkpoints | date it back |
 | who answers for it | committed person, credential | put somebody else's name there |
-| what was asked: prompts, names | the client; here salted digests alone | read or guess it |
+| what was asked: prompts, names | the vault, under each person's own key; in the log salted digests | read or guess it |
 | that all this can be checked without us | packet, verifier, trust file | be taken at his word |
 
 ## Where trust ends
@@ -71,6 +73,8 @@ is taken away. What a liar gains who controls one part or another is told the ot
 * **Between database and keystore**: an administrator of the one has nothing of the other.
 * **Between keystore and device**: a module or service uses keys and shows none; the directory
   beside it says which key is which, and is believed only with a MAC from inside.
+* **Between one person and another**: each one's values lie under that one's own key, which can be
+  destroyed alone. Between erased and alive lies a generation of keys that no longer exists.
 * **Between ledger and checkpoint store**: other storage, other hands; it remembers the last word.
 * **Between today and yesterday**: the chain key of a finished epoch no longer exists.
 * **Between us and the time-stamp authority**: its reply is checked as a stranger's.
