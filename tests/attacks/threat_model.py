@@ -61,7 +61,7 @@ is taken away. What a liar gains who controls one part or another is told the ot
 | that nothing recorded is missing | positions, outcomes, checkpoints | cut an end or the middle |
 | when it was recorded, at the latest | time stamps over checkpoints | date it back |
 | who answers for it | committed person, credential | put somebody else's name there |
-| what was asked: prompts, names | the vault, under each person's own key; in the log salted digests | read or guess it |
+| what was asked: prompts, names | the vault, under each person's own key | read or guess it |
 | that all this can be checked without us | packet, verifier, trust file | be taken at his word |
 
 ## Where trust ends
