@@ -20,6 +20,7 @@ from ledger.retention.bodies import BodiesBusy
 from ledger.retention.classes import What, add_months
 from ledger.retention.cold import Bundle
 from ledger.retention.policy import Claim
+from ledger.store import read_entry
 
 #: What is looked at in one sweep; the next one goes on.
 _RUNS: Final = 4_096
@@ -70,8 +71,21 @@ class Payload:
         for one in self._moved([number]) if missing and cold is not None else ():
             if missing.isdisjoint(one.positions) or cold is None:
                 continue
-            data = cold.read(one)
-            found |= {at: (data[at], one.claim) for at in one.positions if at in missing}
+            for at, data in cold.read(one).items():
+                if at in missing:  # By the bytes: what the index says of a claim proves nothing.
+                    found[at] = data, Claim.of(read_entry(data).value)
+        return found
+
+    def _claims(self, number: int, positions: Sequence[int]) -> dict[int, Claim]:
+        """Return what entries of one run ask for themselves; of cold ones as the index has it.
+
+        That is enough to announce: the check before the deed reads the bytes.
+        """
+        present = self._desk.bodies.present(number * bits.WIDTH, (number + 1) * bits.WIDTH)
+        wanted = set(positions)
+        found = {at: one.claim for one in self._moved([number]) for at in one.positions}
+        for stored in self._desk.stored(sorted(wanted.intersection(present))):
+            found[stored.position] = Claim.of(stored.entry.value)
         return found
 
     def drop(self, what: What, number: int, positions: Sequence[int]) -> bool:
@@ -147,11 +161,11 @@ class Payload:
                 yield from self._by_claim(what, number, rows)
 
     def _by_claim(self, what: What, number: int, rows: Sequence[Row]) -> Iterator[Unit]:
-        claims = self.bodies(number, [row.position for row in rows])
+        claims = self._claims(number, [row.position for row in rows])
         groups: dict[tuple[Claim, int | None], list[Row]] = defaultdict(list)
         for row in rows:
             if row.position in claims:
-                claim = claims[row.position][1]
+                claim = claims[row.position]
                 groups[claim, self._desk.due(what, [row], claim)].append(row)
         for (claim, _), group in groups.items():
             yield group, claim

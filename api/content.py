@@ -8,29 +8,42 @@ and one that says that nothing has changed.
 import base64
 import json
 import re
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
 from anchoring.receipt import digest_text, prove
 from anchoring.shelf import Book
 from api.caching import EACH_TIME, tagged
+from api.disclosing import Disclose, disclosed, named_fields
 from api.looks import note_look
 from api.public import hash_tile
 from api.state import AppState, AuditorLook, Look, State, book_in_public, look, maybe_identity
 from api.tiles import TilePath, bundle
-from ledger.errors import FieldError, MalformedEvent, NotFound
-from ledger.reader import Stored
+from ledger.errors import FieldError, MalformedEvent, NotFound, Refused
+from ledger.reader import Located, Stored
 from ledger.request import UUID7
+from ledger.retention.tiers import BodyCold, BodyExpired
 
 router = APIRouter(tags=["content"])
 
+_Found = TypeVar("_Found", Stored, Located)
+
 
 @router.get("/events/{event_id}", response_class=Response)
-def event(request: Request, app: AppState, looking: AuditorLook, event_id: str) -> Response:
-    """Return one entry: its exact bytes, what they say, and where it lies."""
-    stored = _find(app, looking, event_id, "/v1/events/{id}")
+def event(
+    request: Request,
+    app: AppState,
+    looking: AuditorLook,
+    event_id: str,
+    disclose: Disclose = None,
+) -> Response:
+    """Return one entry: its exact bytes, what they say, where it lies, and the named fields."""
+    names = named_fields(disclose)
+    read = looking.book.reader.find
+    stored = _find(app, looking, event_id, "/v1/events/{id}", read, fields=names)
     document = {
         "event_id": stored.entry.event_id,
         "origin": looking.book.origin,
@@ -40,10 +53,13 @@ def event(request: Request, app: AppState, looking: AuditorLook, event_id: str) 
         "entry": base64.b64encode(stored.entry.data).decode(),
         "content": stored.entry.value,
     }
+    if names:
+        document |= disclosed(looking.book, stored.entry, names)
+    data = json.dumps(document).encode()
     return tagged(
         request,
-        json.dumps(document).encode(),
-        tag=stored.leaf.hex(),
+        data,
+        tag=sha256(data).hexdigest() if names else stored.leaf.hex(),
         media_type="application/json",
         cache=EACH_TIME,
     )
@@ -57,15 +73,21 @@ def event_proof(
 
     JSON, or the C2SP tlog-proof itself with `Accept: text/plain`.
     """
-    stored = _find(app, looking, event_id, "/v1/events/{id}/proof")
-    proof = prove(looking.book, stored.position, stored.leaf)
+    read = looking.book.reader.locate  # Leaf and path stay, wherever the bytes are.
+    found = _find(app, looking, event_id, "/v1/events/{id}/proof", read)
+    proof = prove(looking.book, found.position, found.leaf)
     if _wants_text(request.headers.get("accept", "")):
         return Response(
             proof.tlog_proof(),
             media_type="text/plain; charset=utf-8",
-            headers={"content-disposition": f'inline; filename="{stored.position}.tlog-proof"'},
+            headers={"content-disposition": f'inline; filename="{found.position}.tlog-proof"'},
         )
-    return {"event_id": stored.entry.event_id, "origin": looking.book.origin, **proof.json()}
+    return {
+        "event_id": found.event_id,
+        "origin": looking.book.origin,
+        "body": found.tier,
+        **proof.json(),
+    }
 
 
 @router.get("/tile/{path:path}", response_class=Response)
@@ -85,7 +107,12 @@ def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Re
     _, newest = looking.book.notary.refresh()
     wanted.check(newest.size)
     begin = wanted.index * 256
-    found = looking.book.reader.between(begin, begin + wanted.width)
+    found: list[Stored] = []
+    refusal: Refused | None = None
+    try:
+        found = looking.book.reader.between(begin, begin + wanted.width)
+    except (BodyCold, BodyExpired) as error:
+        refusal = error
     note_look(
         app.shelf,
         looking.identity,
@@ -97,6 +124,8 @@ def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Re
         size=newest.size,
         exported=True,
     )
+    if refusal is not None:
+        raise refusal
     data = bundle([stored.entry.data for stored in found])
     return tagged(
         request,
@@ -122,7 +151,15 @@ def _weight(text: str) -> float:
     return float(text) if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text, re.ASCII) else 0.0
 
 
-def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:
+def _find(
+    app: State,
+    looking: Look,
+    event_id: str,
+    path: str,
+    read: Callable[[str], _Found],
+    *,
+    fields: Sequence[str] = (),
+) -> _Found:
     """Find an entry, then record the look, found or not, then hand it out."""
     if not UUID7.fullmatch(event_id):
         raise MalformedEvent(
@@ -130,10 +167,14 @@ def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:
         )
     book: Book = looking.book
     size = book.notary.size
+    found: _Found | None = None
+    refusal: Refused = NotFound("there is no entry with this event_id in this Book")
     try:
-        stored = book.reader.find(event_id)
+        found = read(event_id)
     except NotFound:
-        stored = None
+        pass
+    except (BodyCold, BodyExpired) as error:
+        refusal = error
     note_look(
         app.shelf,
         looking.identity,
@@ -141,9 +182,10 @@ def _find(app: State, looking: Look, event_id: str, path: str) -> Stored:
         path=path,
         purpose=looking.purpose,
         event_ids=[event_id],
-        count=0 if stored is None else 1,
+        count=0 if found is None else 1,
         size=size,
+        fields=fields,
     )
-    if stored is None:
-        raise NotFound("there is no entry with this event_id in this Book")
-    return stored
+    if found is None:
+        raise refusal
+    return found

@@ -96,3 +96,42 @@ def world_in(postgres, directory, authority, *, days=800):
     hand = Hand(noon_before(days))
     with house_in(postgres, directory, now_ms=hand, jump_ms=FAR) as house:
         yield World(house, authority.authority(), directory)
+
+
+#: Entries of one bundle.
+RUN = 256
+
+
+@contextmanager
+def policed_in(postgres, directory, authority):
+    """A world with a full run of entries that is two days old and anchored, under a policy."""
+    with world_in(postgres, directory, authority) as world:
+        world.publish()
+        world.fill(RUN)
+        aged(world, 2)
+        yield world
+
+
+def aged(world, days):
+    """Let days pass, and have an anchor over them."""
+    world.move(days)
+    world.anchor()
+    return world
+
+
+def expire(world):
+    """Let the run become cold, be announced, anchored and checked: ready, but for the week."""
+    aged(world, 100)
+    world.sweep()
+    aged(world, 80)
+    announced = world.done()
+    world.anchor()
+    checked = world.done()
+    return announced, checked
+
+
+def expired(world):
+    """The same, and a week later it is gone."""
+    expire(world)
+    aged(world, 9)
+    assert world.done()["expired"] >= RUN - 1

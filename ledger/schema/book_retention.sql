@@ -93,11 +93,49 @@ CREATE FUNCTION {book}.in_bits(members bytea, "position" bigint) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT pg_catalog.get_bit($1, ($2 & 255)::int) = 1';
 
--- Which of these bodies may leave the database: never what the log says of itself; else what a
--- recorded TIER_MOVED covers and is 90 days old, or what was announced to expire and anchored since
--- seven days. The sweep asks for more than this; it is the lock that its own credential cannot open.
+-- Which of these bodies may leave the database: never what the log says of itself, nor what is held;
+-- else what is 90 days old and in a bundle to which a recorded TIER_MOVED commits, or what is listed by
+-- a manifest to which a RETENTION_EXPIRED commits that was anchored seven days ago and found sound.
+-- The sweep asks for more than this; it is the lock that its own credential cannot open.
 CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
-    WITH head AS (SELECT last_time FROM {book}.head WHERE id = 1)
+    WITH head AS (SELECT size, last_time FROM {book}.head WHERE id = 1),
+    runs AS (SELECT DISTINCT g >> 8 AS number FROM unnest(gone) AS g),
+    said AS MATERIALIZED (
+        SELECT e.event_id, e.position, e.topic,
+               convert_from(b.bytes, 'UTF8')::jsonb -> 'body' AS body
+          FROM {book}.entry e JOIN {book}.entry_body b USING (position), head h
+         WHERE e.topic IN ('TIER_MOVED/1', 'RETENTION_EXPIRED/1', 'INTEGRITY_CHECK/1')
+           AND e.position < h.size),
+    moves AS MATERIALIZED (
+        SELECT s.event_id FROM said s
+         WHERE s.event_id IN (SELECT m.event_id FROM runs JOIN {book}.bundle b USING (number)
+                                JOIN {book}.moved m USING (name))
+           AND s.topic = 'TIER_MOVED/1' AND s.body ->> 'objects_digest' = (
+               SELECT 'sha256:' || encode(sha256(convert_to('[' || string_agg(format(
+                          '{{"class":"%s","content":"sha256:%s","members":"%s","name":"%s",'
+                          '"not_before":"%s","run":%s}}', coalesce(b.claim, ''),
+                          encode(b.content, 'hex'), encode(b.members, 'hex'), b.name,
+                          b.not_before, b.number), ',' ORDER BY b.number, b.name) || ']',
+                          'UTF8')), 'hex')
+                 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                WHERE m.event_id = s.event_id)),
+    expiries AS MATERIALIZED (
+        SELECT a.bytes FROM said s JOIN {book}.manifest a USING (event_id), head h
+         WHERE a.event_id IN (SELECT t.event_id FROM runs JOIN {book}.tombstone t USING (number))
+           AND s.topic = 'RETENTION_EXPIRED/1' AND a.what = 'entry' AND s.body ->> 'what' = 'entry'
+           AND s.body ->> 'tombstone_digest' = 'sha256:' || encode(sha256(a.bytes), 'hex')
+           AND EXISTS (SELECT 1 FROM {book}.anchor n JOIN {book}.token k USING (anchor_id)
+                         JOIN {book}.entry r ON r.topic = 'ANCHOR/1' AND r.position >= n.size
+                        WHERE n.size > s.position
+                          AND r.recorded_at <= h.last_time - 7 * 86400000::bigint)
+           AND (SELECT bool_and((c.body ->> 'damaged')::bigint = 0) FROM said c
+                 WHERE c.topic = 'INTEGRITY_CHECK/1' AND c.position > s.position
+                   AND c.body ->> 'expiry' = s.event_id::text
+                   AND c.body ->> 'tombstone_digest' = s.body ->> 'tombstone_digest')),
+    listed AS MATERIALIZED (
+        SELECT (leaf ->> 'index')::bigint AS position FROM expiries x, head h,
+               jsonb_array_elements(convert_from(x.bytes, 'UTF8')::jsonb -> 'leaves') AS leaf
+         WHERE extract(epoch FROM (leaf ->> 'not_before')::timestamptz) * 1000 <= h.last_time)
     SELECT e.position FROM {book}.entry e, head h
      WHERE e.position = ANY (gone)
        AND e.topic !~ '^(EPOCH_SEALED|COMPLETENESS_REPORT|ANCHOR|ANCHOR_FAILED|KEY_ROTATED|INCARNATION_OPENED'
@@ -105,21 +143,11 @@ CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql S
                        '|LEGAL_HOLD_[A-Z]+|ERASURE|ERASURE_[A-Z]+)/'
        AND NOT (EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL)
                 AND EXISTS (SELECT 1 FROM {book}.held k WHERE k.position = e.position))
-       AND (EXISTS (
+       AND (e.position IN (SELECT position FROM listed)
+            OR (e.recorded_at <= h.last_time - 90 * 86400000::bigint AND EXISTS (
                SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
-                 JOIN {book}.entry t ON t.event_id = m.event_id AND t.topic = 'TIER_MOVED/1'
                 WHERE b.number = e.position >> 8 AND {book}.in_bits(b.members, e.position)
-                  AND e.recorded_at <= h.last_time - 90 * 86400000::bigint)
-            OR EXISTS (
-               SELECT 1 FROM {book}.tombstone s
-                 JOIN {book}.entry x ON x.event_id = s.event_id AND x.topic = 'RETENTION_EXPIRED/1'
-                WHERE s.number = e.position >> 8 AND s.what = 'entry'
-                  AND {book}.in_bits(s.members, e.position)
-                  AND EXISTS (
-                      SELECT 1 FROM {book}.anchor n JOIN {book}.token k USING (anchor_id)
-                        JOIN {book}.entry a ON a.topic = 'ANCHOR/1' AND a.position >= n.size
-                       WHERE n.size > x.position
-                         AND a.recorded_at <= h.last_time - 7 * 86400000::bigint)))
+                  AND m.event_id IN (SELECT event_id FROM moves))))
 $$;
 
 -- Make the next partition of bodies; runs as the owner, for the sweep.

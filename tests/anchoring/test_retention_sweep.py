@@ -3,37 +3,23 @@
 
 import pytest
 from house import attempt
-from retention_world import world_in
+from retention_world import RUN, aged, expire, policed_in, world_in
 
 from anchoring.sweep import RetentionSweep, SweepBusy, publish_policy
 from ledger import clock
 from ledger.errors import MalformedEvent
 from ledger.holds import Holds
-from ledger.retention.policy import PolicyConflict
+from ledger.retention.policy import Claim, PolicyConflict
 from ledger.retention.published import end_turn, take_turn
 from ledger.retention.tiers import BodyCold
 
 pytestmark = pytest.mark.once
 
-RUN = 256
-
 
 @pytest.fixture
 def world(postgres, tmp_path, authority):
-    """A full run of entries that is two days old, anchored, under a policy."""
-    with world_in(postgres, tmp_path, authority) as made:
-        made.publish()
-        made.fill(RUN)
-        made.move(2)
-        made.anchor()
+    with policed_in(postgres, tmp_path, authority) as made:
         yield made
-
-
-def aged(world, days):
-    """Let days pass, and have an anchor over them."""
-    world.move(days)
-    world.anchor()
-    return world
 
 
 def test_nothing_moves_or_expires_without_a_policy(postgres, tmp_path, authority):
@@ -107,11 +93,7 @@ def test_a_sweep_that_is_killed_is_simply_started_again(world, after):
 def test_what_was_written_down_and_not_recorded_is_finished(world):
     """Killed between the mark and its entry: the same bundle is recorded under the same id."""
     aged(world, 100)
-    tiers = RetentionSweep(world.book, world.archive)
-    desk = tiers._desk()
-    (rows,) = [desk.stored(range(1, 9))]
-    from ledger.retention.policy import Claim
-
+    rows = RetentionSweep(world.book, world.archive)._desk().stored(range(1, 9))
     made, sealed = world.cold.make(
         [one.position for one in rows], [one.entry.data for one in rows], Claim(), None
     )
@@ -167,17 +149,6 @@ def test_what_is_held_is_copied_and_stays_until_it_is_released(world):
     assert (held["moved"], held["dropped"], kept) == (RUN - 1, RUN - 3, [7, 9])
     assert world.done()["dropped"] == 2
     assert world.fsck().damage == []
-
-
-def expire(world):
-    """Go through announcement, anchor and check; a day later all is ready but the time."""
-    aged(world, 100)
-    world.sweep()
-    aged(world, 80)
-    announced = world.done()
-    world.anchor()
-    checked = world.done()
-    return announced, checked
 
 
 def test_nothing_goes_before_it_was_announced_anchored_checked_and_a_week_old(world):
