@@ -94,6 +94,7 @@ def wrapping(*, book: BookName = None, data: DataDir = None, as_json: Json = Fal
             )
         lines = [f"{row['book']:24} generation {row['generation']}" for row in rows]
         show({"books": rows}, "\n".join(lines), as_json=as_json)
+        say("write a key sheet now: sealtrail-server backup keys DIR")
 
 
 def _step(told: Callable[[int, int], None], _name: str, done: int, whole: int) -> None:
