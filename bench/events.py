@@ -7,6 +7,9 @@ import time
 from base64 import urlsafe_b64encode
 from typing import Any
 
+#: Of whom the events speak: a house of some size.
+PERSONS = 1_000
+
 
 def event_id() -> str:
     value = int.from_bytes((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10), "big")
@@ -28,7 +31,7 @@ def attempt(sealed: int = 1) -> dict[str, Any]:
         "type": "GEN_ATTEMPT",
         "schema": 1,
         "aggregate_id": event_id(),
-        "on_behalf_of": f"employee-{os.urandom(4).hex()}",
+        "on_behalf_of": f"employee-{int.from_bytes(os.urandom(2)) % PERSONS}",
         "source": {"id": "bench", "n": int.from_bytes(os.urandom(6), "big")},
         "trace": {"trace_id": os.urandom(16).hex(), "span_id": os.urandom(8).hex()},
         "policy_bundle": {"id": "house-rules", "version": "12", "digest": digest()},

@@ -8,6 +8,7 @@ seals the disclosure in the commit that records the entry.
 from ledger import clock
 from ledger.commitments import commit_values
 from ledger.request import Prepared
+from ledger.vault.owners import owned_in
 from sealtrail.verify.disclosure import PERSON, RECORD_KEY_BYTES
 
 
@@ -22,4 +23,5 @@ def with_person(prepared: Prepared, person: str) -> Prepared:
     # The frame of an entry without digests begins with its brace.
     printed = b'{"_sd":["%b"],"_sd_alg":"sha-256",' % digests[0].encode()
     frame = prepared.frame._replace(before=printed + prepared.frame.before[1:])
-    return prepared._replace(frame=frame, disclosures=disclosures)
+    owned = owned_in({PERSON: person}, {})
+    return prepared._replace(frame=frame, disclosures=disclosures, owned=owned)

@@ -22,7 +22,7 @@ from ledger.commitments import commit_values
 from ledger.decoding import fast_parse
 from ledger.errors import FieldError, Forbidden, MalformedEvent
 from ledger.frame import Frame, framed
-from ledger.vault.owners import NAMED, NAMES
+from ledger.vault.owners import NAMED, NAMES, Owned, owned_in
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import (
     PERSON,
@@ -86,6 +86,7 @@ class Prepared(NamedTuple):
     digest: bytes  #: request_digest.
     body: JSON  #: Empty for a type whose body decides nothing (lifecycle.UNREAD).
     disclosures: dict[str, str]
+    owned: tuple[Owned, ...]  #: Whose they are.
     source: tuple[str, int] | None = None
     by_ledger: bool = False
 
@@ -155,6 +156,7 @@ def prepare(
         digest=digest,
         body=_NO_BODY if event.type in lifecycle.UNREAD else body,
         disclosures=commitments.disclosures,
+        owned=owned_in(commitments.values, event.owners) if commitments.values else (),
         source=(source["id"], source["n"]) if source else None,
     )
 
@@ -197,6 +199,7 @@ def ledger_made(
         digest=digest,
         body=body,
         disclosures={},
+        owned=(),
         by_ledger=True,
     )
 
@@ -211,6 +214,7 @@ class _Commitments(NamedTuple):
     sent: list[str]  #: What counts for request_digest.
     all: list[str]
     disclosures: dict[str, str]
+    values: Mapping[str, Any]
 
 
 def _check_members(request: JSON) -> None:
@@ -369,7 +373,7 @@ def _actor(request: JSON, identity: Identity) -> JSON:
 
 
 def _given(request: JSON) -> _Commitments:
-    return _Commitments(request["_sd"], request["_sd"], {})
+    return _Commitments(request["_sd"], request["_sd"], {}, _NONE)
 
 
 def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitments:
@@ -381,7 +385,8 @@ def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitment
         values[NAMES[role]] = name
     digests, disclosures = commit_values(record_key, values)
     if not by_token:
-        return _Commitments(digests, digests, disclosures)
+        return _Commitments(digests, digests, disclosures, values)
     # The token's person may change hands; the request is the same.
     added = digest(disclosures[PERSON])
-    return _Commitments([one for one in digests if one != added], digests, disclosures)
+    sent = [one for one in digests if one != added]
+    return _Commitments(sent, digests, disclosures, values)

@@ -14,7 +14,7 @@ nobody the value belongs to the user. One person in two roles is one data subjec
 
 import json
 from binascii import a2b_base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from unicodedata import normalize
 
@@ -68,32 +68,6 @@ PERSON_FIELD: Final = "subject"
 TENANT_FIELD: Final = "subject.tenant"
 
 
-class Sealable(Protocol):
-    """What the vault looks at of a prepared request (ledger.request.Prepared)."""
-
-    @property
-    def event_id(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def schema(self) -> int: ...
-    @property
-    def disclosures(self) -> Mapping[str, str]:
-        """Each committed name with its disclosure; none if the client keeps them."""
-
-
-class Item(NamedTuple):
-    """A Sealable by itself."""
-
-    event_id: str
-    type: str
-    schema: int
-    disclosures: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return f"Item({self.type} {self.event_id})"  # The rest is personal.
-
-
 class Owner(NamedTuple):
     """A data subject by its own id. A tuple: it is a key of the writer's cache."""
 
@@ -109,6 +83,52 @@ class Owner(NamedTuple):
         return index_message(PERSON_FIELD if self.kind == "person" else TENANT_FIELD, self.id)
 
 
+class Owned(NamedTuple):
+    """What one data subject owns of an event. A tuple: at least one is made per event."""
+
+    owner: Owner
+    names: tuple[str, ...]
+    identifiers: tuple[tuple[str, str], ...]  #: Field and value by which the event can be found.
+
+    def __repr__(self) -> str:
+        return f"Owned({self.owner})"  # The rest is personal.
+
+
+class Sealable(Protocol):
+    """What the vault looks at of a prepared request (ledger.request.Prepared)."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def disclosures(self) -> Mapping[str, str]:
+        """Each committed name with its disclosure; none if the client keeps them."""
+
+    @property
+    def owned(self) -> Sequence[Owned]:
+        """Whose they are; all of them, each once."""
+
+
+class Item(NamedTuple):
+    """A Sealable by itself."""
+
+    event_id: str
+    type: str
+    schema: int
+    disclosures: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"Item({self.type} {self.event_id})"  # The rest is personal.
+
+    @property
+    def owned(self) -> tuple[Owned, ...]:
+        """Read from the disclosures."""
+        values = {name: value_of(one) for name, one in self.disclosures.items()}
+        return owned_in(values, catalog.CATALOG[self.type, self.schema].owners)
+
+
+THE_TENANT: Final = Owner(TENANT, TENANT)
+
+
 def person(id_: str) -> Owner:
     """Return a person; two spellings of one id (Unicode NFC) are one person."""
     return Owner("person", id_ if id_.isascii() else normalize("NFC", id_))
@@ -121,35 +141,40 @@ def value_of(disclosure: str) -> Any:
     return _decode(data.decode())[2]
 
 
-def owners_of(item: Sealable, tenant: Owner) -> dict[Owner, list[str]]:
-    """Return each data subject of an event with the names that are its own; no list is empty.
+def owned_in(values: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[Owned, ...]:
+    """Return each data subject of an event with what is its own.
 
-    tenant: the owner of what is the tenant's.
+    values: by committed name, the persons' own ids among them.
+    roles: by name pattern, whose it is if not the user's (EventClass.owners).
     """
-    disclosures = item.disclosures
-    user = person(value_of(disclosures[PERSON]))
-    owners = catalog.CATALOG[item.type, item.schema].owners
-    if not owners and _ROLE_OF_NAME.keys().isdisjoint(disclosures):
-        return {user: list(disclosures)}
+    user = person(values[PERSON])
+    if not roles and _ROLE_OF_NAME.keys().isdisjoint(values):
+        return (Owned(user, tuple(values), _identifiers(values, values)),)
     found: dict[Owner, list[str]] = {}
-    for name in disclosures:
-        role = _ROLE_OF_NAME.get(name) or owners.get(pattern_of(name), USER)
+    for name in values:
+        role = _ROLE_OF_NAME.get(name) or roles.get(pattern_of(name), USER)
         owner = user
         if role == TENANT:
-            owner = tenant
-        elif role != USER and NAMES[role] in disclosures:
-            owner = person(value_of(disclosures[NAMES[role]]))
+            owner = THE_TENANT
+        elif role != USER and NAMES[role] in values:
+            owner = person(values[NAMES[role]])
         found.setdefault(owner, []).append(name)
-    return found
+    return tuple(
+        [Owned(owner, tuple(names), _identifiers(values, names)) for owner, names in found.items()]
+    )
 
 
 def identifiers_in(disclosures: Mapping[str, str], names: Iterable[str]) -> list[tuple[str, str]]:
     """Return (field, value) of all by which an event can be found, among these of its names."""
-    found = []
+    return list(_identifiers({name: value_of(disclosures[name]) for name in names}, names))
+
+
+def _identifiers(values: Mapping[str, Any], names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
     for name in names:
         field = pattern_of(name)
         if field in IDENTIFIERS:
-            value = value_of(disclosures[name])
+            value = values[name]
             several = value if isinstance(value, list) else (value,)
             found += [(field, one) for one in several if isinstance(one, str)]
-    return found
+    return tuple(found)

@@ -3,7 +3,6 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import Final
 from uuid import UUID
 
 import psycopg
@@ -15,13 +14,11 @@ from ledger.keys import KeyDestroyed, Keys
 from ledger.vault.construction import BLOB_CHANCE, NONCE_BYTES, index_message, seal_blob
 from ledger.vault.generations import Finished, Freezer, Generations
 from ledger.vault.opening import FIRST, FOUND_MAX, Opened, Opener, SubjectRef
-from ledger.vault.owners import TENANT, Owner, Sealable, identifiers_in, owners_of, person
+from ledger.vault.owners import THE_TENANT, Owner, Sealable, person
 from ledger.vault.rewrapping import Progress
 from ledger.vault.ring import KeyRing
 from ledger.vault.statement import INSERT_SUBJECT, BlindRow, SealedBlob, Sealings, VaultMoved
 from ledger.vault.subjects import Subjects
-
-_TENANT: Final = Owner(TENANT, TENANT)
 
 
 def _quiet(_step: str, _done: int, _total: int) -> None:
@@ -62,9 +59,9 @@ class Vault:
 
     def _seal(self, connection: Connection, sealable: Sequence[Sealable]) -> Sealings:
         sealings = Sealings()
-        owned = [owners_of(item, _TENANT) for item in sealable]
+        owned = [item.owned for item in sealable]
         subjects, new = self._subjects.find(
-            connection, {owner for owners in owned for owner in owners}
+            connection, {one.owner for some in owned for one in some}
         )
         state = self._subjects.state(connection)
         sealings.serial, sealings.generation = state.serial, state.generation
@@ -72,9 +69,9 @@ class Vault:
         sealings.fresh = {owner: (subjects[owner], row) for owner, row in new.items()}
         chance = clock.random_bytes(BLOB_CHANCE * sum(map(len, owned)))
         blobs, blind, at = sealings.blobs, sealings.blind, 0
-        for item, owners in zip(sealable, owned, strict=True):
+        for item, shares in zip(sealable, owned, strict=True):
             event_id = bytes.fromhex(item.event_id.replace("-", ""))
-            for owner, names in owners.items():
+            for owner, names, identifiers in shares:
                 subject = subjects[owner]
                 key, blob = seal_blob(
                     subject.cipher,
@@ -85,7 +82,7 @@ class Vault:
                 )
                 at += BLOB_CHANCE
                 blobs.append(SealedBlob(item.event_id, subject.ref, key, blob))
-                for field, value in identifiers_in(item.disclosures, names):
+                for field, value in identifiers:
                     mac = self._ring.mac(state.generation, index_message(field, value))
                     blind.append(BlindRow(field, mac, item.event_id, subject.ref))
         return sealings
@@ -138,7 +135,7 @@ class Vault:
 
     def subject_for(self, person_id: str | None) -> UUID:
         """Return a person's data subject, made now if need be; None: the tenant's."""
-        owner = _TENANT if person_id is None else person(person_id)
+        owner = THE_TENANT if person_id is None else person(person_id)
         while True:
             ref = self._opener.subject_of(owner)
             if ref is not None:
