@@ -36,7 +36,7 @@ from ledger.erasure.keeping import Keeping
 from ledger.erasure.plan import Plan, plan
 from ledger.errors import Conflict, Forbidden, NotFound, Refused, Unavailable
 from ledger.holds import HeldBook, Holds
-from ledger.keys import Keys
+from ledger.keys import Keys, is_gone
 from ledger.lookup import LOG_ID
 from ledger.request import Identity, Prepared, ledger_made
 from ledger.vault.construction import index_key, wrapping_key
@@ -290,8 +290,9 @@ class Erasures:
         row = connection.execute(self._sql(_GENERATION), (ref,)).fetchone()
         names = [make(self._origin, row[0]) for make in (wrapping_key, index_key)] if row else []
         attested = [self._keys.attest(name) for name in names]
-        if not all(one.destroyed for one in attested):
-            return False  # The next night destroys them.
+        now_ms = clock.now_ms()
+        if not all(one.destroyed and is_gone(self._keys, one.name, now_ms) for one in attested):
+            return False  # The next night destroys them, or a key service's wait ends.
         artifacts = connection.execute(self._sql(_ARTIFACTS), (ref,)).rowcount
         counted = connection.execute(self._sql(_EVENTS), (ref,)).fetchone()
         body: JSON = {
@@ -306,8 +307,7 @@ class Erasures:
                 "artifacts": artifacts,
             },
             "keys_destroyed": [
-                {"key": one.name, "driver": one.driver, "destroyed": one.destroyed}
-                for one in attested
+                {"key": one.name, "driver": one.driver, "destroyed": one.gone} for one in attested
             ],
         }
         if backup_keep_d is not None:

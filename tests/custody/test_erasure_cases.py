@@ -8,6 +8,7 @@ from custody_desk import BASIS
 from house import event_id
 
 from anchoring.fsck import Fsck
+from ledger import clock
 from ledger.erasure.erasures import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.vault.construction import wrapping_key
@@ -190,6 +191,20 @@ def test_nothing_is_complete_while_a_key_lives(desk, monkeypatch):
         )
         desk.erasures.complete()
     halfway = desk.state(case)
+    desk.erasures.advance()
+
+    assert (halfway, desk.state(case)) == ("pending", "complete")
+
+
+def test_nothing_is_complete_while_a_key_service_could_bring_a_key_back(desk, monkeypatch):
+    """A destroyed key may wait for days in its service: until then the erasure is pending."""
+    case = desk.ask_and_approve()
+    keys = desk.erasures._keys
+    attest, soon = keys.attest, clock.rfc3339(clock.now_ms() + 60_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "attest", lambda name: dataclasses.replace(attest(name), gone=soon))
+        desk.erasures.complete()
+        halfway = desk.state(case)
     desk.erasures.advance()
 
     assert (halfway, desk.state(case)) == ("pending", "complete")
