@@ -80,3 +80,20 @@ def newest_sheet(directory: Path, keys: Keys, *, since: str) -> KeySheet | None:
     found = sorted(path for path in directory.glob(f"{_PREFIX}*") if path.is_dir())
     sheet = open_sheet(found[-1], keys) if found else None
     return sheet if sheet is not None and sheet.made > since else None
+
+
+def sheet_if_moved(
+    database: Database, rows: Sequence[BookRow], keys: Keys, directory: Path
+) -> KeySheet | None:
+    """Write a sheet if any vault's keys have moved on since the newest one; None if none has."""
+    newest = newest_sheet(directory, keys, since="")
+    for row in rows:
+        path = None if newest is None else newest.of(row.name)
+        with database.duty(row.schema, "read") as reading:
+            now = next(lines_of(reading, row.schema))
+        if path is None:
+            return make_sheet(database, rows, keys, directory)
+        with path.open("rb") as file:
+            if file.readline() != now:
+                return make_sheet(database, rows, keys, directory)
+    return None

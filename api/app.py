@@ -26,6 +26,7 @@ from api import (
     packets,
     problems,
     public,
+    redacted,
     retrievals,
 )
 from api.checkers import Checkers
@@ -82,6 +83,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(public.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
+        app.include_router(redacted.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)
         app.include_router(artifacts.router, prefix=prefix)
         app.include_router(holds.router, prefix=prefix)

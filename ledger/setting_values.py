@@ -122,3 +122,9 @@ def time_of_day(text: str) -> str:
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
         raise ValueError("must be a time of day in UTC, HH:MM.")
     return text
+
+
+def model(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]{1,500}|[a-z][a-z0-9_]{1,63}", text):
+        raise ValueError("must be the name of an installed spaCy model, or its absolute path.")
+    return text

@@ -73,6 +73,8 @@ class Settings:
     artifact_lock_d: int
     link_ttl_s: int
     backup_keep_d: int
+    key_sheet_dir: Path | None
+    redaction_model: str | None
     clock_skew_s: int
     clock_jump_h: int
     night_time: str
@@ -238,6 +240,12 @@ SETTINGS: Final = (
     Setting("backup_keep_d", "days", "range", values.whole(1, 36_500), 35,
         "How long backups are kept. ERASURE says until when one from before may exist; nothing in "
         "it opens without the keys that the erasure destroyed."),
+    Setting("key_sheet_dir", "directory", "absolute-path", values.path, None,
+        "Where the scheduler writes a key sheet when the vault's keys have moved on, after each "
+        "erasure and rotation; beside the backups. Not set: older backups open no content."),
+    Setting("redaction_model", "name or directory", "model", values.model, None,
+        "An installed spaCy model that finds names and places in prompts. Not set: redacted copies "
+        "hide what has a pattern, such as addresses and numbers, and no names."),
     Setting("clock_skew_s", "seconds", "range", values.whole(1, 60), 5,
         "If this host's clock and the database's are further apart, ingest answers 503."),
     Setting("clock_jump_h", "hours", "range", values.whole(1, 8760), 24,

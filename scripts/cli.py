@@ -25,6 +25,7 @@ from scripts import (
     hold,
     keys,
     packets,
+    redaction,
     restore,
     retention,
     tenants,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(hold.app, name="hold")
+app.add_typer(redaction.app, name="redaction")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(archive.app, name="archive")

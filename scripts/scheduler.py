@@ -17,6 +17,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from anchoring.fsck import Fsck
+from anchoring.key_sheet import sheet_if_moved
 from anchoring.night import Night
 from anchoring.overdue import Sweep
 from anchoring.rotation import KeyRotation
@@ -30,6 +31,8 @@ from ledger import clock
 from ledger.database import LINE, Connection
 from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
+from ledger.redaction.detector import installed
+from ledger.redaction.follower import Follower
 from ledger.settings import Settings
 from scripts.assembly import open_archive, open_storeroom, publisher
 
@@ -102,6 +105,7 @@ class Scheduler:
         self._shelf, self._settings, self._authorities = shelf, settings, authorities
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
+        self._followers: dict[str, tuple[Book, Follower]] = {}
         self._spool = Spool(settings.packet_dir, ttl_s=settings.packet_ttl_h * 3600)
         self._storeroom = open_storeroom(settings)
         self._scheduler = BackgroundScheduler(timezone="UTC")
@@ -122,6 +126,9 @@ class Scheduler:
         self._add("retrievals", self._retrieve, IntervalTrigger(seconds=_SWEEP_S))
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._add("overlaps", self._end_overlaps, IntervalTrigger(hours=1), now=True)
+        self._add("redaction", self._redact, IntervalTrigger(seconds=_SWEEP_S))
+        self._add("redaction tidy", self._tidy, IntervalTrigger(hours=24))
+        self._add_job("key sheets", self._sheets, IntervalTrigger(seconds=_CUSTODY_S), now=True)
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
         self._scheduler.start()
 
@@ -228,6 +235,41 @@ class Scheduler:
         retrievals = Retrievals(book, None)
         if retrievals.waiting():
             Retrievals(book, open_archive(self._settings)).work_all()
+
+    def _redact(self, book: Book) -> None:
+        """Make redacted copies of new prompts; nothing to do where no library is installed."""
+        if book.row.kind != "main" or not installed():
+            return
+        done = self._follower(book).run(budget_s=_SWEEP_S)
+        if done.withheld:
+            log.warning(
+                "%s: %d prompts could not be redacted in time", book.row.name, done.withheld
+            )
+
+    def _tidy(self, book: Book) -> None:
+        self._follower(book).tidy()
+
+    def _follower(self, book: Book) -> Follower:
+        of, follower = self._followers.get(book.row.name, (None, None))
+        if follower is None or of is not book:
+            model = self._settings.redaction_model
+            follower = Follower(book.database, book.vault, book.row.schema, model=model)
+            self._followers[book.row.name] = (book, follower)
+        return follower
+
+    def _sheets(self) -> None:
+        """Write how the vaults' keys are wrapped, whenever an erasure or rotation moved them on."""
+        directory = self._settings.key_sheet_dir
+        if directory is None or not self._leader.leads():
+            return
+        try:
+            rows = list(self._shelf.rows().values())
+            sheet = sheet_if_moved(self._shelf.database, rows, self._shelf.keys, directory)
+        except LedgerError as error:
+            log.error("key sheets: %s", error.problem)  # noqa: TRY400 - no values in logs
+            return
+        if sheet is not None:
+            log.info("key sheet of %s written", sheet.made)
 
     def _end_overlaps(self, book: Book) -> None:
         """Destroy log keys that were replaced and whose overlap is over."""
