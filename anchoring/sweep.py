@@ -2,7 +2,8 @@
 """The nightly retention sweep of one Book, and the plan of what it would do.
 
     partitions ahead ─ announce what is due soon ─ check what is anchored ─ let go what is ready
-                     ─ copy to the cold tier ─ drop what is cold ─ keep locks long enough
+                     ─ copy to the cold tier ─ drop what is cold ─ shrink the index
+                     ─ keep locks long enough
 
 Each step starts from what is recorded, so a sweep that was killed is simply started again, and two
 do no harm: one has the turn, the other says so. Without a published policy nothing is moved and
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from anchoring.shelf import Book
 from anchoring.sweep_desk import Desk, Step
 from anchoring.sweep_expiry import Announced, Expiry
+from anchoring.sweep_search import Search
 from anchoring.sweep_tiers import Tiers
 from ledger.archive.store import Archive
 from ledger.errors import Unavailable
@@ -36,6 +38,7 @@ class Plan:
     policy: str | None  #: Version in force, such as `acme-retention/2`.
     size: int
     anchored: int
+    to_warm: int
     to_cold: int
     runs: int  #: Of 256, that would be copied to the archive.
     to_drop: int  #: Cold already, and still in the database.
@@ -72,6 +75,7 @@ class RetentionSweep:
         yield from expiry.announce()
         yield from tiers.move()
         yield from tiers.drop()
+        yield from Search(self._desk()).cool()
         yield from tiers.keep_locked()
 
     def plan(self) -> Plan:
@@ -88,6 +92,7 @@ class RetentionSweep:
             policy=None if policy is None else f"{policy.id}/{policy.version}",
             size=desk.size,
             anchored=desk.anchored,
+            to_warm=len(Search(desk).due()),
             to_cold=len(runs) * bits.WIDTH,
             runs=len(runs),
             to_drop=len(tiers.droppable()),

@@ -12,6 +12,7 @@ from typing import Final
 from psycopg import sql
 
 from anchoring.sweep_desk import AHEAD_MS, Desk, Row, may_move
+from ledger.archive.rows import ArtifactRows
 from ledger.archive.store import ArchiveLocked
 from ledger.clock import DAY_MS
 from ledger.holds import Frozen
@@ -36,6 +37,10 @@ _SEALED: Final = """
 SELECT DISTINCT e.position FROM {book}.sealed s JOIN {book}.entry e USING (event_id)
  WHERE s.blob IS NOT NULL AND e.position < %s ORDER BY 1
 """
+_ARTIFACTS: Final = """
+SELECT DISTINCT e.position FROM {book}.artifact a JOIN {book}.entry e USING (event_id)
+ WHERE a.wrapped_key IS NOT NULL AND e.position < %s ORDER BY 1
+"""
 _TOMBSTONES: Final = (
     "SELECT number, members FROM {book}.tombstone WHERE what = %s AND number = ANY(%s)"
 )
@@ -54,8 +59,8 @@ class Payload:
         if what == "entry":
             yield from self._bundles()
             yield from self._loose(what, _IN_DATABASE)
-        elif what == "disclosures":
-            yield from self._loose(what, _SEALED)
+        else:
+            yield from self._loose(what, _SEALED if what == "disclosures" else _ARTIFACTS)
 
     def bodies(self, number: int, positions: Sequence[int]) -> Mapping[int, tuple[bytes, Claim]]:
         """Return bytes and claim of entries of one run, from the database or the archive."""
@@ -97,7 +102,9 @@ class Payload:
             try:
                 if what == "entry":
                     return self._drop_bodies(frozen, number, positions)
-                return self._drop_sealed(frozen, positions)
+                if what == "disclosures":
+                    return self._drop_sealed(frozen, positions)
+                return self._drop_artifacts(frozen, positions)
             except (BodiesBusy, ArchiveLocked):
                 return False
 
@@ -192,4 +199,26 @@ class Payload:
                 ),
                 (ids,),
             )
+        return True
+
+    def _drop_artifacts(self, frozen: Frozen, positions: Sequence[int]) -> bool:
+        """Delete artifacts from the archive, then their keys and previews; their digests stay."""
+        archive = self._desk.archive
+        rows = ArtifactRows(self._desk.book.database, self._schema)
+        found = [
+            one
+            for one in rows.of_events([row.event_id for row in self._desk.rows(positions)])
+            if one.state not in ("erased", "expired")
+        ]
+        names = [one.digest.hex() for one in found if one.digest is not None]
+        names += [one.object for one in found if one.object is not None]
+        if any(frozen.on_artifact(name) for name in names):
+            return False
+        for one in found:
+            if one.object is None:
+                continue
+            if archive is None:
+                return False
+            archive.delete(one.object)
+        rows.clear(frozen.connection, "expired", [one.artifact_id for one in found])
         return True

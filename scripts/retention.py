@@ -60,6 +60,7 @@ def plan(*, book: BookName = None, data: DataDir = None, as_json: Json = False) 
             due = ", ".join(f"{what} {count}" for what, count in found.to_announce.items())
             lines += [
                 f"{name:24} {found.size} entries, policy {found.policy or 'none published'}",
+                f"  to the warm tier  {found.to_warm}: the index of identifiers shrinks",
                 f"  to the archive    {found.to_cold} entries in {found.runs} runs",
                 f"  to be dropped     {found.to_drop} that are in the archive",
                 f"  to be announced   {due or 'nothing'}; held {sum(found.held.values())}",

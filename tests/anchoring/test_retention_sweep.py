@@ -2,7 +2,7 @@
 """The sweep: copies before it drops, announces before it lets go, goes on where it was killed."""
 
 import pytest
-from house import attempt
+from house import attempt, ingest
 from retention_world import RUN, aged, expire, policed_in, world_in
 
 from anchoring.sweep import RetentionSweep, SweepBusy, publish_policy
@@ -209,6 +209,33 @@ def test_sealed_values_expire_by_a_clock_of_their_own(postgres, tmp_path, author
         assert left == 0
         assert world.book.reader.find(first).position == 3
         assert world.fsck().damage == []
+
+
+def test_the_index_shrinks_from_tier_to_tier(postgres, tmp_path, authority):
+    """Hot: every identifier. Warm: digests alone. Cold: none; date, type and event stay."""
+    with world_in(postgres, tmp_path, authority) as world:
+        world.publish()
+        picture = ingest(sealed={"asset.sha256": "sha256:" + "cd" * 32})
+        picture["body"] = {"asset": {"type": "image"}, "rights": {"basis": "OWNED"}}
+        world.house.post(attempt(sealed={"prompt.user": "dusk", "net.ip": "192.0.2.7"}), picture)
+        world.fill(RUN)
+        tiers = []
+        for days in (2, 35, 60):
+            aged(world, days)
+            world.sweep()
+            tiers.append(fields(world))
+
+        assert tiers == [{"net.ip", "asset.sha256"}, {"asset.sha256"}, set()]
+        moves = [one.entry.value["body"] for one in world.book.reader.of_topic("TIER_MOVED/1")]
+        assert {(move["from"], move["to"]) for move in moves} == {("hot", "warm"), ("warm", "cold")}
+        assert world.fsck().damage == []
+
+
+def fields(world):
+    """The fields by which entries of the first run can be found."""
+    with world.house.owner() as owner:
+        rows = owner.execute(f"SELECT DISTINCT field FROM {world.house.schema}.blind")
+        return {field for (field,) in rows}
 
 
 def test_partitions_are_made_ahead_and_take_what_comes(world):
