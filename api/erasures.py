@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.holds import checked_id, in_request
 from api.looks import note_look
 from api.state import AppState, AuditorLook, Look, State
+from evidence.spool import Spool
 from ledger.erasure.erasures import Erasures
 from ledger.errors import MalformedEvent
 
@@ -96,7 +97,7 @@ def erasure(app: AppState, looking: AuditorLook, erasure_id: str) -> dict[str, A
 
 @router.post("/erasures/{erasure_id}/approve")
 def approve_erasure(
-    looking: AuditorLook, erasure_id: str, somebody: Annotated[Somebody, Body()]
+    app: AppState, looking: AuditorLook, erasure_id: str, somebody: Annotated[Somebody, Body()]
 ) -> dict[str, Any]:
     """Approve as a second person, naming the subject anew: unreadable at once, or deferred."""
     case = Erasures.of(looking.book).approve(
@@ -105,6 +106,7 @@ def approve_erasure(
         person=somebody.person,
         ref=somebody.subject_ref,
     )
+    Spool(app.packet_dir, ttl_s=app.packet_ttl_s).forget(looking.book.row.name)
     return case.json()
 
 

@@ -72,6 +72,18 @@ class Spool:
                         removed += 1
         return removed
 
+    def forget(self, book: str) -> int:
+        """Remove every packet of a Book, half-written ones too; return how many were removed.
+
+        After an erasure: a packet may hold what was erased, and can be built again without it.
+        """
+        removed = 0
+        for pattern in (f"{book}.*.zip", f".{book}.*.zip.tmp"):
+            for path in self._directory.glob(pattern):
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
     def _is_old(self, path: Path) -> bool:
         return path.stat().st_mtime * 1000 < clock.now_ms() - self._ttl_s * 1000
 

@@ -10,6 +10,7 @@ import typer
 
 from anchoring.shelf import Book
 from api.holds import in_request
+from evidence.spool import Spool
 from ledger.erasure.cases import Case
 from ledger.erasure.erasures import Erasures
 from ledger.errors import MalformedEvent, Refused
@@ -83,6 +84,7 @@ def approve(
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
         of, identity = book_of(ledger, token_file, book)
         case = Erasures.of(of).approve(erasure_id, by=identity, **_subject(subject_file))
+        _forget_packets(ledger, of)
         show(case.json(), _line(case), as_json=as_json)
 
 
@@ -114,6 +116,8 @@ def complete(*, data: DataDir = None, book: BookName = None, as_json: Json = Fal
                     finished, moved = erasures.complete(
                         progress=_steps(update), backup_keep_d=settings.backup_keep_d
                     )
+                if moved:
+                    _forget_packets(ledger, of)
                 waiting += sum(case.state == "pending" for case in erasures.all())
                 destroyed = list(finished.destroyed)
                 erased = [case.json() for case in moved]
@@ -122,6 +126,12 @@ def complete(*, data: DataDir = None, book: BookName = None, as_json: Json = Fal
             show({"books": rows}, "\n".join(lines) or "nothing to erase", as_json=as_json)
             if waiting:
                 raise typer.Exit(INCOMPLETE)
+
+
+def _forget_packets(ledger: Ledger, of: Book) -> None:
+    """Remove packets that may hold what is unreadable from now on, as far as they lie here."""
+    settings = ledger.settings
+    Spool(settings.packet_dir, ttl_s=settings.packet_ttl_h * 3600).forget(of.row.name)
 
 
 def _names(ledger: Ledger, book: str | None) -> list[str]:

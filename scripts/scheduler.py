@@ -29,6 +29,7 @@ from anchoring.timestamp import Authority
 from evidence.spool import Spool
 from ledger import clock
 from ledger.database import LINE, Connection
+from ledger.erasure.cases import Case
 from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
 from ledger.redaction.detector import installed
@@ -212,14 +213,13 @@ class Scheduler:
 
     def _custody(self, book: Book) -> None:
         """Follow holds that came or were released: approved erasures wait, or go on."""
-        for case in Erasures.of(book).advance(backup_keep_d=self._settings.backup_keep_d):
-            log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
+        moved = Erasures.of(book).advance(backup_keep_d=self._settings.backup_keep_d)
+        self._tell_erasures(book, moved)
 
     def _erase(self, book: Book) -> None:
         keep = self._settings.backup_keep_d
         finished, moved = Erasures.of(book).complete(backup_keep_d=keep)
-        for case in moved:
-            log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
+        self._tell_erasures(book, moved)
         for name in finished.destroyed:
             log.info("%s: the key %s is destroyed", book.row.name, name)
 
@@ -277,6 +277,12 @@ class Scheduler:
         now_ms = book.database.now_ms()
         for name in rotation.end(now_ms=now_ms) if rotation.due(now_ms) else ():
             log.info("%s: the key %s is destroyed", book.row.name, name)
+
+    def _tell_erasures(self, book: Book, moved: Sequence[Case]) -> None:
+        for case in moved:
+            log.info("%s: erasure %s is %s", book.row.name, case.erasure_id, case.state)
+        if moved:
+            self._spool.forget(book.row.name)
 
     def _expire(self) -> None:
         """Remove old packets; every scheduler does, for they may lie on its host alone."""
