@@ -9,7 +9,6 @@ and in scripts.connections, which bounds what a connection may cost.
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from typing import Final
 import uvicorn
 
 from api.app import create_app
+from api.checker import collect_rarely
 from api.state import State
 from ledger.access import Credentials
 from ledger.errors import IntegrityViolation, LedgerError, Refused
@@ -126,9 +126,7 @@ def serve(
         link_ttl_s=ledger.settings.link_ttl_s,
     )
     server = make_server(state, ready=ready)
-    # What exists now lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    collect_rarely()
     sys.setswitchinterval(_SWITCH_S)
     with _told_to_stop():
         server.run(sockets=[listener])
