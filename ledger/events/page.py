@@ -30,6 +30,12 @@ below. *Kept* says where a value goes:
 * **clear or committed**: the client chooses; for personal values the second is right.
 * **artifact**: what is kept in the entry is the digest of something that lies outside it.
 
+A committed value belongs to one data subject and goes when that one is erased: to the natural
+person of the event, or, where the column says so, to the **depicted** person, the **rights_holder**
+or the **reviewer** that the request names (`"subjects": {"depicted": "…"}`, a person's id for each
+role; committed as `subjects.depicted` and so on). If it names nobody there, the value is the
+person's of the event. What is the **tenant**'s own goes with nobody.
+
 No value is a float or null: decimals are strings, an absent member is left out. A committed value
 is JSON of at most 64 KiB; where the table gives a form, of that form. One event commits at most 63
 of them, and the person. An index in a name, as in `inputs[0].sha256`, is that of an item in the
@@ -109,7 +115,8 @@ def _sealed_only(body: type[Body]) -> Iterator[str]:
     clear = {row.split("`")[1] for row in _rows(body, body)}
     for name, meaning in body.sealed.items():
         if name not in clear:
-            kept = "committed, artifact" if name in body.artifacts else "committed"
+            kept = f"committed{_whose(name, body)}"
+            kept += ", artifact" if name in body.artifacts else ""
             form = "digest of the artifact" if name in body.artifacts else "JSON"
             if name in body.forms:
                 form = _form(body.forms[name], ())
@@ -117,8 +124,13 @@ def _sealed_only(body: type[Body]) -> Iterator[str]:
 
 
 def _kept(name: str, body: type[Body]) -> str:
-    kept = "clear or committed" if name in body.sealed else "clear"
+    kept = f"clear or committed{_whose(name, body)}" if name in body.sealed else "clear"
     return f"{kept}, artifact" if name in body.artifacts else kept
+
+
+def _whose(name: str, body: type[Body]) -> str:
+    role = body.subjects.get(name)
+    return f" ({role})" if role else ""
 
 
 def _row(name: str, kept: str, needed: str, form: str, meaning: str) -> str:
