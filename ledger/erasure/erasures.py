@@ -12,7 +12,7 @@ hold takes its subject out again; `pending` waits as long as that takes.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, Self
 from uuid import UUID
@@ -32,9 +32,18 @@ from ledger.erasure.cases import (
     Case,
     Cases,
 )
+from ledger.erasure.deciding import (
+    ErasuresBusy,
+    NotAskedSo,
+    SubjectUnknown,
+    acting,
+    check_second,
+    is_uuid,
+    same_request,
+)
 from ledger.erasure.keeping import Keeping
 from ledger.erasure.plan import Plan, plan
-from ledger.errors import Conflict, Forbidden, NotFound, Refused, Unavailable
+from ledger.errors import Refused
 from ledger.holds import HeldBook, Holds
 from ledger.keys import Keys, is_gone
 from ledger.lookup import LOG_ID
@@ -63,30 +72,6 @@ UPDATE {book}.artifact SET state = 'erased', wrapped_key = NULL, facts = NULL, p
        fingerprint = NULL
  WHERE subject_ref = %s AND state NOT IN ('erased', 'expired')
 """
-
-
-class SubjectUnknown(NotFound):
-    """This Book holds no values of such a person that could be erased."""
-
-    problem = "subject-unknown"
-
-
-class NotAskedSo(Conflict):
-    """This erasure is in another state, or was asked for another subject."""
-
-    problem = "erasure-state"
-
-
-class OneEye(Forbidden):
-    """Who asks for an erasure does not approve it: a second person does."""
-
-    problem = "second-person-needed"
-
-
-class ErasuresBusy(Unavailable):
-    """Another process is working on the erasures of this Book; ask again."""
-
-    problem = "erasures-busy"
 
 
 class ErasableBook(HeldBook, Protocol):
@@ -165,12 +150,12 @@ class Erasures:
 
         Raises SubjectUnknown, Forbidden, MalformedEvent, NotAskedSo.
         """
-        actor = _person(by)
+        actor = acting(by)
         erasure_id = erasure_id or str(clock.new_id())
         with self._alone() as connection:
             known = self._cases.all(connection)
             if erasure_id in known:
-                return _same(known[erasure_id], by, basis, ref)
+                return same_request(known[erasure_id], by, basis, ref)
             subject = self._subject(person, ref)
             body = {
                 "erasure_id": erasure_id,
@@ -192,10 +177,10 @@ class Erasures:
 
         Raises OneEye, NotAskedSo, NotFound.
         """
-        actor = _person(by)
+        actor = acting(by)
         with self._alone() as connection:
             case = self._cases.get(connection, erasure_id)
-            self._check_second(case, by)
+            check_second(self._database, case, by)
             if case.state != "requested":
                 if case.approved_by == by.credential:
                     return case
@@ -213,7 +198,7 @@ class Erasures:
 
     def withdraw(self, erasure_id: str, *, by: Identity, reason: str) -> Case:
         """Give an erasure up before anybody approved it. Raises NotAskedSo afterwards."""
-        actor = _person(by)
+        actor = acting(by)
         with self._alone() as connection:
             case = self._cases.get(connection, erasure_id)
             if case.state not in ("requested", "withdrawn"):
@@ -323,7 +308,7 @@ class Erasures:
         found = None
         if person is not None:
             found = self._vault.subject_of(person)
-        elif ref is not None and _is_uuid(ref):
+        elif ref is not None and is_uuid(ref):
             found = self._vault.subject(UUID(ref))
         if found is None or found.kind != "person" or found.state == "erased":
             raise SubjectUnknown
@@ -331,16 +316,6 @@ class Erasures:
 
     def _named(self, person: str | None, ref: str | None) -> str:
         return str(self._subject(person, ref).ref)
-
-    def _check_second(self, case: Case, by: Identity) -> None:
-        """Return if this is another person than the one who asked, as far as the registry knows."""
-        query = "SELECT name FROM sealtrail.credential WHERE credential_id = %s"
-        with self._database.connection() as registry:
-            asked = registry.execute(query, (case.requested_by,)).fetchone()
-        name = asked[0] if asked else None
-        # One person with two tokens is one person.
-        if case.requested_by == by.credential or (name and _folded(name) == _folded(by.name)):
-            raise OneEye
 
     def _reading(self) -> Any:
         return self._database.duty(self._schema, "read")
@@ -366,32 +341,3 @@ class Erasures:
 
     def _sql(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(book=sql.Identifier(self._schema))
-
-
-def _person(identity: Identity) -> JSON:
-    """Return who acts, as an entry names a person; an auditor's token of a person is needed."""
-    if identity.role != "auditor" or identity.kind != "person":
-        raise Forbidden("an erasure is decided by persons with an auditor's token of their own")
-    return {"kind": "human", "credential": identity.credential}
-
-
-def _same(known: Case, by: Identity, basis: str, ref: str | None) -> Case:
-    """Return a case that was asked for before in the same words."""
-    same = (known.requested_by, known.basis) == (by.credential, basis)
-    if not same or (ref is not None and ref != known.subject_ref):
-        raise NotAskedSo("this erasure_id was used for another request")
-    return known
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def _folded(name: str | None) -> str:
-    return (name or "").strip().casefold()
-
-
-__all__: Sequence[str] = ("Case", "Erasures", "NotAskedSo", "OneEye", "SubjectUnknown")

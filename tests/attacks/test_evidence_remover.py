@@ -11,7 +11,8 @@ from administrator import administrator
 from house import attempt
 
 from ledger import clock
-from ledger.erasure.erasures import Erasures, OneEye
+from ledger.erasure.deciding import OneEye
+from ledger.erasure.erasures import Erasures
 from ledger.errors import EntryDamaged
 from ledger.hold_record import HoldsDiffer
 from ledger.holds import HoldExists, HoldReleased, Holds

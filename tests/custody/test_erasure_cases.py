@@ -9,7 +9,7 @@ from house import event_id
 
 from anchoring.fsck import Fsck
 from ledger import clock
-from ledger.erasure.erasures import NotAskedSo, OneEye, SubjectUnknown
+from ledger.erasure.deciding import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.vault.construction import wrapping_key
 
