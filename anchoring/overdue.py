@@ -26,11 +26,14 @@ SELECT a.position, a.stream, a.recorded_at,
          SELECT 1 FROM {book}.entry_body b WHERE b.position = a.position
                    AND position(convert_to('"deadline_s":', 'UTF8') IN b.bytes) > 0)
   FROM {book}.entry a
- WHERE a.position >= %s AND a.topic = 'GEN_ATTEMPT/1'
+ WHERE a.position >= %s AND a.position < %s AND a.topic = 'GEN_ATTEMPT/1'
    AND NOT EXISTS (SELECT 1 FROM {book}.entry o WHERE o.stream = a.stream
                     AND o.topic IN ('GEN/1', 'GEN_DENY/1', 'GEN_ERROR/1'))
  ORDER BY a.position
 """
+
+#: Entries that one look goes over: all of a long log at once would take every core of the database.
+_STEP: Final = 65_536
 
 _STILL: Final = """
 SELECT a.position FROM unnest(%s::text[], %s::bigint[]) AS a (stream, position)
@@ -79,9 +82,7 @@ class Sweep:
         """Yield (attempt id, due in ms) of every attempt without an outcome."""
         begin = self._from if self._from is not None else self._low_water()
         size = self.book.reader.head().size  # Before the look: what comes later is seen next time.
-        query = sql.SQL(_OPEN).format(book=sql.Identifier(self.book.row.schema))
-        with self.book.database.duty(self.book.row.schema, "read") as connection:
-            rows = connection.execute(query, (self._seen, begin)).fetchall()
+        rows = [row for first in range(begin, size, _STEP) for row in self._look(first, size)]
         self._from = rows[0][0] if rows else max(begin, size)
         named = {position for position, _, _, may in rows if may} | self._deadlines.keys()
         known, self._deadlines = self._deadlines, {}
@@ -92,6 +93,13 @@ class Sweep:
                 self._deadlines[position] = deadline_s
             self._seen = max(self._seen, position)
             yield stream.removeprefix("Generation/"), recorded_at + deadline_s * 1000
+
+    def _look(self, first: int, size: int) -> list[tuple[int, str, int, bool]]:
+        """Return the open attempts of one step, as _OPEN has them."""
+        query = sql.SQL(_OPEN).format(book=sql.Identifier(self.book.row.schema))
+        bounds = (self._seen, first, min(first + _STEP, size))
+        with self.book.database.duty(self.book.row.schema, "read") as connection:
+            return connection.execute(query, bounds).fetchall()
 
     def _named_deadline(self, position: int) -> int:
         body: dict[str, Any] = self.book.reader.at(position).entry.value["body"]

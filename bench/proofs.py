@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import load
@@ -60,8 +61,20 @@ def samples(entries: int) -> list[int]:
     return sorted(chosen | set(range(max(0, entries - 100), entries)))
 
 
-def entry(position: int, recorded_ms: int) -> bytes:
-    """Print the bytes of a sampled entry, about 1.7 kB."""
+def report(position: int, recorded_ms: int) -> dict[str, Any]:
+    """The last report of completeness: all before it is closed, as in any log with nights."""
+    day = clock.day_of(recorded_ms)
+    counts = dict.fromkeys(("attempts", "gen", "deny", "error", "late"), 0)
+    return {
+        "type": "COMPLETENESS_REPORT",
+        "aggregate": {"type": "AnchorDay", "id": day, "version": 1},
+        "body": {"kind": "provisional", "day": day, "number": 1, "from_size": 0,
+                 "to_size": position, "counts": counts, "open_count": 0, "open": []},
+    }  # fmt: skip
+
+
+def entry(position: int, recorded_ms: int, *, last: bool) -> bytes:
+    """Print the bytes of a sampled entry, about 1.7 kB; the last one is the report."""
     filling = [sha256(bytes([n]) + position.to_bytes(8, "big")).hexdigest() for n in range(18)]
     return canonical_bytes(
         {
@@ -74,6 +87,7 @@ def entry(position: int, recorded_ms: int) -> bytes:
             "time": {"recorded": clock.rfc3339(recorded_ms)},
             "actor": {"kind": "service"},
             "body": {"filling": filling},
+            **(report(position, recorded_ms) if last else {}),
         }
     )
 
@@ -82,7 +96,7 @@ def build(server: Server, entries: int) -> None:
     """Fill the main Book of a stopped ledger's database with `entries` synthetic entries."""
     edge, began = Edge.empty(), time.monotonic()
     recorded_ms = clock.now_ms()
-    bodies = {at: entry(at, recorded_ms) for at in samples(entries)}
+    bodies = {at: entry(at, recorded_ms, last=at == entries - 1) for at in samples(entries)}
     with psycopg.connect(server.owner_url, autocommit=True) as owner:
         for setting in ("synchronous_commit = off", "maintenance_work_mem = '1GB'"):
             owner.execute(f"SET {setting}")
@@ -100,8 +114,8 @@ def build(server: Server, entries: int) -> None:
                 f"entry ({COLUMNS})",
                 "int8 bytea bytea uuid text int8 text int8 bytea",
                 [
-                    (at, leaves[at - begin], bytes(32), UUID(event_id(at)), f"Asset/{at}", 1,
-                     "INGEST/1", recorded_ms, bytes(32))
+                    (at, leaves[at - begin], bytes(32), UUID(event_id(at)), *_stream(bodies[at]),
+                     recorded_ms, bytes(32))
                     for at in here
                 ],
             )  # fmt: skip
@@ -119,6 +133,11 @@ def build(server: Server, entries: int) -> None:
         owner.execute("CHECKPOINT")
     _head(server, edge, recorded_ms)
     _say(began, "built")
+
+
+def _stream(data: bytes) -> tuple[str, int, str]:
+    value = json.loads(data)
+    return f"{value['aggregate']['type']}/{value['aggregate']['id']}", 1, f"{value['type']}/1"
 
 
 def _copy(owner: psycopg.Connection, into: str, types: str, rows: list[tuple[object, ...]]) -> None:
