@@ -101,9 +101,15 @@ class Reader:
 
         Its leaf is the index's: whoever proves it compares the path with a signed root.
         """
-        query = self._select + sql.SQL(" WHERE e.event_id = %s::uuid")
+        return self._locate(sql.SQL(" WHERE e.event_id = %s::uuid"), event_id)
+
+    def locate_at(self, position: int) -> Located:
+        """The same of the entry at a position."""
+        return self._locate(sql.SQL(" WHERE e.position = %s"), position)
+
+    def _locate(self, where: sql.SQL, value: object) -> Located:
         with self._database.duty(self._schema, "read") as connection:
-            row = connection.execute(query, (event_id,)).fetchone()
+            row = connection.execute(self._select + where, (value,)).fetchone()
             if row is None:
                 raise NotFound("there is no such entry in this Book")
             tier: Tier = "database"

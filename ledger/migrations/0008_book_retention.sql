@@ -85,6 +85,14 @@ CREATE FUNCTION {book}.in_bits(members bytea, "position" bigint) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT pg_catalog.get_bit($1, ($2 & 255)::int) = 1';
 
+CREATE FUNCTION {book}.elsewhere("position" bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                    WHERE b.number = $1 >> 8 AND {book}.in_bits(b.members, $1))
+        OR EXISTS (SELECT 1 FROM {book}.tombstone t JOIN {book}.expired x USING (number, event_id)
+                    WHERE t.number = $1 >> 8 AND t.what = 'entry'
+                      AND {book}.in_bits(t.members, $1))
+$$;
+
 CREATE FUNCTION {book}.may_go(gone bigint[]) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
     WITH head AS (SELECT size, last_time FROM {book}.head WHERE id = 1),
     runs AS (SELECT DISTINCT g >> 8 AS number FROM unnest(gone) AS g),

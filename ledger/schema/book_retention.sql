@@ -93,6 +93,15 @@ CREATE FUNCTION {book}.in_bits(members bytea, "position" bigint) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS 'SELECT pg_catalog.get_bit($1, ($2 & 255)::int) = 1';
 
+-- Whether the index says that a body which is not in the database is cold or has expired.
+CREATE FUNCTION {book}.elsewhere("position" bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM {book}.bundle b JOIN {book}.moved m USING (name)
+                    WHERE b.number = $1 >> 8 AND {book}.in_bits(b.members, $1))
+        OR EXISTS (SELECT 1 FROM {book}.tombstone t JOIN {book}.expired x USING (number, event_id)
+                    WHERE t.number = $1 >> 8 AND t.what = 'entry'
+                      AND {book}.in_bits(t.members, $1))
+$$;
+
 -- Which of these bodies may leave the database: never what the log says of itself, nor what is held;
 -- else what is 90 days old and in a bundle to which a recorded TIER_MOVED commits, or what is listed by
 -- a manifest to which a RETENTION_EXPIRED commits that was anchored seven days ago and found sound.
