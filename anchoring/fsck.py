@@ -27,6 +27,7 @@ from anchoring.rotation_walk import RotationWalk
 from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
 from anchoring.tile_walk import Damage, TileWalk
+from anchoring.vault_walk import VaultWalk
 from ledger.database import Connection
 from ledger.errors import HistoryRewritten, IntegrityViolation, Unavailable
 from ledger.head import Head, HeadRow
@@ -104,6 +105,7 @@ class Fsck:
         self._incarnations = IncarnationWalk(book.row)
         self._rotations = RotationWalk()
         self._tiles = TileWalk(self._schema)
+        self._vault = VaultWalk(book.row, book.chain, full)
         self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
         self._kept = RetentionWalk(self._schema, cold, read_cold)
@@ -163,6 +165,8 @@ class Fsck:
         self._take(self._anchors.finish(connection))
         self._take(self._kept.finish(connection, progress))
         self._say_absent()
+        self._take(self._vault.finish(connection))
+        self.report.not_checked += self._vault.not_checked(connection)
         self._take(self._incarnations.finish())
         self._take(self._rotations.finish())
         self._beyond(connection, size)

@@ -5,11 +5,12 @@ Without this an administrator could mark somebody's values as erased and have th
 answer that they are gone for good.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
+from uuid import UUID
 
 from ledger.database import Database
-from ledger.erasure.cases import UNDER_WAY, Cases
+from ledger.erasure.cases import UNDER_WAY, Case, Cases
 from ledger.errors import IntegrityViolation
 from ledger.head import Chain
 from ledger.migrate import BookRow
@@ -35,18 +36,25 @@ class LoggedBook(Protocol):
 
 
 def check_lawful(book: LoggedBook, gone: Iterable[Gone]) -> None:
-    """Return if two persons' word in the log stands behind each; else raise ErasureUnknown.
-
-    Keys that a restore could not bring back are nobody's erasure; only a Book that was restored
-    has them.
-    """
-    asked = [one for one in gone if one.erasure_id != UNRECOVERABLE or not book.row.incarnations]
+    """Return if two persons' word in the log stands behind each; else raise ErasureUnknown."""
+    asked = list(gone)
     if not asked:
         return
     with book.database.duty(book.row.schema, "read") as connection:
         cases = Cases(book.row.schema, book.chain).all(connection)
-    for one in asked:
-        case = cases.get(one.erasure_id)
-        ours = case is not None and case.subject_ref == str(one.ref)
-        if case is None or not ours or case.state not in {*UNDER_WAY, "complete"}:
-            raise ErasureUnknown
+    if not all(is_lawful(book.row, cases, one.ref, one.erasure_id) for one in asked):
+        raise ErasureUnknown
+
+
+def is_lawful(row: BookRow, cases: Mapping[str, Case], ref: UUID, erasure_id: str) -> bool:
+    """Say if the log knows that a data subject was erased, or is about to be.
+
+    Keys that a restore could not bring back are nobody's erasure; only a Book that was restored
+    has them.
+    """
+    if erasure_id == UNRECOVERABLE:
+        return bool(row.incarnations)
+    case = cases.get(erasure_id)
+    if case is None or case.subject_ref != str(ref):
+        return False
+    return case.state == "complete" or case.state in UNDER_WAY

@@ -5,9 +5,11 @@ CREATE TABLE {book}.vault_state (
     id          smallint PRIMARY KEY CHECK (id = 1),
     serial      bigint NOT NULL CHECK (serial > 0),
     generation  bigint NOT NULL CHECK (generation > 0),
-    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation)
+    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation),
+    since       bigint NOT NULL CHECK (since >= 0)
 );
-INSERT INTO {book}.vault_state (id, serial, generation, oldest) VALUES (1, 1, 1, 1);
+INSERT INTO {book}.vault_state (id, serial, generation, oldest, since)
+VALUES (1, 1, 1, 1, coalesce((SELECT size FROM {book}.head WHERE id = 1), 0));
 
 CREATE TABLE {book}.subject (
     ref          uuid PRIMARY KEY,

@@ -6,9 +6,11 @@ CREATE TABLE {book}.vault_state (
     id          smallint PRIMARY KEY CHECK (id = 1),
     serial      bigint NOT NULL CHECK (serial > 0),      -- raised by whatever a writer has to know
     generation  bigint NOT NULL CHECK (generation > 0),  -- of the keys that wrap and index now
-    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation)  -- keys before it are destroyed
+    oldest      bigint NOT NULL CHECK (oldest BETWEEN 1 AND generation),  -- keys before it are destroyed
+    since       bigint NOT NULL CHECK (since >= 0)       -- entries before it were not sealed
 );
-INSERT INTO {book}.vault_state (id, serial, generation, oldest) VALUES (1, 1, 1, 1);
+INSERT INTO {book}.vault_state (id, serial, generation, oldest, since)
+VALUES (1, 1, 1, 1, coalesce((SELECT size FROM {book}.head WHERE id = 1), 0));
 
 -- Data subjects under random names. Who it is stands in `identity` only, under the subject's own key.
 CREATE TABLE {book}.subject (
