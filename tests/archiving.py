@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 from house import House, attempt, gen, ingest
 from PIL import Image
-from psycopg import sql
-from sealing import write_sealings
 
 from ledger.archive.artifacts import Artifacts, Terms
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.spool import UploadSpool
 from ledger.vault.vault import Vault
-
-_SEALED = "SELECT 1 FROM {book}.sealed WHERE event_id = %s::uuid"
 
 
 def digest_of(content: bytes) -> str:
@@ -35,10 +31,9 @@ def picture(width: int = 96, height: int = 64, *, seed: int = 1, form: str = "PN
 
 @dataclass
 class Gallery:
-    """The artifacts of a house's main Book, and those who post and seal."""
+    """The artifacts of a house's main Book, and who posts what names them."""
 
     house: House
-    vault: Vault
     archive: Any
     spool: UploadSpool
     terms: Terms
@@ -48,25 +43,20 @@ class Gallery:
         """As a process that has just started has them."""
         return Artifacts(
             self.house.book,
-            self.vault,
             self.archive,
             self.spool,
             terms=self.terms,
             now_ms=self.house.now_ms,
         )
 
+    @property
+    def vault(self) -> Vault:
+        return self.house.book.vault
+
     def post(self, request: dict[str, Any]) -> str:
         """Record an event with its sealed values; returns its id."""
-        prepared = self.house.prepare(request)
-        self.house.book.record([prepared]).result(timeout=30)
-        book = sql.Identifier(self.house.schema)
-        with self.house.database.duty(self.house.schema, "append") as connection:
-            query = sql.SQL(_SEALED).format(book=book)
-            if connection.execute(query, (prepared.event_id,)).fetchone() is None:
-                sealings = self.vault.seal(connection, [prepared])
-                write_sealings(connection, self.house.schema, sealings)
-                self.vault.keep(sealings)
-        return prepared.event_id
+        self.house.post(request)
+        return str(request["event_id"])
 
     def upload_of(self, content: bytes, **changes: Any) -> str:
         """An ingested user's upload: its digest is committed."""
@@ -99,11 +89,9 @@ class Gallery:
 
 
 def gallery_in(house: House, archive: Any = None, *, terms: Terms | None = None) -> Gallery:
-    row = house.shelf.rows()[house.tenant]
     directory = house.directory
     return Gallery(
         house=house,
-        vault=Vault(house.database, schema=row.schema, origin=row.first_origin, keys=house.keys),
         archive=archive or DirectoryArchive(directory / "archive", now_ms=house.now_ms),
         spool=UploadSpool(directory / "uploads"),
         terms=terms or Terms(),

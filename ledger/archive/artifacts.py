@@ -35,7 +35,6 @@ from ledger.errors import Conflict, LedgerError, NotFound, Refused
 from ledger.keys import Keys
 from ledger.migrate import BookRow
 from ledger.reader import Reader
-from ledger.vault.vault import Vault
 from sealtrail.verify import canonical
 
 log = logging.getLogger("sealtrail.archive")
@@ -87,6 +86,8 @@ class ArchiveBook(Protocol):
     def keys(self) -> Keys: ...
     @property
     def reader(self) -> Reader: ...
+    @property
+    def vault(self) -> Opening: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,6 @@ class Artifacts:
     def __init__(
         self,
         book: ArchiveBook,
-        vault: Opening,
         archive: Archive,
         spool: UploadSpool,
         *,
@@ -112,7 +112,7 @@ class Artifacts:
     ) -> None:
         self._reader, self._archive, self._spool = book.reader, archive, spool
         self._terms, self._now_ms = terms or Terms(), now_ms
-        self.custody = Custody(vault, book.keys, book.row.first_origin)
+        self.custody = Custody(book.vault, book.keys, book.row.first_origin)
         self.rows = ArtifactRows(book.database, book.row.schema)
         self.promises = Promises(
             book.database, book.row.schema, deadline_s=self._terms.deadline_s, now_ms=now_ms
@@ -302,10 +302,8 @@ class Storeroom:
 
     def of(self, book: ArchiveBook, *, now_ms: Clock = clock.now_ms) -> Artifacts:
         """Return the artifacts of a Book; asks nobody."""
-        row = book.row
-        vault = Vault(book.database, schema=row.schema, origin=row.first_origin, keys=book.keys)
-        spool = UploadSpool(self.uploads / row.name)
-        return Artifacts(book, vault, self.archive, spool, terms=self.terms, now_ms=now_ms)
+        spool = UploadSpool(self.uploads / book.row.name)
+        return Artifacts(book, self.archive, spool, terms=self.terms, now_ms=now_ms)
 
 
 def _holder(one: Artifact) -> Holder:

@@ -33,6 +33,8 @@ ADVERSARIES = {
     "The remover of evidence": ("test_evidence_remover",),
     "The keeper of the backups": ("test_backup_keeper",),
     "The custodian of the records": ("test_custodian_of_records",),
+    "The keeper of the archive": ("test_archive_keeper",),
+    "The hostile uploader": ("test_hostile_uploader",),
 }
 
 PARTS = re.compile(

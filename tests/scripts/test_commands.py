@@ -200,7 +200,8 @@ def test_doctor_finds_a_sound_installation_sound(ledger):
 
     assert {check["ok"] for check in checks} == {True}
     assert {check["check"] for check in checks} == {
-        "packages", "database", "books", "trust", "separation", "authorities", "anchors",
+        "packages", "database", "books", "archive", "trust", "separation", "authorities",
+        "anchors",
     }  # fmt: skip
 
 
