@@ -5,12 +5,14 @@ chain        ends the epoch of each Book now; the old chain key is destroyed
 checkpoint   begins to sign with a new log key beside the old one; `--end` destroys the old one
     wrapping     wraps every data subject's key, and makes every blind index, anew under the next
                  generation of the vault's two keys; the old generation is destroyed
+    subjects     the same, and gives every data subject a new key for what is sealed from now on
 """
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -78,12 +80,22 @@ def checkpoint(
 @app.command()
 def wrapping(*, book: BookName = None, data: DataDir = None, as_json: Json = False) -> None:
     """Wrap subject keys and make blind indexes anew under new keys; destroy the old ones."""
+    _rewrap(book, data, rekey=False, as_json=as_json)
+
+
+@app.command()
+def subjects(*, book: BookName = None, data: DataDir = None, as_json: Json = False) -> None:
+    """Give each data subject a new key from now on, and do what `wrapping` does."""
+    _rewrap(book, data, rekey=True, as_json=as_json)
+
+
+def _rewrap(book: str | None, data: Path | None, *, rekey: bool, as_json: bool) -> None:
     with exits(as_json=as_json), _opened(data) as ledger:
         rows = []
         for name in _names(ledger, book):
             of = ledger.shelf.book(name)
             with progress(name, quiet=as_json) as told:
-                finished = of.vault.rewrap(Holds.of(of), partial(_step, told))
+                finished = of.vault.rewrap(Holds.of(of), partial(_step, told), rekey=rekey)
             rows.append(
                 {
                     "book": name,

@@ -24,7 +24,7 @@ from ledger.errors import FieldError, MalformedEvent
 from ledger.keys import KeyDestroyed
 from ledger.redaction.detector import folded
 from ledger.redaction.rules import Rules
-from ledger.vault.construction import AESGCM, unwrap_other
+from ledger.vault.construction import Cipher, unwrap_other
 from ledger.vault.ring import KeyRing
 
 _LABEL: Final = b"sealtrail.redacted.v1\0"
@@ -150,7 +150,7 @@ class Copies:
         raise AssertionError  # Cannot be: the second round returns or raises.
 
     def _opened(self, rows: list[tuple[Any, ...]]) -> list[str]:
-        ciphers: dict[UUID, AESGCM] = {}
+        ciphers: dict[UUID, Cipher] = {}
         texts = []
         for _, event_id, field, _, ref, blob, generation, wrapped in rows:
             cipher = ciphers.get(ref)

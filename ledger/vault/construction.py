@@ -8,7 +8,8 @@ r"""The vault's bytes: what is encrypted under which key, and what is bound to i
                                     "sealtrail.vault.identity.v1\0" ‖ ref)
     other     = nonce ‖ AES-256-GCM(subject key, nonce, secret,
                                     "sealtrail.vault.wrap.v1\0" ‖ ref ‖ aad)
-    key       = wrap(subjects/<origin>/<g>, subject key, "sealtrail.vault.subject.v1\0" ‖ ref)
+    key       = wrap(subjects/<origin>/<g>, subject key [‖ earlier ones, newest first],
+                                    "sealtrail.vault.subject.v1\0" ‖ ref)
     index     = mac(index/<origin>/<g>, UTF-8(field) ‖ 0x00 ‖ UTF-8(NFC(value)))
 
 D are the disclosures (sealtrail.verify.disclosure) that belong to one data subject; event_id and
@@ -20,7 +21,8 @@ Source: NIST SP 800-38D; RFC 9901 §4.2; Unicode UAX #15 (NFC).
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeAlias
 from unicodedata import is_normalized, normalize
 
 from cryptography.exceptions import InvalidTag
@@ -28,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.errors import IntegrityViolation
 
-__all__ = ["AESGCM"]
+__all__ = ["AESGCM", "Cipher"]
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -44,10 +46,49 @@ _SUBJECT: Final = b"sealtrail.vault.subject.v1\0"
 _ONCE: Final = bytes(NONCE_BYTES)
 
 
+#: A subject's keys are replaced so often at most; what is wrapped stays below 4,096 bytes.
+GENERATIONS_MAX: Final = 64
+
+
 class SealedValueDamaged(IntegrityViolation):
     """A sealed value was altered, or moved from another event or another person."""
 
     problem = "sealed-value-damaged"
+
+
+class SubjectKeys:
+    """A data subject's key after it was replaced: the newest encrypts, every earlier one opens."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """keys: 32 bytes each, the newest first."""
+        self._ciphers = [AESGCM(key) for key in keys]
+
+    def encrypt(self, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+        return self._ciphers[0].encrypt(nonce, data, aad)
+
+    def decrypt(self, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+        """Open it with whichever key fits; raises InvalidTag if none does."""
+        for cipher in self._ciphers:
+            with suppress(InvalidTag):
+                return cipher.decrypt(nonce, data, aad)
+        raise InvalidTag
+
+
+Cipher: TypeAlias = AESGCM | SubjectKeys
+
+
+def subject_cipher(secret: bytes) -> Cipher:
+    """Return what encrypts and opens for a data subject. secret: as it is wrapped."""
+    if len(secret) == KEY_BYTES:
+        return AESGCM(secret)
+    if not secret or len(secret) % KEY_BYTES:
+        raise SealedValueDamaged
+    return SubjectKeys([secret[at : at + KEY_BYTES] for at in range(0, len(secret), KEY_BYTES)])
+
+
+def succeeded(secret: bytes, key: bytes) -> bytes:
+    """Put a new key, 32 bytes, before a subject's earlier ones, unless those are too many."""
+    return key + secret if len(secret) < GENERATIONS_MAX * KEY_BYTES else secret
 
 
 def wrapping_key(origin: str, generation: int) -> str:
@@ -73,7 +114,7 @@ def index_message(field: str, value: str) -> bytes:
 
 
 def seal_blob(
-    cipher: AESGCM, disclosures: Sequence[str], *, event_id: bytes, ref: bytes, chance: bytes
+    cipher: Cipher, disclosures: Sequence[str], *, event_id: bytes, ref: bytes, chance: bytes
 ) -> tuple[bytes, bytes]:
     """Return (wrapped DEK: 60 bytes, blob: the list's length + 16) of one subject in one event.
 
@@ -88,7 +129,7 @@ def seal_blob(
 
 
 def open_blob(
-    cipher: AESGCM, wrapped_dek: bytes, blob: bytes, *, event_id: bytes, ref: bytes
+    cipher: Cipher, wrapped_dek: bytes, blob: bytes, *, event_id: bytes, ref: bytes
 ) -> list[str]:
     """Return the disclosures in a blob; raises SealedValueDamaged for any other bytes."""
     bound = event_id + ref
@@ -101,27 +142,27 @@ def open_blob(
     return found
 
 
-def seal_identity(cipher: AESGCM, person: str, *, ref: bytes, nonce: bytes) -> bytes:
+def seal_identity(cipher: Cipher, person: str, *, ref: bytes, nonce: bytes) -> bytes:
     """Encrypt a person's id under the person's own key, so that it can be indexed anew."""
     return nonce + cipher.encrypt(nonce, person.encode(), _IDENTITY + ref)
 
 
-def open_identity(cipher: AESGCM, sealed: bytes, *, ref: bytes) -> str:
+def open_identity(cipher: Cipher, sealed: bytes, *, ref: bytes) -> str:
     """Return a person's id; raises SealedValueDamaged."""
     return _open(cipher, sealed, _IDENTITY + ref).decode()
 
 
-def wrap_other(cipher: AESGCM, secret: bytes, *, ref: bytes, aad: bytes, nonce: bytes) -> bytes:
+def wrap_other(cipher: Cipher, secret: bytes, *, ref: bytes, aad: bytes, nonce: bytes) -> bytes:
     """Encrypt another key of this subject, such as an artifact's, bound to `aad`."""
     return nonce + cipher.encrypt(nonce, secret, _WRAP + ref + aad)
 
 
-def unwrap_other(cipher: AESGCM, wrapped: bytes, *, ref: bytes, aad: bytes) -> bytes:
+def unwrap_other(cipher: Cipher, wrapped: bytes, *, ref: bytes, aad: bytes) -> bytes:
     """Return what `wrap_other` encrypted; raises SealedValueDamaged."""
     return _open(cipher, wrapped, _WRAP + ref + aad)
 
 
-def _open(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
+def _open(cipher: Cipher, sealed: bytes, aad: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
     except (InvalidTag, ValueError):

@@ -121,8 +121,10 @@ class Generations:
             connection.execute(query, (ref,))
             self._tell_writers(connection)
 
-    def finish(self, holds: Freezer, *, rotate: bool, progress: Progress) -> Finished:
-        """Erase what was begun, or rotate. See `Vault.finish_erasures`."""
+    def finish(
+        self, holds: Freezer, *, rotate: bool, rekey: bool = False, progress: Progress
+    ) -> Finished:
+        """Erase what was begun, or rotate. See `Vault.finish_erasures` and `Vault.rewrap`."""
         erased: list[tuple[UUID, str]] = []
         with self._alone():
             deferred = self._defer(holds)
@@ -134,7 +136,9 @@ class Generations:
                 rotate = rotate and resuming
                 state = self._flip(state)
                 for _ in range(_TRIES):
-                    self._rewrapping.rewrap(state.generation, progress)
+                    self._rewrapping.rewrap(
+                        state.generation, progress, rekey=rekey and not resuming
+                    )
                     self._rewrapping.reindex(state.generation, progress)
                     gone, kept = self._end(state, holds)
                     erased, deferred = erased + gone, deferred + kept

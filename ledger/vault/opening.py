@@ -16,7 +16,7 @@ from ledger.database import Connection, Database
 from ledger.errors import IntegrityViolation, Refused
 from ledger.keys import KeyDestroyed
 from ledger.vault.construction import (
-    AESGCM,
+    Cipher,
     SealedValueDamaged,
     index_message,
     open_blob,
@@ -151,9 +151,9 @@ class Opener:
         """Return what `wrap` encrypted; raises ValuesErased once the subject is erased."""
         return unwrap_other(self._cipher(ref), wrapped, ref=ref.bytes, aad=aad)
 
-    def _cipher(self, ref: UUID) -> AESGCM:
+    def _cipher(self, ref: UUID) -> Cipher:
 
-        def once() -> AESGCM:
+        def once() -> Cipher:
             rows = self._ask(_SUBJECT, (ref,))
             if not rows:
                 raise IntegrityViolation("a data subject's row is gone")

@@ -14,10 +14,20 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from ledger import arrays
+from ledger import arrays, clock
 from ledger.database import Connection, Database
 from ledger.errors import IntegrityViolation
-from ledger.vault.construction import AESGCM, index_message, open_blob, open_identity
+from ledger.vault.construction import (
+    KEY_BYTES,
+    NONCE_BYTES,
+    Cipher,
+    index_message,
+    open_blob,
+    open_identity,
+    seal_identity,
+    subject_cipher,
+    succeeded,
+)
 from ledger.vault.owners import Owner, identifiers_in
 from ledger.vault.ring import KeyRing
 from sealtrail.verify.disclosure import open_disclosure
@@ -33,8 +43,8 @@ _SUBJECTS: Final = f"""
 SELECT ref, kind, generation, wrapped_key, identity {_STALE} AND ref > %s ORDER BY ref LIMIT %s
 """
 _REWRAP: Final = """
-UPDATE {book}.subject s SET wrapped_key = u.key, generation = %b
-  FROM unnest(%b::uuid[], %b::bytea[], %b::bigint[]) u (ref, key, old)
+UPDATE {book}.subject s SET wrapped_key = u.key, identity = u.identity, generation = %b
+  FROM unnest(%b::uuid[], %b::bytea[], %b::bytea[], %b::bigint[]) u (ref, key, identity, old)
  WHERE s.ref = u.ref AND s.generation = u.old AND s.state IN ('live', 'held')
 RETURNING s.ref
 """
@@ -94,8 +104,12 @@ class Rewrapping:
     def __init__(self, database: Database, ring: KeyRing) -> None:
         self._database, self._ring, self._schema = database, ring, ring.schema
 
-    def rewrap(self, generation: int, progress: Progress) -> None:
-        """Wrap every live subject's key under `generation`, and index its id there."""
+    def rewrap(self, generation: int, progress: Progress, *, rekey: bool = False) -> None:
+        """Wrap every live subject's key under `generation`, and index its id there.
+
+        rekey: each gets a new key, too, wrapped together with the earlier ones. Whoever has read
+        the old one may go on using it: nothing that is sealed under it is lost.
+        """
         with self._retaining() as connection:
             row = connection.execute(
                 self._sql("SELECT count(*) " + _STALE), (generation,)
@@ -107,7 +121,7 @@ class Rewrapping:
                 rows = connection.execute(query, (generation, last, _CHUNK)).fetchall()
                 if not rows:
                     return
-                self._rewrap(connection, [_Subject(*row) for row in rows], generation)
+                self._rewrap(connection, [_Subject(*row) for row in rows], generation, rekey=rekey)
                 done, last = done + len(rows), rows[-1][0]
                 progress("rewrap", done, total)
 
@@ -122,19 +136,27 @@ class Rewrapping:
                 done += self._reindex(connection, groups, generation)
                 progress("reindex", done, total)
 
-    def _rewrap(self, connection: Connection, rows: list[_Subject], generation: int) -> None:
-        refs, keys, macs = [], [], []
+    def _rewrap(
+        self, connection: Connection, rows: list[_Subject], generation: int, *, rekey: bool
+    ) -> None:
+        refs, keys, identities, macs = [], [], [], []
         for row in rows:
-            ref = row.ref.bytes
+            ref, identity = row.ref.bytes, bytes(row.identity)
             secret = self._ring.secret(ref, row.generation, bytes(row.wrapped_key))
-            id_ = open_identity(AESGCM(secret), bytes(row.identity), ref=ref)
+            id_ = open_identity(subject_cipher(secret), identity, ref=ref)
+            if rekey:
+                secret = succeeded(secret, clock.random_bytes(KEY_BYTES))
+                nonce = clock.random_bytes(NONCE_BYTES)
+                identity = seal_identity(subject_cipher(secret), id_, ref=ref, nonce=nonce)
             refs.append(row.ref.hex)
             keys.append(self._ring.wrap(ref, generation, secret))
+            identities.append(identity)
             macs.append(self._ring.mac(generation, Owner(row.kind, id_).message))
         of, old = arrays.uuids(refs), arrays.bigints([row.generation for row in rows])
         with connection.transaction():
             changed = connection.execute(
-                self._sql(_REWRAP), (generation, of, arrays.byteas(keys), old)
+                self._sql(_REWRAP),
+                (generation, of, arrays.byteas(keys), arrays.byteas(identities), old),
             ).fetchall()
             moved = [ref for (ref,) in changed]
             try:
@@ -156,7 +178,7 @@ class Rewrapping:
 
     def _reindex(self, connection: Connection, groups: list[_Group], generation: int) -> int:
         """Make the indexes of some events anew; returns how many rows were looked after."""
-        old, new, ciphers = list[_Group](), list[tuple[str, bytes, _Group]](), dict[UUID, AESGCM]()
+        old, new, ciphers = list[_Group](), list[tuple[str, bytes, _Group]](), dict[UUID, Cipher]()
         for group in groups:
             if group.state == "erasing":
                 continue
@@ -190,7 +212,7 @@ class Rewrapping:
         return sum(len(group.fields) for group in groups)
 
     def _disclosed(
-        self, group: _Group, ciphers: dict[UUID, AESGCM]
+        self, group: _Group, ciphers: dict[UUID, Cipher]
     ) -> tuple[Mapping[str, str], list[str]]:
         """Return the disclosures of one subject in one event, and their names."""
         ref = group.ref.bytes

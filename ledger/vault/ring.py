@@ -16,7 +16,13 @@ from psycopg import sql
 from ledger.database import Connection
 from ledger.errors import IntegrityViolation
 from ledger.keys import KeyDestroyed, KeyExists, KeyMissing, Keys, Kind, was_made
-from ledger.vault.construction import AESGCM, index_key, subject_aad, wrapping_key
+from ledger.vault.construction import (
+    Cipher,
+    index_key,
+    subject_aad,
+    subject_cipher,
+    wrapping_key,
+)
 
 _STATE: Final = "SELECT serial, generation, oldest FROM {book}.vault_state WHERE id = 1"
 _USED: Final = "SELECT EXISTS (SELECT 1 FROM {book}.subject)"
@@ -70,12 +76,12 @@ class KeyRing:
         return self._keys.wrap(wrapping_key(self._origin, generation), secret, subject_aad(ref))
 
     def secret(self, ref: bytes, generation: int, wrapped: bytes) -> bytes:
-        """Return a subject's key, 32 bytes, to be wrapped anew."""
+        """Return a subject's key to be wrapped anew: 32 bytes, and as many for each earlier one."""
         return self._keys.unwrap(wrapping_key(self._origin, generation), wrapped, subject_aad(ref))
 
-    def unwrap(self, ref: bytes, generation: int, wrapped: bytes) -> AESGCM:
+    def unwrap(self, ref: bytes, generation: int, wrapped: bytes) -> Cipher:
         """Return a subject's key, ready for use."""
-        return AESGCM(self.secret(ref, generation, wrapped))
+        return subject_cipher(self.secret(ref, generation, wrapped))
 
     def make(self, generation: int) -> None:
         """Make both keys of a generation; safe to repeat, refused once they are destroyed."""

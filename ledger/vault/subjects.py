@@ -25,6 +25,7 @@ from ledger.vault.construction import (
     KEY_BYTES,
     NONCE_BYTES,
     REF_BYTES,
+    Cipher,
     open_identity,
     seal_identity,
 )
@@ -48,7 +49,7 @@ class Subject(NamedTuple):
     """A data subject whose key is at hand."""
 
     ref: bytes  #: 16 bytes of a random UUID.
-    cipher: AESGCM
+    cipher: Cipher
 
     def __repr__(self) -> str:
         return f"Subject({self.ref.hex()})"

@@ -173,9 +173,15 @@ class Vault:
         """
         return self._generations.finish(holds, rotate=False, progress=progress)
 
-    def rewrap(self, holds: Freezer, progress: Progress = _quiet) -> Finished:
-        """Rotate both of the vault's keys, and finish erasures on the way."""
-        return self._generations.finish(holds, rotate=True, progress=progress)
+    def rewrap(
+        self, holds: Freezer, progress: Progress = _quiet, *, rekey: bool = False
+    ) -> Finished:
+        """Rotate both of the vault's keys, and finish erasures on the way.
+
+        rekey: give each data subject a new key, too. What was sealed under the earlier ones stays
+        so; they are wrapped together with the new one, and go with it when the person is erased.
+        """
+        return self._generations.finish(holds, rotate=True, rekey=rekey, progress=progress)
 
     def _make(self, owner: Owner) -> None:
         """Make a subject outside of a batch, through the writer's gate; not if the vault moves."""

@@ -57,8 +57,8 @@ def rotate(url, directory, tenant, kind, deadly):
         book = shelf.book(tenant)
         if kind == "chain":
             book.settle()
-        elif kind == "wrapping":
-            book.vault.rewrap(Holds.of(book))
+        elif kind in ("wrapping", "subjects"):
+            book.vault.rewrap(Holds.of(book), rekey=kind == "subjects")
         else:
             world = Rotating(SimpleNamespace(directory=directory))
             rotation = KeyRotation(book=book, publish=world.publish)
@@ -70,7 +70,7 @@ def rotate(url, directory, tenant, kind, deadly):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["chain", "checkpoint", "wrapping"])
+@pytest.mark.parametrize("kind", ["chain", "checkpoint", "wrapping", "subjects"])
 def test_a_rotation_that_is_killed_under_load_loses_nothing(rotating, kind):
     """Whoever records is never refused; started again it ends; every receipt and value is there."""
     house, receipts, persons, failures = rotating.house, [], {}, []
@@ -137,4 +137,5 @@ def _replaced(kind, origin):
         "chain": [f"chain/{origin}/0"],
         "checkpoint": [f"log/{origin}"],
         "wrapping": [f"subjects/{origin}/1", f"index/{origin}/1"],
+        "subjects": [f"subjects/{origin}/1", f"index/{origin}/1"],
     }[kind]

@@ -44,7 +44,10 @@ def test_every_kind_of_key_is_rotated_by_a_command(on_module):
     ended = on_module.here("keys", "rotate", "checkpoint", "--end", "--now")
     wrapping = on_module.here("keys", "rotate", "wrapping", "--book=acme")["books"]
     record(on_module)
+    subjects = on_module.here("keys", "rotate", "subjects", "--book=acme")["books"]
+    record(on_module)
 
+    assert subjects[0]["generation"] == 3
     assert [(row["new"] - row["old"], row["destroyed"]) for row in chain] == [(1, True)]
     assert {row["state"] for row in begun["books"]} == {"begun"}
     assert {row["state"] for row in again["books"]} == {"open already"}
