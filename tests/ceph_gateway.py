@@ -98,6 +98,8 @@ class CephGateway:
             "mon_allow_pool_size_one": "true",
             "mon_max_pg_per_osd": "1000",
             "mon_data_avail_crit": "0",
+            "paxos_propose_interval": "0.05",  # Each pool waits for a round of its own.
+            "paxos_min_wait": "0.01",
             "osd_objectstore": "memstore",
             "memstore_device_bytes": str(2**30),
             "run_dir": f"{where}/run",
