@@ -47,6 +47,10 @@ _MANIFEST: Final = "SELECT bytes FROM {book}.manifest WHERE event_id = %s::uuid"
 
 _LISTED: Final = 100  #: More absent bodies than this are not named one by one.
 
+#: With more bundles than this the archive is asked for a part of them each day, all in a month.
+_ASKED: Final = 1_000
+_DAYS: Final = 30
+
 
 class _Entry(NamedTuple):
     """An entry that says something of keeping."""
@@ -223,6 +227,9 @@ class RetentionWalk:
             for one in bundles
             if one.moved_by is not None and moved.get(one.number, 0) & _bits(one.members)
         ]
+        if not self.read and len(there) > _ASKED:
+            today = self._last_ms(connection) // clock.DAY_MS % _DAYS
+            there = [one for one in there if one.number % _DAYS == today]
         for done, one in enumerate(there, 1):
             expired = not _bits(one.members) & ~lawful.get(one.number, 0)
             try:

@@ -10,12 +10,12 @@ do no harm: one has the turn, the other says so. Without a published policy noth
 nothing expires. Without an archive nothing is moved, and what is in the database can expire.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anchoring.shelf import Book
 from anchoring.sweep_desk import Desk, Step
-from anchoring.sweep_expiry import Announced, Expiry
+from anchoring.sweep_expiry import Expiry
 from anchoring.sweep_search import Search
 from anchoring.sweep_tiers import Tiers
 from ledger.archive.store import Archive
@@ -85,9 +85,12 @@ class RetentionSweep:
         policy = desk.policies.current(desk.now_ms)
         runs = tiers.runs_due() if desk.cold is not None else range(0)
         due = {what: expiry.due(what) for what in WHAT} if policy is not None else {}
-        open_ = expiry.open()
-        ready = [one for one in open_ if one.ready(desk.now_ms)]
-        refused = [one for one in open_ if one.sound is False]
+        waiting = ready = refused = 0
+        for one in expiry.open():
+            count = len(one.manifest.leaves)
+            ready += count if one.ready(desk.now_ms) else 0
+            refused += count if one.sound is False else 0
+            waiting += count
         return Plan(
             policy=None if policy is None else f"{policy.id}/{policy.version}",
             size=desk.size,
@@ -98,17 +101,13 @@ class RetentionSweep:
             to_drop=len(tiers.droppable()),
             to_announce={what: sum(map(len, units)) for what, (units, _) in due.items()},
             held={what: held for what, (_, held) in due.items()},
-            waiting=sum(len(one.manifest.leaves) for one in open_) - _leaves(ready),
-            to_expire=_leaves(ready),
-            refused=_leaves(refused),
+            waiting=waiting - ready - refused,
+            to_expire=ready,
+            refused=refused,
         )
 
     def _desk(self) -> Desk:
         return Desk.open(self._book, self._archive)
-
-
-def _leaves(announced: Sequence[Announced]) -> int:
-    return sum(len(one.manifest.leaves) for one in announced)
 
 
 def publish_policy(book: Book, document: dict[str, object]) -> str:

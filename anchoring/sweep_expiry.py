@@ -27,17 +27,18 @@ from ledger.retention.manifest import WINDOW_MS, Leaf, Manifest, cut, digest_of
 from ledger.retention.policy import Claim
 from sealtrail.verify.merkle import leaf_hash
 
-#: Manifests that are looked at in one sweep.
-_MANIFESTS: Final = 256
+#: Checks that are looked for behind the oldest open announcement: several a day, for weeks.
+_CHECKS: Final = 100_000
 
 _OPEN: Final = """
-SELECT a.event_id::text, a.digest, a.bytes, e.position FROM {book}.manifest a
+SELECT a.event_id::text, a.digest, e.position FROM {book}.manifest a
   LEFT JOIN {book}.entry e ON e.event_id = a.event_id
  WHERE EXISTS (SELECT 1 FROM {book}.tombstone t WHERE t.event_id = a.event_id
                 AND NOT EXISTS (SELECT 1 FROM {book}.expired x
                                  WHERE (x.number, x.event_id) = (t.number, t.event_id)))
- ORDER BY e.position NULLS FIRST, a.event_id LIMIT %s
+ ORDER BY e.position NULLS FIRST, a.event_id
 """
+_BYTES: Final = "SELECT bytes FROM {book}.manifest WHERE event_id = %s::uuid"
 _KEEP: Final = "INSERT INTO {book}.manifest (event_id, what, digest, bytes) VALUES (%s, %s, %s, %s)"
 _BURY: Final = (
     "INSERT INTO {book}.tombstone (number, event_id, what, members) VALUES (%s, %s, %s, %s)"
@@ -133,29 +134,27 @@ class Expiry:
 
     # Looking
 
-    def open(self) -> list[Announced]:
-        """Return every announcement that is not carried out in full, oldest first."""
-        checks = self._checks()
-        anchors = self._anchors()
-        found = []
-        for event_id, digest, data, position in self._desk.select(_OPEN, _MANIFESTS):
-            manifest = Manifest.decode(bytes(data))
+    def open(self) -> Iterator[Announced]:
+        """Yield every announcement that is not carried out in full, oldest first."""
+        rows = self._desk.select(_OPEN)
+        first = min((at for _, _, at in rows if at is not None), default=0)
+        checks, anchors = self._checks(first), self._anchors()
+        for event_id, digest, position in rows:
+            ((data,),) = self._desk.select(_BYTES, event_id)
             anchored = [ms for size, ms in anchors if position is not None and size > position]
-            found.append(
-                Announced(
-                    event_id=event_id,
-                    manifest=manifest,
-                    position=position,
-                    anchored_ms=min(anchored, default=None),
-                    sound=checks.get((event_id, f"sha256:{bytes(digest).hex()}")),
-                )
+            yield Announced(
+                event_id=event_id,
+                manifest=Manifest.decode(bytes(data)),
+                position=position,
+                anchored_ms=min(anchored, default=None),
+                sound=checks.get((event_id, f"sha256:{bytes(digest).hex()}")),
             )
-        return found
 
-    def _checks(self) -> Mapping[tuple[str, str], bool]:
+    def _checks(self, begin: int) -> Mapping[tuple[str, str], bool]:
         """Return what the log says of checked manifests; one bad check outweighs any good one."""
         found: dict[tuple[str, str], bool] = {}
-        for stored in self._desk.book.reader.of_topic("INTEGRITY_CHECK/1", limit=4 * _MANIFESTS):
+        reader = self._desk.book.reader
+        for stored in reader.of_topic("INTEGRITY_CHECK/1", begin=begin, limit=_CHECKS):
             body = stored.entry.value["body"]
             key = (body["expiry"], body["tombstone_digest"])
             found[key] = found.get(key, True) and body["damaged"] == 0

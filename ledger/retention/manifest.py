@@ -15,10 +15,11 @@ from hashlib import sha256
 from typing import Any, Final, Literal, cast
 
 from ledger import clock
+from ledger.decoding import decode
 from ledger.errors import IntegrityViolation
+from ledger.printing import canonical_bytes
 from ledger.retention import members as bits
 from ledger.retention.classes import WHAT, What
-from sealtrail.verify import canonical
 from sealtrail.verify.errors import VerifyError
 
 JSON = dict[str, Any]
@@ -94,7 +95,7 @@ class Manifest:
     leaves: Sequence[Leaf]
 
     def encode(self) -> bytes:
-        return canonical.encode(
+        return canonical_bytes(
             {
                 "v": 1,
                 "origin": self.origin,
@@ -108,7 +109,7 @@ class Manifest:
     def decode(cls, data: bytes) -> "Manifest":
         """Read a manifest; raises ManifestDamaged unless it prints as it was read."""
         try:
-            value = cast("JSON", canonical.decode(data))
+            value = cast("JSON", decode(data))
             found = cls(
                 origin=value["origin"],
                 what=value["what"],
