@@ -94,13 +94,13 @@ def install(postgres, authority, directory, *, pin=None, **changes):
     return made
 
 
-def record(made):
+def record(made, **changes):
     """Record an attempt and its outcome, as a server process does."""
     identity = Identity(
         credential="cred_test", tenant="acme", role="pipeline", kind="pipeline", name="renderer"
     )
-    first = attempt()
-    requests = [first, gen(first["aggregate_id"])]
+    first = attempt(**changes)
+    requests = [first, gen(first["aggregate_id"], **changes)]
     with open_ledger(Settings.from_environment(made.environment)) as opened:
         prepared = [
             prepare(one, identity, received_ms=clock.now_ms(), pipelines=frozenset())
