@@ -33,6 +33,15 @@ _DEBIAN: Final = Path("/usr/lib/postgresql")
 _VERSION: Final = re.compile(r"\(PostgreSQL\) ([1-9][0-9])[.a-z ]")
 _LOCK_WAIT: Final = "60s"  #: For a migration that holds a table; longer, and it is told.
 
+#: The partitions of a Book's bodies, none where PostgreSQL was built without lz4 or does not
+#: compress them at all.
+_BODIES: Final = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'bytes' AND a.attstorage = 'x'
+ WHERE n.nspname = %s AND c.relname LIKE 'entry\\_body%%' AND c.relkind IN ('r', 'p')
+   AND (SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression')
+"""
+
 
 class DumpFailed(Unavailable):
     """PostgreSQL's own program could not copy the database; its first error says why."""
@@ -94,6 +103,7 @@ def dump(
         f"--file={directory}",
         f"--snapshot={snapshot}",
         f"--jobs={jobs}",
+        "--no-toast-compression",  # Another server may not have lz4; see `store_as_here`.
         "--compress=1",  # Bytes that are sealed already do not get smaller by trying harder.
         f"--lock-wait-timeout={_LOCK_WAIT}",
         *(f"--schema={name}" for name in schemas),
@@ -108,6 +118,14 @@ def load(using: Programs, url: str, directory: Path, *, jobs: int = 1) -> None:
     """
     whole = ("--single-transaction",) if jobs == 1 else (f"--jobs={jobs}", "--exit-on-error")
     _run(using, "pg_restore", url, "--no-owner", *whole, str(directory))
+
+
+def store_as_here(connection: Connection, schemas: Sequence[str]) -> None:
+    """Have bodies compressed as a Book that is made here does (migration 0004), if lz4 is here."""
+    for name in schemas:
+        for (table,) in connection.execute(_BODIES, (name,)).fetchall():
+            query = "ALTER TABLE {} ALTER COLUMN bytes SET COMPRESSION lz4"
+            connection.execute(sql.SQL(query).format(sql.Identifier(name, table)))
 
 
 def check_empty(connection: Connection) -> None:

@@ -21,7 +21,7 @@ from anchoring.key_sheet import make_sheet, newest_sheet
 from anchoring.restore_survey import survey
 from anchoring.signed_files import check_files
 from ledger.database import Connection, Database, connect
-from ledger.dump import check_empty, drop, load, programs, server_major
+from ledger.dump import check_empty, drop, load, programs, server_major, store_as_here
 from ledger.embedded import EmbeddedPostgres
 from ledger.errors import LedgerError, Refused, Unavailable
 from ledger.keys import Keys
@@ -232,6 +232,7 @@ def _load(backup: Path, manifest: Manifest, owner: Connection, url: str, *, jobs
     using = programs(max(manifest.programs, server_major(owner)))
     say(f"pg_restore {using.major}: {manifest.size_bytes} bytes")
     load(using, url, database_of(backup), jobs=jobs)
+    store_as_here(owner, [state.schema for state in manifest.books])
     for line in migrate(owner):
         say(line)
 
@@ -277,9 +278,7 @@ def _lines(found: list[BookFound]) -> list[str]:
         state = f"{len(one.damage)} damaged" if one.damage else "as it was signed"
         lines.append(f"{one.state.name:24} {one.state.size} entries, {state}, root {one.root}")
         lines += [f"  {finding.sentence}" for finding in one.damage]
-        lines += [
-            f"  not checked, and covered by the checkpoints: {what}" for what in one.not_checked
-        ]
+        lines += [f"  NOT CHECKED, but under the checkpoints: {what}" for what in one.not_checked]
     return lines
 
 

@@ -118,12 +118,14 @@ def test_a_backup_is_not_made_beside_keys_or_checkpoints(backed_up):
 def test_the_database_password_is_in_no_argument(backed_up, tmp_path, monkeypatch):
     """Every user of the machine reads arguments; a file of mode 0600 is read by its owner only."""
     seen = tmp_path / "seen"
+    with psycopg.connect(backed_up.administrator) as connection:
+        major = connection.info.server_version // 10_000
     (tmp_path / "bin").mkdir()
     for name in ("pg_dump", "pg_restore"):
         program = tmp_path / "bin" / name
         program.write_text(
             "#!/bin/sh\n"
-            f'if [ "$1" = --version ]; then echo "{name} (PostgreSQL) 18.0"; exit; fi\n'
+            f'if [ "$1" = --version ]; then echo "{name} (PostgreSQL) {major}.0"; exit; fi\n'
             f'echo "$@" >> {seen}; stat -c %a "$PGSERVICEFILE" >> {seen}\n'
             f'grep -c "{SECRET}" "$PGSERVICEFILE" >> {seen}; exit 7\n'
         )
@@ -156,3 +158,25 @@ def test_a_half_made_backup_is_none_and_the_next_one_clears_it_away(backed_up):
     assert not left.exists()
     assert Path(again["backup"]).exists()
     assert stat.S_IMODE(Path(again["backup"]).stat().st_mode) == 0o700
+
+
+def storage(url):
+    """How each table of the product keeps its large values."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT a.attrelid::regclass::text, a.attname, a.attstorage, a.attcompression"
+            " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " WHERE c.relnamespace::regnamespace::text ~ '^(book_|sealtrail$)' AND a.attnum > 0"
+            " AND c.relkind IN ('r', 'p')"
+        )
+        return sorted(rows.fetchall())
+
+
+def test_a_restored_database_keeps_its_values_as_before(backed_up):
+    """Where PostgreSQL has lz4 it is used again, though the dump also loads where it has none."""
+    here = fresh_database(backed_up)
+
+    backed_up.here("backup", "restore", str(backed_up.backup), code=3, **here)
+
+    there = backed_up.environment["SEALTRAIL_OWNER_DATABASE_URL"]
+    assert storage(here["SEALTRAIL_OWNER_DATABASE_URL"]) == storage(there)
