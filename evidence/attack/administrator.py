@@ -21,8 +21,11 @@ from sealtrail.verify.entry import client_part, request_digest
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.merkle import leaf_hash
 
-#: Every table of a Book.
+#: Every table of a Book's log.
 TABLES: Final = ("head", "entry", "entry_body", "tile", "asset_birth", "anchor", "token")
+
+#: What says of bodies that they left the database lawfully; each after those that it refers to.
+KEPT: Final = ("bundle", "moved", "remains", "manifest", "tombstone", "expired")
 
 #: Far beyond any log: where rows wait while they change places.
 _ASIDE: Final = 1 << 60
@@ -52,13 +55,13 @@ class Administrator:
         """Put every row of the Book aside, as a backup does."""
         self.do("DROP SCHEMA IF EXISTS {b}_saved CASCADE")
         self.do("CREATE SCHEMA {b}_saved")
-        for table in TABLES:
+        for table in (*TABLES, *KEPT):
             self.do(f"CREATE TABLE {{b}}_saved.{table} AS TABLE {{b}}.{table}")
 
     def restore(self) -> None:
         """Bring back what was put aside, and nothing else: the database is as it was then."""
         with self._connection.transaction():
-            for table in TABLES:
+            for table in (*TABLES, *KEPT):
                 self.do("DELETE FROM {b}.{t}".replace("{t}", table))
                 self.do("INSERT INTO {b}.{t} TABLE {b}_saved.{t}".replace("{t}", table))
 

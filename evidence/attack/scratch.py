@@ -18,7 +18,7 @@ from typing import Final
 from anchoring.checkpoint import verifier_key
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Shelf
-from evidence.attack.administrator import TABLES, Administrator
+from evidence.attack.administrator import KEPT, TABLES, Administrator
 from evidence.attack.target import Target
 from ledger import clock, durable
 from ledger.database import Connection, Database, connect
@@ -238,12 +238,26 @@ def _other(origin: str) -> str:
     return f"{origin}/other"
 
 
+def _check_whole(reading: Connection, schema: str) -> None:
+    """Refuse a Book whose entries are not all in the database: attackers here work on bytes."""
+    query = (
+        f"SELECT (SELECT count(*) FROM {schema}.moved) + (SELECT count(*) FROM {schema}.expired)"  # noqa: S608 - ours
+    )
+    row = reading.execute(query.encode()).fetchone()
+    if row is not None and row[0]:
+        raise Refused(
+            "entries of this Book are cold or have expired, and the attacks need every byte;"
+            " tests/attacks/test_custodian_of_records.py tries those on what is left"
+        )
+
+
 def _copy(source: Database, owner: Connection, schema: str, progress: Progress) -> None:
     """Copy every row in one snapshot, read under the role that may only read."""
     with source.duty(schema, "read") as reading:
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            for table in TABLES:
+            _check_whole(reading, schema)
+            for table in (*TABLES, *KEPT):
                 progress(f"copying {table}")
                 names = [f'"{name}"' for (name,) in owner.execute(_COLUMNS, (schema, table))]
                 columns, place = ", ".join(names), f"{schema}.{table}"
