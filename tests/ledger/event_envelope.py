@@ -3,7 +3,8 @@
 
 from typing import Any
 
-from event_bodies import AT, ID, VERSIONED, D
+from event_bodies import VERSIONED
+from event_values import AT, ID, D
 
 ENVELOPE: dict[str, Any] = {
     "time": {"processing_started": AT, "model_responded": AT, "producer": AT, "provider": AT},

@@ -4,7 +4,8 @@
 from typing import Any
 
 import pytest
-from event_bodies import AT, ID, LEAST
+from event_bodies import LEAST
+from event_values import AT, ID
 
 from ledger.errors import MalformedEvent
 from ledger.request import Identity, Prepared, prepare

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from event_bodies import FULL, LEAST, OWN, D
+from event_bodies import FULL, LEAST
 from event_envelope import ENVELOPE
+from event_values import D
+from own_bodies import OWN
 from pydantic import ValidationError
 
 from ledger import catalog, lifecycle

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from event_bodies import AT, FULL, INTERIM, LEAST, OWN, TIMEOUT, D
+from event_bodies import FULL, LEAST, TIMEOUT
 from event_envelope import ENVELOPE
+from event_values import AT, D
 from hypothesis import given
 from hypothesis import strategies as st
+from own_bodies import INTERIM, OWN
 
 from ledger import catalog
 from ledger.errors import MalformedEvent

@@ -5,10 +5,12 @@ import re
 from typing import Any
 
 import pytest
-from event_bodies import ANCHOR, INTERIM, LEAST, OWN, REPORT, TIMEOUT, D
+from event_bodies import LEAST, TIMEOUT
+from event_values import D
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from own_bodies import ANCHOR, INTERIM, OWN, REPORT
 
 from ledger import lifecycle
 from ledger.errors import Conflict

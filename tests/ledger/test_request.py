@@ -4,7 +4,7 @@
 from typing import Any
 
 import pytest
-from event_bodies import AT, FULL, ID, LEAST, OWN, TIMEOUT, D
+from event_bodies import FULL, LEAST, TIMEOUT
 from event_envelope import ENVELOPE
 from event_requests import (
     KEY,
@@ -19,8 +19,10 @@ from event_requests import (
     request,
     sd_of,
 )
+from event_values import AT, ID, D
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_bodies import OWN
 
 import sealtrail.request as recorder
 from ledger import catalog, lifecycle
