@@ -180,3 +180,23 @@ def test_a_restored_database_keeps_its_values_as_before(backed_up):
 
     there = backed_up.environment["SEALTRAIL_OWNER_DATABASE_URL"]
     assert storage(here["SEALTRAIL_OWNER_DATABASE_URL"]) == storage(there)
+
+
+def test_after_the_keys_moved_on_a_backup_needs_the_newest_sheet(backed_up):
+    """Without it nothing is restored at all; beside the backups it is found by itself."""
+    here = fresh_database(backed_up)
+    backed_up.here("keys", "rotate", "wrapping", "--book=acme")
+
+    refused = backed_up.here("backup", "restore", str(backed_up.backup), code=2, **here)
+    with psycopg.connect(here["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
+        left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname ~ '^book'")
+        empty = left.fetchone() == (0,)
+    sheet = backed_up.here("backup", "keys", str(backed_up.backups))
+    restored = backed_up.here("backup", "restore", str(backed_up.backup), code=3, **here)
+
+    assert (refused["error"], empty) == ("sheet-missing", True)
+    assert Path(sheet["sheet"]).parent == backed_up.backups
+    assert all(one["damage"] == [] for one in restored["books"])
+    with psycopg.connect(here["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
+        rows = connection.execute("SELECT state, generation FROM book_acme.subject")
+        assert set(rows.fetchall()) == {("live", 2)}
