@@ -32,6 +32,9 @@ _USED: Final = "SELECT EXISTS (SELECT 1 FROM {book}.subject)"
 _LOOK_BACK: Final = 16
 
 
+_MACS: Final = 16_384
+
+
 class State(NamedTuple):
     """Where the vault stands."""
 
@@ -58,6 +61,7 @@ class KeyRing:
         book = sql.Identifier(schema)
         self._state = sql.SQL(_STATE).format(book=book)
         self._used = sql.SQL(_USED).format(book=book)
+        self._macs: dict[tuple[int, bytes], bytes] = {}
         self._forgotten = 1  # What this process may hold of older generations is destroyed.
 
     def read(self, connection: Connection) -> State:
@@ -68,8 +72,14 @@ class KeyRing:
         return State(*row)
 
     def mac(self, generation: int, message: bytes) -> bytes:
-        """Return a blind index: 32 bytes."""
-        return self._keys.mac(index_key(self._origin, generation), message)
+        """Return a blind index: 32 bytes; the last ones are remembered, for a device may be far."""
+        known = self._macs.get((generation, message))
+        if known is None:
+            known = self._keys.mac(index_key(self._origin, generation), message)
+            if len(self._macs) >= _MACS:
+                self._macs.clear()
+            self._macs[generation, message] = known
+        return known
 
     def wrap(self, ref: bytes, generation: int, secret: bytes) -> bytes:
         """Encrypt the key of the subject `ref` under a generation's key."""
@@ -117,6 +127,7 @@ class KeyRing:
     def forget_before(self, oldest: int) -> None:
         """Like `destroy_before`, for what another process destroyed and this one may remember."""
         if oldest > self._forgotten:
+            self._macs.clear()
             self.destroy_before(oldest)
             self._forgotten = oldest
 
