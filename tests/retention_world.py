@@ -15,13 +15,13 @@ from ledger.archive.directory import DirectoryArchive
 FAR = 10**11  #: A jump of the clock that needs no operator, in ms.
 
 
-def policy(version=1, months=6, disclosures=None, **more):
+def policy(version=1, months=6, disclosures=None, artifacts=None, **more):
     """A policy with one class for all types."""
     one = {
         "class": "aiact-6m",
         "entry_months": months,
         "disclosure_months": months if disclosures is None else disclosures,
-        "artifact_months": months,
+        "artifact_months": months if artifacts is None else artifacts,
     }
     return {
         "id": "acme-retention",

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cold tier on a real S3 with Object Lock, and artifacts that expire with their entries."""
+
+import pytest
+from archiving import gallery_in, picture
+from retention_world import RUN, aged, world_in
+
+from anchoring.sweep_desk import cold_of
+from ledger.archive.s3 import BucketArchive
+from ledger.archive.store import ArchiveLocked
+from ledger.retention.classes import add_months
+from ledger.retention.tiers import BodyCold
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.slow
+def test_bundles_lie_in_a_bucket_under_a_lock_that_nobody_opens(
+    postgres, tmp_path, authority, bucket
+):
+    """Locked until the last of their entries is due; our own account deletes none of them."""
+    with world_in(postgres, tmp_path, authority, days=100) as world:
+        world.archive = BucketArchive(bucket.client, bucket.name)
+        world.archive.check()
+        world.publish()
+        world.fill(RUN)
+        newest = world.house.now_ms()
+        aged(world, 95)
+
+        done = world.done()
+
+        cold = cold_of(world.book, world.archive)
+        (bundle,) = cold.bundles("m.name IS NOT NULL")
+        stored = world.archive.stat(bundle.name)
+        assert done["moved"] == done["dropped"] == RUN - 1
+        assert stored.until.timestamp() * 1000 >= add_months(newest, 6)
+        with pytest.raises(ArchiveLocked):
+            world.archive.delete(bundle.name)
+        with pytest.raises(BodyCold):
+            world.book.reader.at(10)
+        report = world.fsck(cold=cold, read_cold=True)
+        assert (report.damage, report.absent.cold) == ([], RUN - 1)
+
+
+def test_artifacts_expire_by_a_clock_of_their_own(postgres, tmp_path, authority):
+    """A week after the announcement object, key and preview are gone; the digest stays."""
+    with world_in(postgres, tmp_path, authority) as world:
+        gallery = gallery_in(world.house)
+        world.archive = gallery.archive
+        world.publish(months=12, artifacts=6)
+        image = picture(300, 200)
+        one = gallery.stored(image)
+        event = one.event_id
+        for days in (190, 8, 8):
+            assert gallery.archive.stat(one.object) is not None
+            aged(world, days)
+            world.sweep()
+
+        assert gallery.archive.stat(one.object) is None
+        (gone,) = gallery.artifacts.rows.of_events([str(event)])
+        assert (gone.state, gone.wrapped_key) == ("expired", None)
+        assert world.book.reader.find(str(event)).entry.value["type"] == "GEN"
+        assert world.fsck().damage == []
