@@ -6,6 +6,7 @@ were found is entered in the access Book before any of them is shown. The origin
 one, at `GET /v1/events/{id}?disclose=prompt.user`, each with a look of its own.
 """
 
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.looks import note_look
 from api.state import AppState, AuditorLook
 from ledger import clock
+from ledger.errors import Overloaded
 from ledger.redaction.copies import Copies, Copy, terms_of
 from ledger.vault.ring import KeyRing
 
@@ -21,6 +23,10 @@ router = APIRouter(tags=["content"])
 
 #: Copies are opened for one answer for so long; then it says where to go on.
 BUDGET_S: Final = 1.5
+
+#: One search at a time in a process: it is work for a core, which recording needs, too.
+_TURN: Final = BoundedSemaphore(1)
+_WAIT_S: Final = 10.0
 
 
 class Words(BaseModel):
@@ -45,9 +51,14 @@ def search_redacted(
     book = looking.book
     size = book.notary.size
     ring = KeyRing(book.keys, schema=book.row.schema, origin=book.row.first_origin)
-    page = Copies(book.database, ring).search(
-        terms, before=wanted.before, limit=wanted.limit, budget_s=BUDGET_S
-    )
+    if not _TURN.acquire(timeout=_WAIT_S):
+        raise Overloaded("other searches are under way; send the same request again")
+    try:
+        page = Copies(book.database, ring).search(
+            terms, before=wanted.before, limit=wanted.limit, budget_s=BUDGET_S
+        )
+    finally:
+        _TURN.release()
     note_look(
         app.shelf,
         looking.identity,

@@ -7,6 +7,7 @@ import pytest
 from house import attempt, house_in
 from served_house import serving
 
+import api.redacted
 from ledger.redaction.follower import Follower
 
 PATH = "/v1/redacted:search"
@@ -91,8 +92,19 @@ def test_a_search_that_breaks_a_rule_is_refused_without_its_words(asked, body):
     assert looks(asked) == []
 
 
+def test_searches_take_turns(asked, monkeypatch):
+    """Thirty auditors at a time would leave no thread, and no core, to those who record."""
+    monkeypatch.setattr("api.redacted._WAIT_S", 0.01)
+    with api.redacted._TURN:
+        busy = search(asked, q="lighthouse")
+
+    assert busy.status_code == 503
+    assert busy.json()["code"] == "overloaded"
+    assert search(asked, q="lighthouse").status_code == 200
+
+
 def test_a_look_that_cannot_be_entered_shows_nothing(asked):
-    """The access Book is the first to know, or nobody is."""
+    """The access Book is the first to know, or nobody is. It stays damaged: the last test here."""
     asked.house.access_book.writer.close()
     with asked.house.owner() as owner:
         owner.execute("SET session_replication_role = replica")
