@@ -107,12 +107,6 @@ class HoldsBusy(Unavailable):
     problem = "holds-busy"
 
 
-class Held(Conflict):
-    """A legal hold keeps this; `holds` names it."""
-
-    problem = "held"
-
-
 class HeldBook(Protocol):
     """What holds need of a Book (anchoring.shelf.Book)."""
 
