@@ -127,7 +127,8 @@ class Bodies:
         query = sql.SQL("SELECT {}.{}(%s, %s)").format(self._book, sql.Identifier(function))
         try:
             row = connection.execute(query, arguments).fetchone()
-        except psycopg.errors.LockNotAvailable as error:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation) as error:
+            # Somebody reads there; or the log was faster, and the rest holds what was to go in.
             raise BodiesBusy from error
         return None if row is None else row[0]
 
