@@ -7,7 +7,7 @@ person who is not in it is new without a question to the database; another proce
 shows as a unique violation, after which this process asks (`doubt`).
 
 KNOWN GAP: subject keys in use lie decrypted in this process's memory, those of an erased person
-until the next batch or the next read of this process notices. Python cannot wipe them.
+until its writer's next batch notices. Python cannot wipe them.
 """
 
 from collections import OrderedDict
