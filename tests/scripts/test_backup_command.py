@@ -197,6 +197,11 @@ def test_after_the_keys_moved_on_a_backup_needs_the_newest_sheet(backed_up):
     assert (refused["error"], empty) == ("sheet-missing", True)
     assert Path(sheet["sheet"]).parent == backed_up.backups
     assert all(one["damage"] == [] for one in restored["books"])
-    with psycopg.connect(here["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
-        rows = connection.execute("SELECT state, generation FROM book_acme.subject")
-        assert set(rows.fetchall()) == {("live", 2)}
+    assert subjects(here) == subjects(backed_up.environment)
+
+
+def subjects(environment):
+    """How each data subject of the main Book stands, and which generation wraps its key."""
+    with psycopg.connect(environment["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
+        query = "SELECT ref, state, generation, wrapped_key FROM book_acme.subject ORDER BY ref"
+        return connection.execute(query).fetchall()
