@@ -28,6 +28,7 @@ from anchoring.thaw import Retrievals
 from anchoring.timestamp import Authority
 from evidence.spool import Spool
 from ledger import clock
+from ledger.archive.upkeep import Upkeep
 from ledger.database import LINE, Connection
 from ledger.erasure.cases import Case
 from ledger.erasure.erasures import Erasures
@@ -120,6 +121,8 @@ class Scheduler:
         self._add("sweep", self._sweep, IntervalTrigger(seconds=_SWEEP_S))
         self._add("fsck", self._fsck, CronTrigger(hour=int(hour), minute=30, timezone="UTC"))
         self._add("artifacts", self._artifacts, IntervalTrigger(seconds=_CUSTODY_S))
+        self._add("archive holds", self._follow_holds, IntervalTrigger(hours=1), now=True)
+        self._add("archive", self._bury, CronTrigger(hour=int(hour), minute=55, timezone="UTC"))
         self._add("custody", self._custody, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("erasures", self._erase, CronTrigger(hour=int(hour), minute=45, timezone="UTC"))
         later = CronTrigger(hour=(int(hour) + 1) % 24, minute=15, timezone="UTC")
@@ -210,6 +213,18 @@ class Scheduler:
         artifacts.finish_waiting()
         for event_id, name in artifacts.miss_overdue():
             log.warning("%s: the content %s of %s has not arrived", book.row.name, name, event_id)
+
+    def _follow_holds(self, book: Book) -> None:
+        """Put the log's legal holds on the objects of the archive, too."""
+        changed = Upkeep(book, self._storeroom.archive, now_ms=clock.now_ms).follow_holds()
+        if changed:
+            log.info("%s: %d objects of the archive were held or released", book.row.name, changed)
+
+    def _bury(self, book: Book) -> None:
+        """Delete what was erased or has expired, once its lock has run out."""
+        buried = Upkeep(book, self._storeroom.archive, now_ms=clock.now_ms).bury()
+        if buried:
+            log.info("%s: %d objects without a key were deleted", book.row.name, buried)
 
     def _custody(self, book: Book) -> None:
         """Follow holds that came or were released: approved erasures wait, or go on."""

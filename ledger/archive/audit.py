@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether what the ledger says is archived lies in the archive, whole and locked.
 
-Without reading: each object is there, has the length that its content gives, and has a lock. With
-reading: its bytes have the digest that is its name. Whether they can be opened is not asked: that
-would be a look.
+Without reading: each object is there, has the length that its content gives, has a lock, and the
+hold that was put on it. With reading: its bytes have the digest that is its name. Whether they can
+be opened is not asked: that would be a look.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class ArchiveFinding:
 
     artifact_id: str
     object: str
-    problem: str  #: `object-missing`, `object-damaged`, `object-size` or `object-unlocked`.
+    problem: str  #: `object-missing`, `-damaged`, `-size`, `-unlocked` or `-released`.
 
     @property
     def sentence(self) -> str:
@@ -69,15 +69,17 @@ def _stored(rows: ArtifactRows) -> Iterator[Artifact]:
 
 
 def _problem(one: Artifact, archive: Archive, *, read: bool) -> str | None:
+    """Return what is wrong with an artifact's object; None if nothing is."""
     name = one.object or ""
     try:
         there = archive.stat(name)
         if there is None:
             return "object-missing"
-        if there.size != sealed_size(one.size):
-            return "object-size"
-        if there.until is None:
-            return "object-unlocked"
+        found = {
+            "object-size": there.size != sealed_size(one.size),
+            "object-unlocked": there.until is None,
+            "object-released": one.held and not there.held,
+        }
         if read:
             for _ in archive.get(name):
                 pass
@@ -85,4 +87,4 @@ def _problem(one: Artifact, archive: Archive, *, read: bool) -> str | None:
         return "object-missing"
     except ObjectDamaged:
         return "object-damaged"
-    return None
+    return next((problem for problem, is_so in found.items() if is_so), None)

@@ -19,7 +19,7 @@ OPEN: Final = ("announced", "missed")
 _COLUMNS: Final = (
     "artifact_id, event_id::text, name, digest, subject_ref, generation, wrapped_key, facts, size,"
     " media_type, state, announced_by, announced_at, deadline, missed_at, stored_at, object,"
-    " preview, fingerprint"
+    " preview, fingerprint, held"
 )
 _INSERT: Final = """
 INSERT INTO {book}.artifact (artifact_id, event_id, name, digest, subject_ref, generation,
@@ -82,6 +82,7 @@ class Artifact:
     object: str | None = None
     preview: bytes | None = field(default=None, repr=False)
     fingerprint: bytes | None = None
+    held: bool = False  #: Whether a legal hold was put on the object.
 
 
 class ArtifactRows:
@@ -201,7 +202,7 @@ class ArtifactRows:
 
 def _artifact(row: tuple[Any, ...]) -> Artifact:
     (artifact_id, event_id, name, digest, ref, generation, wrapped, facts, size, media_type, state,
-     by, at, deadline, missed_at, stored_at, object_, preview, fingerprint) = row  # fmt: skip
+     by, at, deadline, missed_at, stored_at, object_, preview, fingerprint, held) = row  # fmt: skip
     return Artifact(
         artifact_id=artifact_id,
         event_id=event_id,
@@ -222,4 +223,5 @@ def _artifact(row: tuple[Any, ...]) -> Artifact:
         object=object_,
         preview=preview,
         fingerprint=fingerprint,
+        held=held,
     )

@@ -23,15 +23,21 @@ CREATE TABLE {book}.artifact (
     object        text CHECK (object ~ '^[0-9a-f]{{64}}$'),  -- its name in the archive; set before the upload
     preview       bytea,                 -- small copy and perceptual hash, sealed under the same key
     fingerprint   bytea CHECK (octet_length(fingerprint) = 8),  -- pHash, where the entry has the digest clear
+    held          boolean NOT NULL DEFAULT false,  -- whether the object is under a legal hold in the archive
+    gone_at       bigint,                -- when the object of an erased or expired artifact was deleted
     UNIQUE (event_id, name),
     CHECK ((subject_ref IS NULL) = (generation IS NOT NULL)),
     CHECK ((state IN ('erased', 'expired')) = (wrapped_key IS NULL)),
     CHECK ((wrapped_key IS NULL) = (facts IS NULL)),
     CHECK (fingerprint IS NULL OR digest IS NOT NULL),
+    CHECK (gone_at IS NULL OR state IN ('erased', 'expired')),
     CHECK (state <> 'stored' OR (object IS NOT NULL AND stored_at IS NOT NULL))
 );
 CREATE INDEX artifact_open ON {book}.artifact (state, deadline) WHERE state IN ('announced', 'missed');
 CREATE INDEX artifact_subject ON {book}.artifact (subject_ref);
+CREATE INDEX artifact_held ON {book}.artifact (artifact_id) WHERE held;
+CREATE INDEX artifact_to_go ON {book}.artifact (artifact_id)
+    WHERE state IN ('erased', 'expired') AND object IS NOT NULL AND gone_at IS NULL;
 CREATE INDEX artifact_object ON {book}.artifact (object);
 ALTER TABLE {book}.artifact ALTER COLUMN preview SET STORAGE EXTERNAL;  -- cipher text does not compress
 
@@ -82,4 +88,5 @@ GRANT INSERT ON {book}.artifact, {book}.artifact_promise TO {append};
 GRANT UPDATE (missed_at) ON {book}.artifact_promise TO {append};
 GRANT UPDATE (state, missed_at, stored_at, object, preview, fingerprint) ON {book}.artifact TO {append};
 GRANT UPDATE (size) ON {book}.artifact_search TO {append};
-GRANT UPDATE (state, generation, wrapped_key, facts, preview, fingerprint) ON {book}.artifact TO {retain};
+GRANT UPDATE (state, generation, wrapped_key, facts, preview, fingerprint, held, gone_at) ON {book}.artifact
+    TO {retain};

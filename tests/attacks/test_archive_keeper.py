@@ -18,8 +18,10 @@ from ledger.archive.audit import audit
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.s3 import BucketArchive
 from ledger.archive.store import ArchiveUnfit
+from ledger.archive.upkeep import Upkeep
 from ledger.aws import AwsRefused
 from ledger.errors import LedgerError
+from ledger.holds import Holds
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
@@ -156,24 +158,26 @@ def test_suspends_versioning(archive, bucket):
     assert still_there(archive)
 
 
-def test_lets_a_legal_hold_go(archive, bucket):
+def test_lets_a_legal_hold_go(house, bucket):
     """Who: the account that wrote it.
     Tries: takes the legal hold off an object and waits for its date.
-    Caught by: the date, which nobody moves back; and the ledger, which asks the holds in its log
-    and not the store's before it destroys anything.
-    Not caught: a deletion by hand once the date has passed, until the next audit."""
-    archive.hold(NAME, True)
-    assert archive.stat(NAME).held
+    Caught by: the date, which nobody moves back; an audit, which compares each object with the
+    holds that the log has put on it.
+    Not caught: a deletion by hand between the date and the next audit."""
+    gallery = gallery_in(house, BucketArchive(bucket.client, bucket.name))
+    one = gallery.stored(IMAGE)
+    Holds.of(house.book).apply({"event_ids": [one.event_id]}, matter="m", authority="a")
+    Upkeep(house.book, gallery.archive, now_ms=clock.now_ms).follow_holds()
+    assert gallery.archive.stat(one.object).held
 
-    bucket.call(
-        "put_object_legal_hold",
-        Key=KEY,
-        VersionId=version_of(bucket),
-        LegalHold={"Status": "OFF"},
-    )
+    (version,) = bucket.call("list_object_versions")["Versions"]
+    where = {"Key": version["Key"], "VersionId": version["VersionId"]}
+    bucket.call("put_object_legal_hold", **where, LegalHold={"Status": "OFF"})
+    _, found = audit(gallery.artifacts.rows, gallery.archive, read=False)
 
-    assert not archive.stat(NAME).held
-    assert still_there(archive)
+    assert [finding.problem for finding in found] == ["object-released"]
+    with pytest.raises(AwsRefused):
+        bucket.call("delete_object", **where)
 
 
 def test_uploads_in_parts_and_loses_the_lock(ceph):
