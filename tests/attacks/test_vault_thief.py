@@ -21,6 +21,7 @@ from ledger.erasure.lawful import ErasureUnknown, check_lawful
 from ledger.errors import IntegrityViolation
 from ledger.holds import Holds
 from ledger.keys import KeyDestroyed
+from ledger.outcome import Repeated
 from ledger.request import Identity
 from ledger.vault.construction import index_key, index_message, wrapping_key
 from ledger.vault.opening import Gone
@@ -292,6 +293,22 @@ def test_sends_words_of_the_erased_into_the_night_of_the_erasure(house):
             late.write(sealed)
     again = post(house, "alice", "again")
     assert vault_of(house).open(again).values["prompt.user"] == "again"
+
+
+def test_sends_the_erased_event_again(house):
+    """Who: a client that has kept its journal, after its person was erased.
+    Tries: to send the very same event once more, so that its values are sealed anew.
+    Caught by: the writer: a repeat is answered with a receipt, and seals nothing.
+    Not caught: what the client itself still has; it was told to forget its record keys.
+    """
+    request = attempt(on_behalf_of="alice", sealed={"prompt.user": PROMPT})
+    house.post(request)
+    erase(house, "alice")
+
+    (outcome,) = house.post(request)
+
+    assert isinstance(outcome, Repeated)
+    assert vault_of(house).open(request["event_id"]).values == {}
 
 
 def test_keeps_a_person_from_being_erased_by_another_spelling(house):
