@@ -7,6 +7,7 @@ every file of database, write-ahead log, archive, keystore, logs, backups and pa
 """
 
 import base64
+import gzip
 import io
 import json
 import random
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dev_ledger import Dev, running
+from dev_ledger import Dev, eventually, running
 from house import attempt, gen
 from typer.testing import CliRunner
 
@@ -116,10 +117,21 @@ def look_around(world):
     first = world.receipts[0]
     shown = world.dev.get(f"/v1/events/{first['event_id']}?disclose=prompt.user,net.ip")
     assert first["disclosures"]["prompt.user"] in shown.text
+    world.shell("redaction", "follow")
+    eventually(lambda: redacted(world, "lighthouse keeper") == [PROMPT])
     world.packet = world.build(
         event_ids=world.ids, disclosures={first["event_id"]: first["disclosures"]}
     )
     world.verdict = report(world, world.packet).verdict
+
+
+def redacted(world, query):
+    """What an auditor finds in the redacted copies."""
+    answer = world.dev.ask(
+        "POST", "/v1/redacted:search", token=world.dev.auditor, json={"q": query}
+    )
+    assert answer.status_code == 200, answer.text
+    return [one["redacted"] for one in answer.json()["found"]]
 
 
 def erase(world, directory):
@@ -163,6 +175,8 @@ def searched(paths):
     wanted, found, read = spellings(), [], 0
     for path in paths:
         data = path.read_bytes()
+        if path.suffix == ".gz":  # Of a backup.
+            data += gzip.decompress(data)
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
                 data += b"".join(packed.read(name) for name in packed.namelist())
@@ -206,6 +220,12 @@ def test_no_later_backup_or_packet_holds_a_word_of_it(erased, tmp_path):
 
     assert found == []
     assert read > 10_000
+
+
+def test_the_redacted_copies_went_with_it(erased):
+    """Those of others are found as ever."""
+    assert redacted(erased, "lighthouse keeper") == []
+    assert redacted(erased, "somebody who stays") == [OTHER]
 
 
 def test_the_search_would_have_found_it(erased, tmp_path):
