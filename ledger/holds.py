@@ -36,6 +36,10 @@ JSON = dict[str, Any]
 IDS: Final = 128
 PARTS: Final = 256
 
+#: Keys that a hold can name, by how their names begin. Chain keys go with their epoch on purpose,
+#: and a signing key that is replaced leaves what it has signed.
+KEYS: Final = ("subjects/", "index/")
+
 #: How long placing a hold waits for whoever is destroying something.
 _WAIT_S: Final = 30
 
@@ -336,12 +340,14 @@ class Holds:
 
 
 def _check_keys(scope: JSON) -> None:
-    """Refuse to hold what is destroyed every night on purpose: forward security is not for sale."""
+    """Refuse to hold a key that opens nothing, or is destroyed every night for forward security."""
     keys = scope.get("keys", ())
     for at, name in enumerate(keys if isinstance(keys, list) else ()):
-        if isinstance(name, str) and name.startswith("chain/"):
-            detail = "chain keys go with their epoch; what can be kept of them lies in escrow"
-            raise MalformedEvent(errors=[FieldError(f"/scope/keys/{at}", "chain-key", detail)])
+        if isinstance(name, str) and not name.startswith(KEYS):
+            detail = (
+                f"held are the keys that wrap and index: {', '.join(KEYS)}…; others open nothing"
+            )
+            raise MalformedEvent(errors=[FieldError(f"/scope/keys/{at}", "not-to-be-held", detail)])
 
 
 def _parts(scope: JSON) -> list[JSON]:

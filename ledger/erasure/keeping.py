@@ -34,6 +34,10 @@ class Kept:
         """Return the holds because of which a subject cannot be erased now."""
         return tuple(dict.fromkeys((*self.held.on_subject(ref), *self.on_keys)))
 
+    def on_key(self, name: str, /) -> tuple[str, ...]:
+        """Return the holds that name a key."""
+        return self.held.on_key(name)
+
 
 class Keeping:
     """The holds of one Book, for erasures. origin: `BookRow.first_origin`."""

@@ -69,6 +69,12 @@ class ErasureImpossible(Conflict):
     problem = "erasure-impossible"
 
 
+class KeyHeld(Conflict):
+    """A legal hold names a key that this would destroy; `holds` says which hold."""
+
+    problem = "key-held"
+
+
 class RotationRunning(Unavailable):
     """Another process is moving the vault to its next generation of keys."""
 
@@ -81,6 +87,7 @@ class HeldNow(Protocol):
     @property
     def connection(self) -> Connection: ...
     def on_subject(self, ref: object, /) -> Sequence[str]: ...
+    def on_key(self, name: str, /) -> Sequence[str]: ...
 
 
 class Freezer(Protocol):
@@ -133,6 +140,8 @@ class Generations:
                 resuming = state.oldest < state.generation
                 if not resuming and not (rotate or self._wanted(state)):
                     break
+                if self._keys_held(holds, state, rotate=rotate):
+                    break
                 rotate = rotate and resuming
                 state = self._flip(state)
                 for _ in range(_TRIES):
@@ -154,6 +163,18 @@ class Generations:
             destroyed=destroyed,
             generation=state.generation,
         )
+
+    def _keys_held(self, holds: Freezer, state: State, *, rotate: bool) -> bool:
+        """Whether a hold names a key that would go now; raises KeyHeld if it was asked to go."""
+        with holds.frozen() as held:
+            found = self._on_keys(held, state.oldest, state.generation + 1)
+        if found and rotate:
+            raise KeyHeld(holds=found)
+        return bool(found)
+
+    def _on_keys(self, held: HeldNow, oldest: int, end: int) -> list[str]:
+        names = [name for generation in range(oldest, end) for name in self._ring.names(generation)]
+        return sorted({hold_id for name in names for hold_id in held.on_key(name)})
 
     def _wanted(self, state: State) -> bool:
         with self._retaining() as connection:
@@ -197,6 +218,9 @@ class Generations:
             kept = self._kept(held, refs)
             if kept:
                 return [], kept
+            on_keys = self._on_keys(held, state.oldest, state.generation)
+            if on_keys:
+                raise KeyHeld(holds=on_keys)
             connection.execute(self._sql(_EMPTY), (refs,))
             self._locked(connection)
             gone = connection.execute(self._sql(_ERASE), (refs,)).fetchall()

@@ -131,5 +131,9 @@ class KeyRing:
             self.destroy_before(oldest)
             self._forgotten = oldest
 
+    def names(self, generation: int) -> tuple[str, ...]:
+        """Return the names of both keys of a generation."""
+        return tuple(name for name, _ in self._kinds(generation))
+
     def _kinds(self, generation: int) -> tuple[tuple[str, Kind], ...]:
         return keys_of(self._origin, generation)

@@ -12,6 +12,7 @@ from ledger import clock
 from ledger.erasure.deciding import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.vault.construction import wrapping_key
+from ledger.vault.generations import KeyHeld
 
 
 def test_a_dry_run_counts_and_records_nothing(desk):
@@ -138,6 +139,20 @@ def test_a_held_key_keeps_everybody_who_would_go_with_it(desk):
     finished, _ = desk.erasures.complete()
     assert wrapping_key(desk.house.origin, 1) in finished.destroyed
     assert desk.state(case) == "complete"
+
+
+def test_a_held_key_is_not_rotated_away(desk):
+    """Rotation would destroy it; it is refused before anything is done, and goes on afterwards."""
+    name = wrapping_key(desk.house.origin, 1)
+    hold_id = desk.hold(keys=[name])
+
+    with pytest.raises(KeyHeld) as refused:
+        desk.vault.rewrap(desk.holds)
+
+    assert refused.value.facts == {"holds": [hold_id]}
+    assert desk.house.keys.has(name)
+    desk.release(hold_id)
+    assert name in desk.vault.rewrap(desk.holds).destroyed
 
 
 def test_two_erasures_share_one_night(desk):
