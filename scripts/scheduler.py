@@ -125,6 +125,7 @@ class Scheduler:
         self._add("archive", self._bury, CronTrigger(hour=int(hour), minute=55, timezone="UTC"))
         self._add("custody", self._custody, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("erasures", self._erase, CronTrigger(hour=int(hour), minute=45, timezone="UTC"))
+        self._add("late erasures", self._erase_late, IntervalTrigger(hours=1), now=True)
         later = CronTrigger(hour=(int(hour) + 1) % 24, minute=15, timezone="UTC")
         self._add("retention", self._keep, later)
         self._add("retrievals", self._retrieve, IntervalTrigger(seconds=_SWEEP_S))
@@ -292,6 +293,11 @@ class Scheduler:
         now_ms = book.database.now_ms()
         for name in rotation.end(now_ms=now_ms) if rotation.due(now_ms) else ():
             log.info("%s: the key %s is destroyed", book.row.name, name)
+
+    def _erase_late(self, book: Book) -> None:
+        """Make up for a night in which nobody was here."""
+        if Erasures.of(book).late(book.database.now_ms()):
+            self._erase(book)
 
     def _tell_erasures(self, book: Book, moved: Sequence[Case]) -> None:
         for case in moved:

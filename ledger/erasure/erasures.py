@@ -59,6 +59,9 @@ JSON = dict[str, Any]
 METHOD: Final = "cryptographic erase (NIST SP 800-88r2); keys zeroised (ISO/IEC 19790)"
 EXEMPTION: Final = "gdpr-17-3-e"
 _HOLDS_NAMED: Final = 64
+
+#: A pending erasure older than this has missed its night.
+LATE_MS: Final = 25 * 3_600_000
 _WAIT_S: Final = 30
 
 #: One thread of this process at a time, or those that wait would take all connections of the pool.
@@ -231,6 +234,14 @@ class Erasures:
             ]
             known = self._cases.all(connection) if moved else {}
         return [known[one] for one in moved]
+
+    def late(self, now_ms: int) -> bool:
+        """Say if an erasure is pending that the last night should have completed."""
+        return any(
+            case.state == "pending"
+            and clock.parse_time(case.approved or case.requested) < now_ms - LATE_MS
+            for case in self.all()
+        )
 
     def complete(
         self, *, progress: Progress = _quiet, backup_keep_d: int | None = None
