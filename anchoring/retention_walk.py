@@ -45,6 +45,11 @@ _COLUMNS: Final = (
 )
 _MANIFEST: Final = "SELECT bytes FROM {book}.manifest WHERE event_id = %s::uuid"
 
+_INDEX: Final = (
+    "SELECT t.number, t.event_id::text, t.members, x.number IS NOT NULL FROM {book}.tombstone t"
+    " LEFT JOIN {book}.expired x USING (number, event_id)"
+)
+
 _LISTED: Final = 100  #: More absent bodies than this are not named one by one.
 
 #: With more bundles than this the archive is asked for a part of them each day, all in a month.
@@ -149,6 +154,7 @@ class RetentionWalk:
         """Return which leaves may be gone (run → bits), and what is wrong with announcements."""
         lawful: dict[int, int] = {}
         complaints: list[Damage] = []
+        announced: dict[str, tuple[int, bool, dict[int, bytes]]] = {}
         now_ms = self._last_ms(connection)
         policies = Policies(
             [(one.body, one.recorded_ms) for one in entries["RETENTION_POLICY_PUBLISHED"]]
@@ -157,10 +163,27 @@ class RetentionWalk:
             said = self._manifest(connection, entry, policies, now_ms)
             if isinstance(said, str):
                 complaints.append((entry.position, "manifest", f"{_expiry(entry)}: {said}"))
-            elif said.what == "entry" and _carried_out(entry, said, entries, now_ms):
-                for run, members in said.runs().items():
-                    lawful[run] = lawful.get(run, 0) | _bits(members)
+                continue
+            over, runs = _carried_out(entry, said, entries, now_ms), said.runs()
+            announced[entry.event_id] = entry.position, over, runs
+            for run, members in runs.items() if over and said.what == "entry" else ():
+                lawful[run] = lawful.get(run, 0) | _bits(members)
+        complaints += self._index(connection, announced)
         return lawful, complaints
+
+    def _index(
+        self, connection: Connection, announced: Mapping[str, tuple[int, bool, dict[int, bytes]]]
+    ) -> Iterator[Damage]:
+        """Hold the index of tombstones, which others believe, against the manifests."""
+        wrong = set()
+        for number, event_id, members, gone in connection.execute(self._sql(_INDEX)):
+            position, over, runs = announced.get(event_id, (None, False, {}))
+            # What is written down and not recorded yet says nothing, as long as nothing is gone.
+            if (gone and not over) or (runs and runs.get(number) != bytes(members)):
+                wrong.add(position)
+        for position in sorted(wrong, key=lambda at: at or 0):
+            named = "no announcement" if position is None else f"the one at position {position}"
+            yield position, "manifest", f"the index says expired of what {named} does not cover"
 
     def _manifest(
         self, connection: Connection, entry: _Entry, policies: Policies, now_ms: int
