@@ -11,7 +11,7 @@ COPY evidence ./evidence
 COPY api ./api
 COPY scripts ./scripts
 RUN python -m venv /opt/sealtrail \
-    && /opt/sealtrail/bin/pip install --no-cache-dir ./client .
+    && /opt/sealtrail/bin/pip install --no-cache-dir ./client '.[aws,images]'
 
 FROM python:3.13-slim-bookworm
 # Volumes take owner and mode from these directories when they are first mounted.
@@ -19,7 +19,8 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonex
         --shell /usr/sbin/nologin sealtrail \
     && install -d -o sealtrail -g sealtrail -m 0700 /var/lib/sealtrail \
         /var/lib/sealtrail/keystore /var/lib/sealtrail/checkpoints \
-        /var/lib/sealtrail/packets /var/lib/sealtrail/trust
+        /var/lib/sealtrail/packets /var/lib/sealtrail/trust \
+        /var/lib/sealtrail/archive /var/lib/sealtrail/uploads
 COPY --from=build /opt/sealtrail /opt/sealtrail
 # PYTHONSAFEPATH: no file in the working directory can stand in for one of our packages.
 ENV PATH=/opt/sealtrail/bin:/usr/local/bin:/usr/bin:/bin \

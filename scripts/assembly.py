@@ -34,7 +34,7 @@ from ledger.writer import Limits
 from sealtrail.verify.merkle import EMPTY_ROOT
 from sealtrail.verify.note import Checkpoint, VerifierKey
 from sealtrail.verify.timestamp import certificates_from_pem
-from sealtrail.verify.trust import Trust
+from sealtrail.verify.trust import Bound, Trust
 
 PACKAGES: Final = ("ledger", "anchoring", "evidence", "api", "scripts")
 
@@ -129,7 +129,12 @@ def _archive(settings: Settings) -> Archive:
     if isinstance(settings.archive, Path):
         return DirectoryArchive(settings.archive)
     client = Client("s3", endpoint=settings.archive_endpoint, region=settings.archive_region)
-    return BucketArchive(client, settings.archive.bucket, prefix=settings.archive.prefix)
+    return BucketArchive(
+        client,
+        settings.archive.bucket,
+        prefix=settings.archive.prefix,
+        scratch=settings.upload_dir,
+    )
 
 
 def open_storeroom(settings: Settings) -> Storeroom:
@@ -193,16 +198,26 @@ def publish_trust(path: Path, trust: Trust) -> Trust:
         origins, until = dict(trust.origins), dict(trust.until)
         if path.exists():
             before = Trust.parse(path.read_bytes())
-            origins, until = {**before.origins, **origins}, {**before.until, **until}
+            origins = {**before.origins, **origins}
+            until = {
+                **until,
+                **{vkey: _least(one, until, vkey) for vkey, one in before.until.items()},
+            }
         merged = Trust(origins=origins, tsa_roots=trust.tsa_roots, until=until)
         durable.write_durably(path, merged.print(), mode=0o644)
     return merged
 
 
+def _least(one: Bound, until: Mapping[str, Bound], vkey: str) -> Bound:
+    """Return what both files say: a key never speaks for more than was once published."""
+    other = until.get(vkey, one)
+    return Bound(size=min(one.size, other.size), time=min(one.time, other.time))
+
+
 def publisher(settings: Settings) -> Publish:
     """Return what tells the world, through the trust file, that a log changes its key."""
 
-    def publish(origins: Mapping[str, Sequence[VerifierKey]], until: Mapping[str, int]) -> None:
+    def publish(origins: Mapping[str, Sequence[VerifierKey]], until: Mapping[str, Bound]) -> None:
         trust = Trust(
             origins={origin: tuple(keys) for origin, keys in origins.items()},
             tsa_roots=tuple(tsa_roots_of(settings)),

@@ -134,6 +134,8 @@ def test_settings_are_known_complete_and_lie_in_volumes(compose, name):
         settings.keystore,
         settings.checkpoint_store,
         settings.packet_dir,
+        settings.archive,
+        settings.upload_dir,
         settings.trust_file,
         settings.tsa_roots,
         settings.keystore_passphrase_file,
@@ -196,14 +198,15 @@ def place(compose, authority):
     # Below /tmp itself: pytest's own directories are closed to the containers' user.
     with tempfile.TemporaryDirectory(prefix="sealtrail-deployed-", dir="/tmp") as name:
         directory = Path(name)
-        for volume in ("keystore", "trust", "packets", "checkpoints", "escrow"):
+        volumes = ("keystore", "trust", "packets", "archive", "uploads", "checkpoints", "escrow")
+        for volume in volumes:
             (directory / volume).mkdir(mode=0o700)
         (directory / "passphrase").touch(mode=0o600)
         (directory / "passphrase").write_text("a passphrase for a test\n")
         (directory / "roots.pem").write_text(authority.root_pem)
         with EmbeddedPostgres(directory / "postgres") as postgres:
             deployed = Deployed(directory, postgres, authority, compose)
-            deployed.own(".", "keystore", "trust", "packets", "checkpoints", "escrow", "passphrase")
+            deployed.own(".", *volumes, "passphrase")
             deployed.make_login()
             yield deployed
 

@@ -46,7 +46,7 @@ _SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]
 
 
 class DirectoryArchive:
-    """`ledger.archive.store.Archive` in a directory of mode 0700, made if it is missing."""
+    """`ledger.archive.store.Archive` in a directory of mode 0700, made when it is first needed."""
 
     def __init__(
         self, directory: Path, *, object_max: int = OBJECT_MAX, now_ms: Clock = clock.now_ms
@@ -54,15 +54,11 @@ class DirectoryArchive:
         self._object_max = object_max
         self._objects, self._incoming = directory / "sha256", directory / "incoming"
         self._directory, self._now_ms = directory, now_ms
-        with _reaching():
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self._objects, self._incoming):
-                folder.mkdir(mode=0o700, exist_ok=True)
-            durable.sync_directory(directory)
 
     def check(self) -> None:
         """Return if only our own user can reach the directory; remove what crashes left."""
         with _reaching():
+            self._make()
             status = self._directory.lstat()
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise ArchiveUnfit("the archive's directory must have mode 0700 and be our own")
@@ -73,6 +69,8 @@ class DirectoryArchive:
         """Write an object, lock it, read both back: see `Archive.put`."""
         until = check_date(until, self._now())
         path = self._path(name)
+        with _reaching():
+            self._make()
         with _reaching(), self._received(name, chunks) as arrived:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             durable.sync_directory(self._objects)
@@ -149,6 +147,15 @@ class DirectoryArchive:
                     yield path.name
 
     # What follows is how an object gets in, and how its lock is kept.
+
+    def _make(self) -> None:
+        """Make the directories, unless they are there: a disk may come back after our start."""
+        if self._incoming.is_dir() and self._objects.is_dir():
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._objects, self._incoming):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        durable.sync_directory(self._directory)
 
     def _now(self) -> datetime:
         return clock.from_ms(self._now_ms())

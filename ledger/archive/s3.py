@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from pathlib import Path
+from typing import IO, Any, Final
 
 from ledger import clock
 from ledger.archive.store import (
@@ -58,9 +59,19 @@ class BucketArchive:
     """`ledger.archive.store.Archive` in a bucket of which nobody can take the lock off."""
 
     def __init__(
-        self, client: Client, bucket: str, *, prefix: str = "", object_max: int = OBJECT_MAX
+        self,
+        client: Client,
+        bucket: str,
+        *,
+        prefix: str = "",
+        scratch: Path | None = None,
+        object_max: int = OBJECT_MAX,
     ) -> None:
-        """prefix: empty, or what every key begins with, ending in a slash."""
+        """prefix: empty, or what every key begins with, ending in a slash.
+
+        scratch: a directory with room for an object on its way; else the system's own.
+        """
+        self._scratch = scratch
         self._client, self._bucket, self._prefix = client, bucket, prefix
         self._object_max = object_max
         self._fit_until = 0.0  # What `check` found counts for _FIT_S.
@@ -119,7 +130,7 @@ class BucketArchive:
         """Write an object, lock it, read both back: see `Archive.put`."""
         until = check_date(until, clock.now())
         key = self._key(name)
-        with tempfile.TemporaryFile() as arrived, self._answering():
+        with self._answering(), self._room() as arrived:
             digest = hashlib.md5(usedforsecurity=False)  # What S3 asks for beside a lock.
             for chunk in checked_in(name, chunks, self._object_max):
                 digest.update(chunk)
@@ -204,6 +215,18 @@ class BucketArchive:
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         return self._client.call(operation, Bucket=self._bucket, **parameters)
+
+    @contextmanager
+    def _room(self) -> Iterator[IO[bytes]]:
+        """Lend a file without a name; what it holds is sealed, and gone with it."""
+        try:
+            if self._scratch is not None:
+                self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                yield file
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ArchiveUnreachable(f"there is no room for an object: {reason}") from error
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

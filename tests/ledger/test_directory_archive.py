@@ -53,8 +53,23 @@ def test_a_directory_that_others_can_reach_is_unfit(tmp_path, archive):
         archive.check()
 
 
+def test_a_directory_that_cannot_be_made_is_unreachable_and_may_come_back(tmp_path, far):
+    """A disk that is not mounted keeps no server from starting."""
+    (tmp_path / "disk").write_bytes(b"in the way")
+    archive = DirectoryArchive(tmp_path / "disk" / "archive")
+    for call in (archive.check, lambda: put(archive, b"x", far)):
+        with pytest.raises(ArchiveUnreachable):
+            call()
+    assert list(archive.names()) == []
+
+    (tmp_path / "disk").unlink()
+
+    assert put(archive, b"x", far).until >= far
+
+
 def test_check_removes_what_a_crash_left_and_nothing_that_is_being_written(tmp_path, archive, far):
     """A writer holds a lock on the file that it writes; a dead one holds none."""
+    archive.check()
     left = tmp_path / "archive" / "incoming" / "0123"
     left.write_bytes(b"half of an object")
     during = []
@@ -105,7 +120,7 @@ def test_a_lock_survives_a_crash_between_lock_and_object(tmp_path, archive, far)
     """The lock is written first; a lock without an object is no object."""
     data = b"an object"
     path = object_path(tmp_path, data)
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.with_suffix(".lock").write_bytes(b"cut off by a cra")
 
     assert archive.stat(named(data)) is None
