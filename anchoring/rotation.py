@@ -21,6 +21,7 @@ readers of the new trust file, until a larger one replaces it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from anchoring.checkpoint import signers_of, verifier_keys
@@ -34,9 +35,10 @@ from sealtrail.verify import base64text
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Note, VerifierKey
 from sealtrail.verify.rotation import Rotation
+from sealtrail.verify.trust import Bound
 
-#: Tells the world: origins with all their keys, and up to which size a replaced one speaks.
-Publish = Callable[[Mapping[str, Sequence[VerifierKey]], Mapping[str, int]], None]
+#: Tells the world: origins with all their keys, and how far a replaced one speaks.
+Publish = Callable[[Mapping[str, Sequence[VerifierKey]], Mapping[str, Bound]], None]
 
 #: So many rotations of one log are looked through: a monthly one for eighty years.
 _ROTATIONS: Final = 1_000
@@ -134,7 +136,7 @@ class KeyRotation:
             raise NothingToEnd
         if now_ms is not None and now_ms < clock.parse_time(newest.statement.overlap_until):
             raise OverlapRuns
-        self._publish()
+        self._publish(ended=newest.statement.old)
         self.book.settle()
         note, _ = self.book.notary.refresh()
         if newest.statement.new.key_id not in {one.key_id for one in Note.parse(note).signatures}:
@@ -196,8 +198,15 @@ class KeyRotation:
             )
         )
 
-    def _publish(self) -> None:
-        until = {one.statement.old.vkey(): one.statement.size for one in self.recorded()}
+    def _publish(self, ended: VerifierKey | None = None) -> None:
+        """Tell the world. ended: this key ends now, however long its overlap was to be."""
+        until = {}
+        for one in self.recorded():
+            said = one.statement
+            time = datetime.fromisoformat(said.overlap_until)
+            if said.old == ended:
+                time = min(time, clock.from_ms(self.book.database.now_ms()))
+            until[said.old.vkey()] = Bound(size=said.size, time=time)
         keys = verifier_keys(self.book.keys, self.book.origin)
         self.publish({self.book.origin: keys}, until)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from anchoring.checkpoint import verifier_key
+from anchoring.checkpoint import signers_of, verifier_keys
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Shelf
 from evidence.attack.administrator import KEPT, TABLES, Administrator
@@ -205,9 +205,9 @@ def scratch_copy(
         own.make(log_key(origin), "ed25519")
     lent = LentKeys(keys, own)
     trusted: dict[str, tuple[VerifierKey, ...]] = {
-        origin: (verifier_key(keys, origin),) for origin in row.origins
+        origin: tuple(verifier_keys(keys, origin)) for origin in row.origins
     }
-    trusted[row.origin] += (verifier_key(lent, row.origin),)
+    trusted[row.origin] += tuple(signer.key for signer in signers_of(lent, row.origin))
     trust = Trust(origins=trusted, tsa_roots=tuple(tsa_roots))
     # First the store, then the snapshot: whatever was signed by now is in it.
     (directory / "checkpoints").mkdir()

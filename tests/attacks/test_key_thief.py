@@ -4,6 +4,8 @@
 Against a stolen log key stands its replacement: the trust file says up to which size it speaks.
 """
 
+from datetime import timedelta
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from house import attempt
@@ -11,15 +13,22 @@ from rotating import believed
 
 from anchoring.fsck import Fsck
 from anchoring.rotation import RotationForged
+from anchoring.timestamp import obtain
 from ledger import clock
 from ledger.errors import HistoryRewritten
 from ledger.keys import log_key
 from ledger.lookup import LOG_ID
 from ledger.request import ledger_made
 from sealtrail.verify import base64text
+from sealtrail.verify.bag import seal
 from sealtrail.verify.errors import Refuted
+from sealtrail.verify.merkle import leaf_hash
 from sealtrail.verify.note import Checkpoint, Note, SignatureLine, VerifierKey, check_note
+from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.rotation import Rotation
+from sealtrail.verify.tlog_proof import TlogProof
+from sealtrail.verify.trust import Bound, Trust
+from sealtrail.verify.zip import write_zip
 
 FORGED = bytes(range(32))
 
@@ -63,8 +72,8 @@ def test_signs_a_larger_log_with_a_replaced_key(stolen):
 def test_signs_a_smaller_log_with_a_replaced_key(stolen):
     """Who: the same thief.
     Tries: another history of a size that the old key may speak for.
-    Caught by: the real log of that size: one origin, one size, two roots; a stamp that is younger
-    than the replacement.
+    Caught by: the real log of that size: one origin, one size, two roots; in a packet, by the stamp
+    it lacks: see the next attack.
     Not caught: by the signature: the old key did sign logs of this size, and still proves them.
     """
     house = stolen.house
@@ -75,7 +84,47 @@ def test_signs_a_smaller_log_with_a_replaced_key(stolen):
 
     assert check_note(note, stolen.trust().keys_for(house.origin, size))
     assert house.book.tree.root(size) != Checkpoint.parse(note.text).root
-    assert clock.parse_time(rotated.statement.overlap_until) <= clock.now_ms()
+
+
+def test_has_such_a_smaller_log_stamped_and_packs_it(stolen, authority):
+    """Who: the same thief, who asks an honest time-stamp authority today.
+    Tries: a packet with an invented entry, its proof under a checkpoint that the old key signed,
+    and a true time stamp over that.
+    Caught by: the trust file's time: only a replaced key signed, and the stamp is younger than its
+    end; the packet is incomplete, whatever else is right.
+    Not caught: if it was stolen, used and stamped before the log's people replaced it.
+    """
+    house = stolen.house
+    invented = house.book.reader.at(0).entry.data.replace(b"18446744073709551615", b"1")
+    note = sign(stolen.thief, house.origin, 1, leaf_hash(invented))
+    packet = read_packet(packed(invented, note, authority))
+    roots = tuple(authority.authority().roots)
+    a_while_ago = {
+        vkey: Bound(size=one.size, time=one.time - timedelta(minutes=1))
+        for vkey, one in stolen.trust().until.items()
+    }
+    trust = Trust(origins=stolen.trust().origins, tsa_roots=roots, until=a_while_ago)
+    unbound = Trust(origins=trust.origins, tsa_roots=roots)
+
+    judged = check_packet(packet, trust=trust, now=clock.now())
+    without = check_packet(packet, trust=unbound, now=clock.now())
+
+    assert (judged.verdict, without.verdict) == ("incomplete", "verified")
+
+
+def packed(entry, note, authority) -> bytes:
+    """A packet of one entry, the only one of its log, as a forger packs it."""
+    data = note.print()
+    token = obtain(authority.authority(), data, now=clock.now(), not_before=None)
+    proof = TlogProof(index=0, path=(), checkpoint=data).print()
+    files = {
+        "data/records/0-GEN_ATTEMPT.entry.json": entry,
+        "data/proofs/0.tlog-proof": proof,
+        "data/anchors/1/checkpoint": data,
+        "data/anchors/1/local.tsr": token.reply,
+    }
+    bag = seal(files, {"External-Identifier": "forged"})
+    return write_zip({f"packet-forged/{name}": content for name, content in bag.items()})
 
 
 def test_puts_a_checkpoint_of_the_replaced_key_into_the_store(stolen):

@@ -50,20 +50,20 @@ def test_what_was_signed_before_verifies_after_the_old_key_is_destroyed(rotating
     assert not Fsck(rotating.house.book).run().damage
 
 
-def test_a_packet_from_before_verifies_with_the_new_trust_file(rotating, authority):
-    """The stamped checkpoint bears the old signature, over a log that the old key may speak for."""
+def test_packets_from_before_during_and_after_verify_with_the_new_trust_file(rotating, authority):
+    """The stamped checkpoint bears the old signature, both, or the new one alone."""
     house = rotating.house
     house.roots = list(authority.authority().roots)
     rotating.trust()
-    (first,) = house.post(attempt())
-    Night(house.book, [authority.authority()]).interim()
+    first = _stamped(house, authority)
     old_packet = _packet(rotating, first)
-    rotating.begin(0)
+    rotating.begin()
+    second = _stamped(house, authority)  # Under both signatures.
     rotating.rotation().end()
-    (second,) = house.post(attempt())
-    Night(house.book, [authority.authority()]).interim()
+    third = _stamped(house, authority)
 
-    for packet in (old_packet, _packet(rotating, first), _packet(rotating, second)):
+    packets = [_packet(rotating, one) for one in (first, second, third)]
+    for packet in (old_packet, *packets):
         report = check_packet(read_packet(packet), trust=rotating.trust(), now=clock.now())
         assert report.verdict == "verified", report
 
@@ -149,7 +149,9 @@ def test_a_rotation_that_was_killed_goes_on_when_it_is_started_again(rotating, s
     (rotated,) = rotating.rotation().recorded()
     new = rotated.statement.new
     assert new in rotating.trust().origins[house.origin]
-    assert rotating.trust().until == {rotated.statement.old.vkey(): rotated.statement.size}
+    (bound,) = rotating.trust().until.values()
+    assert bound.size == rotated.statement.size
+    assert clock.rfc3339(int(bound.time.timestamp() * 1000)) == rotated.statement.overlap_until
     rotating.rotation().end()
     believed(rotating.receipt(attempt()), rotating.trust())
 
@@ -199,6 +201,12 @@ def test_a_trust_file_keeps_what_it_says_of_replaced_keys(rotating):
     rotating.publish({rotating.house.origin: verifier_keys(
         rotating.house.keys, rotating.house.origin)}, {})  # fmt: skip
     assert rotating.trust().until == said.until != {}
+
+
+def _stamped(house, authority):
+    (outcome,) = house.post(attempt())
+    Night(house.book, [authority.authority()]).interim()
+    return outcome
 
 
 def _sent(rotating, request, shelf):

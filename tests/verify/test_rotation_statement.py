@@ -2,6 +2,7 @@
 """The statement about a new key, and the trust file that bounds an old one."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,7 +11,7 @@ from sealtrail.verify import base64text
 from sealtrail.verify.errors import Refuted, Unreadable, VerifyError
 from sealtrail.verify.note import Checkpoint, VerifierKey
 from sealtrail.verify.rotation import Rotation
-from sealtrail.verify.trust import Trust
+from sealtrail.verify.trust import Bound, Trust
 
 ORIGIN = "ledger.example/acme"
 OLD, NEW, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3))
@@ -81,11 +82,20 @@ def test_a_statement_can_not_be_taken_for_a_checkpoint():
         Checkpoint.parse(statement.statement().decode())
 
 
+BOUND = {"size": 7, "time": "2026-02-01T00:00:00.000Z"}
+
+
+def bounded():
+    return Trust(
+        origins={ORIGIN: (vkey(OLD), vkey(NEW))},
+        tsa_roots=(),
+        until={vkey(OLD).vkey(): Bound.parse(BOUND)},
+    )
+
+
 def test_a_replaced_key_speaks_only_for_logs_up_to_its_size():
     """The others speak for any size; an unknown origin has no keys."""
-    trust = Trust(
-        origins={ORIGIN: (vkey(OLD), vkey(NEW))}, tsa_roots=(), until={vkey(OLD).vkey(): 7}
-    )
+    trust = bounded()
 
     assert Trust.parse(trust.print()) == trust
     assert trust.keys_for(ORIGIN, 7) == (vkey(OLD), vkey(NEW))
@@ -93,12 +103,26 @@ def test_a_replaced_key_speaks_only_for_logs_up_to_its_size():
     assert trust.keys_for("ledger.example/other", 1) == ()
 
 
+def test_what_a_replaced_key_signed_alone_has_to_be_stamped_in_time():
+    """Beside a key that is in use there is no such hurry."""
+    trust = bounded()
+
+    assert trust.signed_until([vkey(OLD)]) == datetime(2026, 2, 1, tzinfo=UTC)
+    assert trust.signed_until([vkey(OLD), vkey(NEW)]) is None
+    assert trust.signed_until([vkey(NEW)]) is None
+
+
 @pytest.mark.parametrize(
     "until",
     [
-        {vkey(OLD).vkey(): 7, vkey(NEW).vkey(): 9},  # Nobody could sign any more.
-        {vkey(OTHER).vkey(): 7}, {vkey(OLD).vkey(): -1}, {vkey(OLD).vkey(): "7"},
-        {vkey(OLD).vkey(): True}, [], None,
+        {vkey(OLD).vkey(): BOUND, vkey(NEW).vkey(): BOUND},  # Nobody could sign any more.
+        {vkey(OTHER).vkey(): BOUND}, {vkey(OLD).vkey(): 7}, [], None,
+        {vkey(OLD).vkey(): {**BOUND, "size": -1}}, {vkey(OLD).vkey(): {**BOUND, "size": "7"}},
+        {vkey(OLD).vkey(): {**BOUND, "size": True}}, {vkey(OLD).vkey(): {"size": 7}},
+        {vkey(OLD).vkey(): {**BOUND, "time": "2026-02-01"}},
+        {vkey(OLD).vkey(): {**BOUND, "time": "2026-02-01T00:00:00.000"}},
+        {vkey(OLD).vkey(): {**BOUND, "time": "2026-02-01T00:00:00.000+01:00"}},
+        {vkey(OLD).vkey(): {**BOUND, "time": "soon"}}, {vkey(OLD).vkey(): {**BOUND, "more": 1}},
     ],
 )  # fmt: skip
 def test_a_trust_file_that_bounds_keys_in_another_way_is_unreadable(until):

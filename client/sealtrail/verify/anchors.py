@@ -3,7 +3,8 @@
 
 A token counts only if its chain ends at a root that the reader brought along. It lies over the
 exact bytes of `checkpoint`: the note's text, an empty line, and the log's own signature line, so
-that the signature too is proven older than a later theft of the key.
+that the signature too is proven older than a later theft of the key. While the log changes its key
+there are two such lines.
 """
 
 from collections.abc import Sequence
@@ -90,10 +91,13 @@ def _stamped_bytes(anchor: Anchor, cited: Citations) -> Checkpoint:
     checkpoint = Checkpoint.parse(note.text)
     if checkpoint.size != anchor.size:
         raise Refuted("The checkpoint is of another size than its folder's name says.")
-    if len(note.signatures) != 1:
+    # Two while the log changes its key, one of each; no stranger's line is stamped with them.
+    lines = note.signatures
+    strange = any(one.name != checkpoint.origin for one in lines)
+    if strange or not len({one.key_id for one in lines}) == len(lines) <= 2:
         raise Refuted("The bytes that were stamped hold more than the log's own signature.")
     for other in cited.notes[checkpoint.origin, checkpoint.size].values():
-        if other.text != note.text or note.signatures[0] not in other.signatures:
+        if other.text != note.text or set(note.signatures).isdisjoint(other.signatures):
             raise Refuted("The checkpoint in a proof is not the one that was stamped.")
     return checkpoint
 

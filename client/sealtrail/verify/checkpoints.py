@@ -8,6 +8,7 @@ histories of one log cannot both pass.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -57,6 +58,8 @@ class Citations:
     roots: dict[Place, bytes] = field(default_factory=dict)
     contradicted: set[Place] = field(default_factory=set)
     signed: set[Place] = field(default_factory=set)
+    #: Signed by replaced keys only: a stamp over it has to be older than this.
+    stamped_before: dict[Place, datetime] = field(default_factory=dict)
     anchored: set[Place] = field(default_factory=set)
     #: Proven steps: the log at the first place is a prefix of the log at the second.
     steps: set[tuple[Place, Place]] = field(default_factory=set)
@@ -122,6 +125,9 @@ def judge_signatures(docket: Docket, cited: Citations, who: Vouchers) -> None:
         )
         if keys is not None:
             cited.signed.add(place)
+            until = None if who.trust is None else who.trust.signed_until(keys)
+            if until is not None:
+                cited.stamped_before[place] = until
 
 
 def _subject(place: Place) -> str:

@@ -149,7 +149,13 @@ def _time(
 ) -> list[Stamp]:
     """The verified stamps over this place, earliest first, none of them before `recorded`."""
     reached = cited.later(place)
-    stamps = [one.stamp for one in stamped if one.place in reached and one.place in cited.signed]
+    over = [one for one in stamped if one.place in reached and one.place in cited.signed]
+    stamps = [one.stamp for one in over if _in_time(one, cited)]
+    if over and not stamps:
+        raise Incomplete(
+            "Only a replaced key has signed what was stamped, and the stamp is younger than the"
+            " key's end: whoever held it later could have signed it."
+        )
     if not stamps and reached & cited.anchored:
         raise Incomplete("The anchor that covers it is not verified; see its findings.")
     if not stamps:
@@ -163,6 +169,12 @@ def _time(
             " renews it."
         )
     return sorted(stamps, key=lambda stamp: stamp.gen_time)
+
+
+def _in_time(one: Stamped, cited: Citations) -> bool:
+    """Whether a stamp shows that a key signed while it was in use."""
+    until = cited.stamped_before.get(one.place)
+    return until is None or one.stamp.gen_time <= until
 
 
 def _tell_time(stamps: list[Stamp]) -> Told:

@@ -3,12 +3,14 @@
 
     {"v": 1,
      "logs": [{"origin": "ledger.example/acme", "vkeys": ["ledger.example/acme+0a1b2c3d+AQ..."],
-               "until": {"ledger.example/acme+0a1b2c3d+AQ...": 1042}}],
+               "until": {"ledger.example/acme+0a1b2c3d+AQ...":
+                         {"size": 1042, "time": "2026-02-01T00:00:00.000Z"}}}],
      "tsa_roots": ["-----BEGIN CERTIFICATE-----..."]}
 
 A log may have several keys (rotation). One that was replaced stands in `until`, which is left out
-if there is none: alone it speaks for no log larger than that, so that whoever steals a key later
-can add nothing to what it once signed. `tsa_roots` are the certificates of time-stamping
+if there is none: alone it speaks for no log larger than that, and what it signed alone has to be
+stamped before that time, so that whoever steals a key later can add nothing to what it once signed.
+`tsa_roots` are the certificates of time-stamping
 authorities at which every chain must end. Any layout of the JSON is read; unknown members are
 refused, because a reader who believes to have pinned something must not be mistaken.
 """
@@ -18,6 +20,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Self
 
 from sealtrail.verify import base64text, canonical
@@ -29,21 +32,56 @@ MAX_TRUST: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """How far a replaced key speaks without the one that replaced it."""
+
+    size: int  #: For logs of so many entries at most.
+    time: datetime  #: With time stamps from before this.
+
+    @classmethod
+    def parse(cls, value: canonical.JSON) -> Self:
+        members = _members(value, {"size", "time"}, "What a key speaks for")
+        size, text = members["size"], _text(members["time"], "time")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise Unreadable("The size up to which a key speaks must be a whole number.")
+        try:
+            found = cls(size=size, time=datetime.fromisoformat(text))
+        except ValueError:
+            found = None
+        if found is None or not text.endswith("Z") or found.json()["time"] != text:
+            raise Unreadable("The time until which a key speaks must be in UTC, with milliseconds.")
+        return found
+
+    def json(self) -> dict[str, canonical.JSON]:
+        at = self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"size": self.size, "time": at}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """Origins with the keys that may speak for them, and roots of time-stamping authorities.
 
-    tsa_roots: certificates as DER. until: the largest log that a replaced key speaks for, by the
-    key's text.
+    tsa_roots: certificates as DER. until: how far a replaced key speaks, by the key's text.
     """
 
     origins: Mapping[str, tuple[VerifierKey, ...]]
     tsa_roots: tuple[bytes, ...]
-    until: Mapping[str, int] = field(default_factory=dict)
+    until: Mapping[str, Bound] = field(default_factory=dict)
 
     def keys_for(self, origin: str, size: int) -> tuple[VerifierKey, ...]:
         """The keys that may speak for a log of this size; none for an unknown origin."""
         keys = self.origins.get(origin, ())
-        return tuple(key for key in keys if size <= self.until.get(key.vkey(), size))
+        bounds = self.until
+        return tuple(k for k in keys if k.vkey() not in bounds or size <= bounds[k.vkey()].size)
+
+    def signed_until(self, keys: Iterable[VerifierKey]) -> datetime | None:
+        """Until when what these keys have signed has to be stamped; None if any of them is in use.
+
+        keys: that signed one checkpoint, at least one.
+        """
+        bounds = [self.until.get(key.vkey()) for key in keys]
+        times = [bound.time for bound in bounds if bound is not None]
+        return max(times) if len(times) == len(bounds) else None
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -58,7 +96,7 @@ class Trust:
         if isinstance(version, bool) or version != 1:
             raise Unreadable("The trust file is not of version 1.")
         origins: dict[str, tuple[VerifierKey, ...]] = {}
-        until: dict[str, int] = {}
+        until: dict[str, Bound] = {}
         for log in _list(whole["logs"], "logs"):
             members = _members(
                 log, {"origin", "vkeys"}, "A log in the trust file", optional={"until"}
@@ -89,21 +127,16 @@ class Trust:
 
     def _log(self, origin: str, keys: Iterable[VerifierKey]) -> dict[str, object]:
         vkeys = [key.vkey() for key in keys]
-        until = {vkey: self.until[vkey] for vkey in vkeys if vkey in self.until}
+        until = {vkey: self.until[vkey].json() for vkey in vkeys if vkey in self.until}
         log: dict[str, object] = {"origin": origin, "vkeys": vkeys}
         return {**log, "until": until} if until else log
 
 
-def _until(value: canonical.JSON, vkeys: list[str]) -> dict[str, int]:
-    """Up to which size each replaced key speaks: some of `vkeys`, but never all of them."""
+def _until(value: canonical.JSON, vkeys: list[str]) -> dict[str, Bound]:
+    """How far each replaced key speaks: some of `vkeys`, but never all of them."""
     if not isinstance(value, dict) or not value.keys() < set(vkeys):
         raise Unreadable("The member until of a log must name keys of it, and not all of them.")
-    sizes: dict[str, int] = {}
-    for vkey, size in value.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise Unreadable("The member until of a log must hold whole numbers.")
-        sizes[vkey] = size
-    return sizes
+    return {vkey: Bound.parse(bound) for vkey, bound in value.items()}
 
 
 def _certificates(pem: str) -> list[bytes]:
