@@ -75,6 +75,7 @@ class RetentionSweep:
         yield from expiry.announce()
         yield from tiers.move()
         yield from tiers.drop()
+        yield from tiers.fold()
         yield from Search(self._desk()).cool()
         yield from tiers.keep_locked()
 

@@ -70,6 +70,15 @@ class Tiers:
         except BodiesBusy:  # The rest takes what comes until next time.
             yield Step(what="busy", count=1, sentence="partitions are made next time")
 
+    def fold(self) -> Iterator[Step]:
+        """Drop the partitions that hold nothing any more that may go."""
+        try:
+            folded = self._desk.bodies.fold(self._desk.size)
+        except BodiesBusy:
+            return  # There is no hurry.
+        for name in folded:
+            yield Step(what="folded", count=1, sentence=f"dropped the empty partition {name}")
+
     def runs_due(self) -> range:
         """Return the runs that are old enough to go and have not gone."""
         desk = self._desk

@@ -24,10 +24,15 @@ from ledger.store import read_entry
 from sealtrail.verify import canonical
 
 #: A partition has at most so many positions, and at least one run.
-PARTITION_MAX: Final = 65_536
+PARTITION_MAX: Final = 262_144
 #: So many partitions are made by one sweep at most.
 _MADE: Final = 64
 _BOUND: Final = re.compile(r"FOR VALUES FROM \('(\d+)'\) TO \('(\d+)'\)")
+
+_PARTITIONS: Final = """
+SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass
+"""
 
 #: Types of which something has to be kept beside the index (ledger.retention.remains).
 _TELLING: Final = ["GEN_ERROR/1", "TRAIN_STARTED/1"]
@@ -81,6 +86,26 @@ class Bodies:
             self._keep_remains(connection, positions)
             return int(str(self._call(connection, "drop_bodies", child, list(positions))))
 
+    def fold(self, size: int) -> list[str]:
+        """Drop the partitions in which nothing is left but what stays for ever, which moves.
+
+        A statement that may look anywhere locks every partition there is, so there must be few.
+        """
+        folded = []
+        with self._database.duty(self._schema, "retain") as connection:
+            rows = connection.execute(_PARTITIONS, (f'"{self._schema}".entry_body',)).fetchall()
+            bounds = [(found, name) for name, text in rows if (found := _BOUND.fullmatch(text))]
+            old = sorted((int(found[1]), name) for found, name in bounds if int(found[2]) <= size)
+            for _, name in old[:_MADE]:
+                query = sql.SQL("SELECT {}.fold_bodies(%s)").format(self._book)
+                try:
+                    row = connection.execute(query, (name,)).fetchone()
+                except psycopg.errors.LockNotAvailable as error:
+                    raise BodiesBusy from error
+                if row is not None and row[0]:
+                    folded.append(str(name))
+        return folded
+
     def children(self, positions: Sequence[int]) -> list[tuple[str, list[int]]]:
         """Return (partition, positions in it) of the bodies that are in the database."""
         query = self._sql(
@@ -114,12 +139,8 @@ class Bodies:
 
     def _covered(self, connection: Connection) -> int | None:
         """Return the position after the last partition; None if there is none but the rest."""
-        rows = connection.execute(
-            "SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i"
-            " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass",
-            (f'"{self._schema}".entry_body',),
-        ).fetchall()
-        ends = [int(found[2]) for (text,) in rows if (found := _BOUND.fullmatch(text))]
+        rows = connection.execute(_PARTITIONS, (f'"{self._schema}".entry_body',)).fetchall()
+        ends = [int(found[2]) for _, text in rows if (found := _BOUND.fullmatch(text))]
         return max(ends, default=None)
 
     def _call(self, connection: Connection, function: str, *arguments: object) -> object:

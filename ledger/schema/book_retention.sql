@@ -212,10 +212,40 @@ BEGIN
     RETURN dropped;
 END $$;
 
-REVOKE ALL ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
-    FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[])
-    TO {retain};
+-- Put what is left of a partition, if that is only what the log says of itself, into the rest, and
+-- drop it: a Book of many years has few partitions. Runs as the owner, for the sweep.
+CREATE FUNCTION {book}.fold_bodies(child text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    bound text := (SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i
+                     JOIN pg_class c ON c.oid = i.inhrelid
+                    WHERE i.inhparent = '{book}.entry_body'::regclass AND c.relname = child);
+    others bigint;
+BEGIN
+    IF bound IS NULL OR bound = 'DEFAULT' OR substring(bound FROM 'TO \(''(\d+)''\)')::bigint
+                                             > (SELECT size FROM {book}.head WHERE id = 1) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT count(*) FROM (SELECT 1 FROM {book}.%I b JOIN {book}.entry e'
+                   ' USING (position) WHERE e.topic !~ ''^(EPOCH_SEALED|COMPLETENESS_REPORT|ANCHOR'
+                   '|ANCHOR_FAILED|KEY_ROTATED|INCARNATION_OPENED|RETENTION_POLICY_PUBLISHED'
+                   '|TIER_MOVED|RETENTION_EXPIRED|INTEGRITY_CHECK|LEGAL_HOLD_[A-Z]+|ERASURE'
+                   '|ERASURE_[A-Z]+)/'' LIMIT 1) s', child) INTO others;
+    IF others > 0 THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TEMP TABLE kept_bodies AS SELECT * FROM {book}.%I', child);
+    EXECUTE format('DROP TABLE {book}.%I', child);
+    INSERT INTO {book}.entry_body SELECT * FROM pg_temp.kept_bodies;
+    DROP TABLE pg_temp.kept_bodies;
+    RETURN true;
+END $$;
+
+REVOKE ALL ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[]),
+    {book}.fold_bodies(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {book}.make_bodies(bigint, bigint), {book}.drop_bodies(text, bigint[]),
+    {book}.fold_bodies(text) TO {retain};
 GRANT SELECT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,
     {book}.expired, {book}.retrieval, {book}.thawed TO {append}, {read}, {retain};
 GRANT INSERT ON {book}.bundle, {book}.moved, {book}.remains, {book}.manifest, {book}.tombstone,

@@ -253,6 +253,33 @@ def test_partitions_are_made_ahead_and_take_what_comes(world):
     assert world.fsck().damage == []
 
 
+def partitions(world):
+    with world.house.owner() as owner:
+        rows = owner.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
+            (f"{world.house.schema}.entry_body",),
+        )
+        return {name.partition(".")[2] for (name,) in rows}
+
+
+def test_a_partition_that_is_empty_but_for_the_logs_own_words_is_dropped(world):
+    """What stays for ever moves into the rest; so a Book of many years has few partitions."""
+    world.sweep()
+    world.fill(3 * RUN)
+    before = partitions(world)
+    aged(world, 100)
+
+    done = world.done()
+
+    assert done["folded"] >= 1
+    assert not before <= partitions(world)
+    assert "entry_body_rest" in partitions(world)
+    report = world.fsck(cold=world.cold, read_cold=True)
+    assert (report.damage, report.not_checked) == ([], [])
+    world.fill(RUN)
+    assert world.fsck().damage == []
+
+
 def test_a_policy_goes_on_from_the_one_before(world):
     """Numbered without gaps, one id, and never below the law."""
     with pytest.raises(PolicyConflict):
