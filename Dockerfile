@@ -10,8 +10,9 @@ COPY anchoring ./anchoring
 COPY evidence ./evidence
 COPY api ./api
 COPY scripts ./scripts
+# embedded: pg_dump and pg_restore for `backup`, and a scratch server for `backup verify`.
 RUN python -m venv /opt/sealtrail \
-    && /opt/sealtrail/bin/pip install --no-cache-dir ./client '.[aws,images]'
+    && /opt/sealtrail/bin/pip install --no-cache-dir ./client '.[aws,images,embedded,redaction]'
 
 FROM python:3.13-slim-bookworm
 # Volumes take owner and mode from these directories when they are first mounted.
