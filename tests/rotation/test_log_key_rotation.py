@@ -62,6 +62,7 @@ def test_packets_from_before_during_and_after_verify_with_the_new_trust_file(rot
     rotating.rotation().end()
     third = _stamped(house, authority)
 
+    assert not Fsck(house.book).run().damage
     packets = [_packet(rotating, one) for one in (first, second, third)]
     for packet in (old_packet, *packets):
         report = check_packet(read_packet(packet), trust=rotating.trust(), now=clock.now())
