@@ -4,6 +4,7 @@
 Placing and releasing are entries of the Book itself; looking at holds is a look like any other.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -13,11 +14,14 @@ from anchoring.shelf import Book
 from api.looks import note_look
 from api.state import AppState, AuditorLook, Look, State
 from ledger.errors import FieldError, Forbidden, MalformedEvent, NotFound
+from ledger.hold_persons import subjects_of
 from ledger.hold_record import Hold
 from ledger.holds import Holds
 from ledger.request import UUID7, Identity
 
 router = APIRouter(tags=["holds"])
+
+PersonId = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class NewHold(BaseModel):
@@ -28,7 +32,9 @@ class NewHold(BaseModel):
     hold_id: str | None = Field(default=None, max_length=36)
     matter: str = Field(max_length=256)
     authority: str = Field(max_length=256)
-    scope: dict[str, Any]
+    scope: dict[str, Any] = Field(default_factory=dict)
+    #: Persons by their own ids; entries name their subjects by random names.
+    persons: list[PersonId] = Field(default_factory=list, max_length=16)
 
 
 class Release(BaseModel):
@@ -46,7 +52,7 @@ def place_hold(looking: AuditorLook, new: Annotated[NewHold, Body()]) -> dict[st
     actor = person(looking.identity)
     try:
         hold = Holds.of(looking.book).apply(
-            new.scope,
+            with_persons(looking.book, new.scope, new.persons),
             matter=new.matter,
             authority=new.authority,
             actor=actor,
@@ -90,6 +96,15 @@ def release_hold(
     except MalformedEvent as error:
         raise in_request(error) from None
     return hold_json(released)
+
+
+def with_persons(book: Book, scope: dict[str, Any], persons: Sequence[str]) -> dict[str, Any]:
+    """Return a scope with the subjects of these persons in it."""
+    given = scope.get("subjects", [])
+    if not persons or not isinstance(given, list):
+        return scope
+    found = [ref for one in persons for ref in subjects_of(book, one)]
+    return {**scope, "subjects": list(dict.fromkeys([*given, *found]))}
 
 
 def person(identity: Identity) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anchoring.shelf import Book
-from api.holds import hold_json, in_request, person
+from api.holds import hold_json, in_request, person, with_persons
 from api.identity import auditor, own_book
 from ledger.access import Credentials
 from ledger.errors import MalformedEvent, Refused
@@ -30,7 +30,7 @@ _TOKEN_MAX = 256
 def apply(
     matter: Annotated[str, typer.Option(help="Number in your register of matters; no names.")],
     authority: Annotated[str, typer.Option(help="By whose order, such as court-order.")],
-    scope: Annotated[Path, typer.Option(help="JSON: scope of LEGAL_HOLD_PLACED, docs/events.md.")],
+    scope: Annotated[Path, typer.Option(help="JSON: as in docs/custody.md; may name `persons`.")],
     token_file: TokenFile,
     hold_id: Annotated[
         str | None, typer.Option(help="A UUID of version 7; makes it safe to repeat.")
@@ -44,8 +44,10 @@ def apply(
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
         of, identity = book_of(ledger, token_file, book)
         try:
+            wanted = _read(scope)
+            persons = _persons(wanted.pop("persons", []))
             hold = Holds.of(of).apply(
-                _read(scope),
+                with_persons(of, wanted, persons),
                 matter=matter,
                 authority=authority,
                 actor=person(identity),
@@ -131,6 +133,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused("the scope of a hold is a JSON object, as in docs/events.md")
     return value
+
+
+def _persons(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise Refused("`persons` in a scope is a list of persons' ids")
+    return [str(one) for one in value]
 
 
 def _told(error: MalformedEvent) -> Refused:

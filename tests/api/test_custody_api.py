@@ -5,6 +5,8 @@ import pytest
 from house import attempt, event_id, house_in
 from served_house import serving
 
+from ledger.holds import Holds
+
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
 
@@ -69,6 +71,27 @@ def test_a_hold_is_placed_seen_and_released(own):
         "/v1/holds/{id}", "/v1/holds", "/v1/holds/{id}",
     ]  # fmt: skip
     assert newest(own, "LEGAL_HOLD_RELEASED")["body"]["reason"] == "settled"
+
+
+def test_a_hold_on_a_person_names_every_subject_of_theirs(own):
+    """Also one whose erasure is pending, and one that has recorded nothing yet."""
+    before = person(own, "petra")
+    case = send(own, "/v1/erasures", {"person": "petra", "basis": BASIS}).json()
+    path = f"/v1/erasures/{case['erasure_id']}/approve"
+    assert send(own, path, {"person": "petra"}, own.second).json()["state"] == "pending"
+    after = person(own, "petra")
+
+    answer = send(own, "/v1/holds", {**COURT, "persons": ["petra", "nobody-yet"]})
+    first = person(own, "nobody-yet")
+    hold = answer.json()
+
+    assert "petra" not in answer.text
+    (scope,) = hold["scopes"]
+    assert case["subject_ref"] in scope["subjects"]
+    assert len(scope["subjects"]) == 3
+    held = Holds.of(own.house.book).on_events([before, after, first])
+    assert set(held) == {before, after, first}
+    release(own, hold["hold_id"])
 
 
 def test_a_hold_that_is_sent_again_is_one_hold(own):
