@@ -2,7 +2,7 @@
 """From a person's id to what a hold names: every data subject that is this person.
 
 Mostly one. Somebody whose erasure is pending or deferred is two as soon as new events come, and the
-older one is in no index any more: its id is opened under its own key, which is there till the night.
+older one is in no index any more. Its id is opened under its own key, while that is still there.
 """
 
 from typing import Final, Protocol
