@@ -69,7 +69,7 @@ class Gallery:
         first = attempt()
         self.post(first)
         outcome = gen(first["aggregate_id"])
-        outcome["body"]["outputs"][0].update(sha256=digest_of(content), **output)
+        outcome["body"]["outputs"][0].update({"sha256": digest_of(content), **output})
         return self.post(outcome)
 
     def announced(self, content: bytes, *, media_type: str = "image/png", **event: Any) -> Any:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Artifacts over HTTP: announce, upload, resume, preview, escalate, download by a signed link."""
 
+import hashlib
 import re
+import resource
 import threading
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -267,3 +269,26 @@ def test_an_erased_persons_content_is_gone(service):
     assert code(service.ask("GET", link)) == (410, "values-erased")
     assert code(service.get(f"/v1/artifacts/{artifact_id}/preview")) == (410, "values-erased")
     assert code(escalate(service, artifact_id)) == (410, "values-erased")
+
+
+@pytest.mark.soak
+def test_a_gigabyte_goes_through_without_being_held(service):
+    """Up and down, in a process that grows by no more than a few pieces."""
+    block, count = bytes(range(256)) * 4_096, 1_024
+    seen = hashlib.sha256()
+    for _ in range(count):
+        seen.update(block)
+    event_id = service.gallery.output_of(b"", sha256=f"sha256:{seen.hexdigest()}")
+    announced = announce(service, event_id=event_id, size=count * len(block)).json()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    sent = send(service, announced["upload"]["url"], (block for _ in range(count)))
+    link = escalate(service, announced["artifact_id"]).json()["url"]
+    came = hashlib.sha256()
+    with service.client.stream("GET", service.url + link) as answer:
+        for piece in answer.iter_bytes(2**20):
+            came.update(piece)
+
+    assert sent.headers["sealtrail-state"] == "stored"
+    assert came.digest() == seen.digest()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
