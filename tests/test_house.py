@@ -30,9 +30,14 @@ HOMES = {
     "annotated_types": ("ledger/events/*.py", "ledger/catalog*.py"),
     "apscheduler": ("scripts/scheduler.py",),
     "cryptography": (
-        "ledger/keystore.py", "ledger/keyfile.py", "ledger/escrow.py", "ledger/vault/*.py",
-        "ledger/archive/*.py", "ledger/retention/bundle.py", "ledger/keydrivers/*.py",
-    ),  # fmt: skip
+        "ledger/keystore.py",
+        "ledger/keyfile.py",
+        "ledger/escrow.py",
+        "ledger/vault/*.py",
+        "ledger/archive/*.py",
+        "ledger/retention/bundle.py",
+        "ledger/keydrivers/*.py",
+    ),
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
     "httpx2": ("client/sealtrail/wire.py",),
