@@ -41,6 +41,8 @@ def test_these_are_the_commands():
     assert {" ".join(words) for words in ALL} == {
         "dev", "serve", "scheduler", "migrate", "init", "clock", "fsck", "doctor",
         "anchor now", "anchor status", "anchor catch-up", "keys init", "keys list",
+        "keys rotate chain", "keys rotate checkpoint", "keys rotate subjects",
+        "keys rotate wrapping",
         "retention plan", "retention publish", "retention retrieve", "retention status",
         "retention sweep",
         "token issue", "token list", "token revoke", "packet build", "packet verify",
