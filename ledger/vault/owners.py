@@ -136,9 +136,15 @@ def person(id_: str) -> Owner:
 
 def value_of(disclosure: str) -> Any:
     """Return the value in a disclosure that was made or authenticated here."""
+    return named_value(disclosure)[1]
+
+
+def named_value(disclosure: str) -> tuple[str, Any]:
+    """Return name and value in a disclosure that was made or authenticated here."""
     # More padding than needed does no harm.
     data = a2b_base64(disclosure.encode().translate(_FROM_URL) + b"==")
-    return _decode(data.decode())[2]
+    _salt, name, value = _decode(data.decode())
+    return name, value
 
 
 def owned_in(values: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[Owned, ...]:
@@ -149,7 +155,7 @@ def owned_in(values: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[Owned
     """
     user = person(values[PERSON])
     if not roles and _ROLE_OF_NAME.keys().isdisjoint(values):
-        return (Owned(user, tuple(values), _identifiers(values, values)),)
+        return (Owned(user, tuple(values), identifiers_in(values, values)),)
     found: dict[Owner, list[str]] = {}
     for name in values:
         role = _ROLE_OF_NAME.get(name) or roles.get(pattern_of(name), USER)
@@ -160,16 +166,15 @@ def owned_in(values: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[Owned
             owner = person(values[NAMES[role]])
         found.setdefault(owner, []).append(name)
     return tuple(
-        [Owned(owner, tuple(names), _identifiers(values, names)) for owner, names in found.items()]
+        [
+            Owned(owner, tuple(names), identifiers_in(values, names))
+            for owner, names in found.items()
+        ]
     )
 
 
-def identifiers_in(disclosures: Mapping[str, str], names: Iterable[str]) -> list[tuple[str, str]]:
+def identifiers_in(values: Mapping[str, Any], names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return (field, value) of all by which an event can be found, among these of its names."""
-    return list(_identifiers({name: value_of(disclosures[name]) for name in names}, names))
-
-
-def _identifiers(values: Mapping[str, Any], names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name in names:
         field = pattern_of(name)

@@ -6,9 +6,9 @@ chunk is one transaction, and what it has done is no longer found by the next. S
 being erased are passed over: that is what erases them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -28,9 +28,8 @@ from ledger.vault.construction import (
     subject_cipher,
     succeeded,
 )
-from ledger.vault.owners import Owner, identifiers_in
+from ledger.vault.owners import Owner, identifiers_in, named_value
 from ledger.vault.ring import KeyRing
-from sealtrail.verify.disclosure import open_disclosure
 
 #: Step (`rewrap` or `reindex`), how many are done, and how many there were at the beginning.
 Progress = Callable[[str, int, int], None]
@@ -185,7 +184,8 @@ class Rewrapping:
             old.append(group)
             if group.state not in ("live", "held") or group.blob is None:
                 continue  # Its values have expired or are erased, and so does their index.
-            for name, value in identifiers_in(*self._disclosed(group, ciphers)):
+            values = self._disclosed(group, ciphers)
+            for name, value in identifiers_in(values, values):
                 if name in group.fields:
                     new.append(
                         (name, self._ring.mac(generation, index_message(name, value)), group)
@@ -211,10 +211,8 @@ class Rewrapping:
             )
         return sum(len(group.fields) for group in groups)
 
-    def _disclosed(
-        self, group: _Group, ciphers: dict[UUID, Cipher]
-    ) -> tuple[Mapping[str, str], list[str]]:
-        """Return the disclosures of one subject in one event, and their names."""
+    def _disclosed(self, group: _Group, ciphers: dict[UUID, Cipher]) -> dict[str, Any]:
+        """Return the values of one subject in one event, by name."""
         ref = group.ref.bytes
         cipher = ciphers.get(group.ref)
         if cipher is None:
@@ -228,8 +226,7 @@ class Rewrapping:
             event_id=group.event_id.bytes,
             ref=ref,
         )
-        found = {open_disclosure(text)[1]: text for text in texts}
-        return found, list(found)
+        return dict(named_value(text) for text in texts)
 
     def _retaining(self) -> AbstractContextManager[Connection]:
         return self._database.duty(self._schema, "retain")
