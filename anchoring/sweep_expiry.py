@@ -18,7 +18,7 @@ from typing import Final
 from anchoring.sweep_desk import AHEAD_MS, Desk, Row, Step, leaf_of, may_move
 from anchoring.sweep_payload import Payload
 from ledger import clock
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Unavailable
 from ledger.lookup import LOG_ID
 from ledger.request import ledger_made
 from ledger.retention import members as bits
@@ -196,8 +196,10 @@ class Expiry:
         for number, leaves in _by_run(manifest.leaves).items():
             try:
                 bodies = self._payload.bodies(number, [leaf.index for leaf in leaves])
+            except Unavailable:
+                raise  # An archive that is away says nothing about what is in it.
             except LedgerError:
-                bodies = {}  # Not to be read: then nobody can say that they fit.
+                bodies = {}  # Damaged or gone: then nobody can say that they fit.
             for leaf in leaves:
                 row, body = rows.get(leaf.index), bodies.get(leaf.index)
                 if row is None or body is None or not self._fits(manifest.what, leaf, row, body):

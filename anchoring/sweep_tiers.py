@@ -11,7 +11,7 @@ the database until it is released.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from anchoring.sweep_desk import Desk, Row, Step, may_move
@@ -152,16 +152,15 @@ class Tiers:
         present = self._desk.bodies.present(begin, begin + bits.WIDTH)
         stored = {one.position: one for one in self._desk.stored(present)}
         rows = {row.position: row for row in self._desk.rows(present) if may_move(row)}
-        done = []
-        for one in cold.bundles("b.number = %s AND m.name IS NULL", number):
-            # Written down by a sweep that did not get further: good if it is there and complete.
-            if rows.keys() >= set(one.positions) and cold.archive.stat(one.name) is not None:
-                cold.read(one)
-                done.append(one)
-                rows = {at: row for at, row in rows.items() if at not in one.positions}
-        for claim, group in self._groups(list(rows.values()), stored):
-            done.append(self._bundle(cold, claim, group, stored))
-        return done
+        # Written down by a sweep that did not get further: the same bytes have the same name.
+        known = {
+            (one.members, one.claim): one
+            for one in cold.bundles("b.number = %s AND m.name IS NULL", number)
+        }
+        return [
+            self._bundle(cold, claim, group, stored, known)
+            for claim, group in self._groups(list(rows.values()), stored)
+        ]
 
     def _groups(
         self, rows: Sequence[Row], stored: dict[int, Stored]
@@ -185,16 +184,21 @@ class Tiers:
             yield claims[key], group
 
     def _bundle(
-        self, cold: Cold, claim: Claim, rows: list[Row], stored: dict[int, Stored]
+        self,
+        cold: Cold,
+        claim: Claim,
+        rows: list[Row],
+        stored: Mapping[int, Stored],
+        known: Mapping[tuple[bytes, Claim], Bundle],
     ) -> Bundle:
-        due = self._desk.due("entry", rows, claim)
-        made, sealed = cold.make(
-            [row.position for row in rows],
-            [stored[row.position].entry.data for row in rows],
-            claim,
-            due,
-        )
-        cold.write_down(made)
+        """Return one bundle, in the archive, locked and read back."""
+        positions = [row.position for row in rows]
+        bodies = [stored[position].entry.data for position in positions]
+        made = known.get((bits.pack(positions), claim))
+        sealed = None if made is None else cold.make_again(made, bodies)
+        if made is None or sealed is None:
+            made, sealed = cold.make(positions, bodies, claim, self._desk.due("entry", rows, claim))
+            cold.write_down(made)
         until = max(self._lock_ms(rows, claim), self._desk.now_ms + clock.DAY_MS)
         cold.upload(made, sealed, clock.from_ms(until))
         cold.read(made)

@@ -107,6 +107,17 @@ class Cold:
         )
         return made, sealed
 
+    def make_again(self, known: Bundle, bodies: Sequence[bytes]) -> bytes | None:
+        """Seal what was written down and never arrived; None if it is not the same any more."""
+        sealed = form.seal(
+            form.join(bodies),
+            self._key(known),
+            origin=self._origin,
+            number=known.number,
+            members=known.members,
+        )
+        return sealed if form.name_of(sealed) == known.name else None
+
     def write_down(self, made: Bundle) -> None:
         """Keep what is needed to read a bundle again; durable on return."""
         with self._database.duty(self._schema, "retain") as connection:
@@ -166,9 +177,8 @@ class Cold:
         Raises ObjectMissing, ObjectDamaged, BundleDamaged, EntryDamaged.
         """
         sealed = b"".join(self.archive.get(one.name))
-        key = self._keys.unwrap(one.key_name, one.wrapped_key, self._aad(one.number, one.members))
         bodies = form.unseal(
-            sealed, key, origin=self._origin, number=one.number, members=one.members
+            sealed, self._key(one), origin=self._origin, number=one.number, members=one.members
         )
         leaves = self._leaves(one)
         for position, body in bodies.items():
@@ -180,6 +190,9 @@ class Cold:
         query = self._sql("SELECT position, leaf FROM {book}.entry WHERE position = ANY(%s)")
         with self._database.duty(self._schema, "read") as connection:
             return {at: bytes(leaf) for at, leaf in connection.execute(query, (one.positions,))}
+
+    def _key(self, one: Bundle) -> bytes:
+        return self._keys.unwrap(one.key_name, one.wrapped_key, self._aad(one.number, one.members))
 
     def _ensure_key(self, name: str) -> None:
         if self._keys.has(name):

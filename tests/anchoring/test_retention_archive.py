@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The cold tier on a real S3 with Object Lock, and artifacts that expire with their entries."""
 
+from contextlib import suppress
+
 import pytest
 from archiving import gallery_in, picture
-from retention_world import RUN, aged, world_in
+from retention_world import RUN, aged, policed_in, world_in
 
+from anchoring.sweep import RetentionSweep
 from anchoring.sweep_desk import cold_of
+from ledger.archive.directory import DirectoryArchive
 from ledger.archive.s3 import BucketArchive
-from ledger.archive.store import ArchiveLocked
+from ledger.archive.store import ArchiveLocked, ArchiveUnreachable
 from ledger.retention.classes import add_months
 from ledger.retention.tiers import BodyCold
 
@@ -40,6 +44,70 @@ def test_bundles_lie_in_a_bucket_under_a_lock_that_nobody_opens(
             world.book.reader.at(10)
         report = world.fsck(cold=cold, read_cold=True)
         assert (report.damage, report.absent.cold) == ([], RUN - 1)
+
+
+class Flaky(DirectoryArchive):
+    """An archive whose host goes away after so many calls."""
+
+    left = 10**9
+
+    def _call(self):
+        self.left -= 1
+        if self.left < 0:
+            raise ArchiveUnreachable
+
+    def put(self, *arguments, **options):
+        self._call()
+        return super().put(*arguments, **options)
+
+    def get(self, *arguments):
+        self._call()
+        return super().get(*arguments)
+
+    def stat(self, *arguments):
+        self._call()
+        return super().stat(*arguments)
+
+    def delete(self, *arguments):
+        self._call()
+        return super().delete(*arguments)
+
+
+def until_it_is_done(world, wanted):
+    """Sweep again and again, each time the archive answers one call more; what was done in all."""
+    done = []
+    for calls in range(40):
+        world.archive.left = calls
+        with suppress(ArchiveUnreachable):
+            for step in RetentionSweep(world.book, world.archive).run():
+                done.append(step.what)  # noqa: PERF401 - what was done before it went away counts
+        if wanted in done:
+            break
+    world.archive.left = 10**9
+    return done
+
+
+def test_an_archive_that_goes_away_at_any_call_costs_nothing_but_time(
+    postgres, tmp_path, authority
+):
+    """Moving, checking, expiring begin again where they were cut; nothing is called damage."""
+    with policed_in(postgres, tmp_path, authority) as world:
+        world.archive = Flaky(tmp_path / "archive", now_ms=world.house.now_ms)
+        aged(world, 100)
+        assert "dropped" in until_it_is_done(world, "dropped")
+        assert world.fsck(cold=world.cold, read_cold=True).damage == []
+        aged(world, 80)
+        assert "announced" in until_it_is_done(world, "announced")
+        aged(world, 8)
+        assert "checked" in until_it_is_done(world, "checked")
+        aged(world, 8)
+
+        done = until_it_is_done(world, "expired")
+
+        assert "expired" in done
+        assert "refused" not in done
+        report = world.fsck(cold=world.cold, read_cold=True)
+        assert (report.damage, report.absent.cold) == ([], 0)
 
 
 def test_artifacts_expire_by_a_clock_of_their_own(postgres, tmp_path, authority):
