@@ -36,6 +36,9 @@ JSON = dict[str, Any]
 IDS: Final = 128
 PARTS: Final = 256
 
+#: Nobody counts further than this.
+COUNTED: Final = 100_000
+
 #: Keys that a hold can name, by how their names begin. Chain keys go with their epoch on purpose,
 #: and a signing key that is replaced leaves what it has signed.
 KEYS: Final = ("subjects/", "index/")
@@ -89,7 +92,9 @@ SELECT hold_id::text FROM {book}.held JOIN {book}.entry e USING (position)
  WHERE e.recorded_at >= %s AND e.recorded_at < %s
 ORDER BY 1
 """
-_COUNT: Final = "SELECT count(DISTINCT position) FROM {book}.held WHERE hold_id = %s::uuid"
+_COUNT: Final = """
+SELECT count(*) FROM (SELECT DISTINCT position FROM {book}.held WHERE hold_id = %s::uuid LIMIT %s) h
+"""
 _ANY: Final = "SELECT EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL)"
 
 
@@ -167,8 +172,8 @@ class Frozen:
         return bool(self._ask(_ANY, ())[0][0])
 
     def count(self, hold_id: str) -> int:
-        """Return how many recorded entries a hold keeps; none once it is released."""
-        return int(self._ask(_COUNT, (hold_id,))[0][0])
+        """Return how many recorded entries a hold keeps, at most COUNTED; 0 once it is released."""
+        return int(self._ask(_COUNT, (hold_id, COUNTED))[0][0])
 
     def _ids(self, query: str, values: Any) -> tuple[str, ...]:
         return tuple(hold_id for (hold_id,) in self._ask(query, values))

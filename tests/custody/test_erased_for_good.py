@@ -29,7 +29,7 @@ from sealtrail.verify.tlog_proof import check_tlog_proof
 from sealtrail.verify.trust import Trust
 
 #: What is asked here does not depend on which PostgreSQL it is.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 PERSON = "dorothea-1871-of-middlemarch"
 PROMPT = "the ghost of a lighthouse keeper plays chess with a heron"
