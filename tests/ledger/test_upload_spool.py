@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Uploads under way: offsets, crashes, and that nothing lies there in clear."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
+from repository import HOUSE
 
 from ledger import clock
 from ledger.archive import spool as module
@@ -144,3 +149,34 @@ def test_an_upload_in_crumbs_is_thrown_away(spool, monkeypatch):
         append(spool, 3, b"x")
 
     assert spool.offset(ID) == 0
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ledger.archive.spool import UploadSpool
+
+def content():
+    yield b"x" * 200_000
+    os.kill(os.getpid(), signal.SIGKILL)
+
+spool = UploadSpool(Path(sys.argv[1]))
+with spool.turn(sys.argv[2]):
+    spool.append(sys.argv[2], int(sys.argv[3]), content(), size=300_000, wrap=lambda key: key)
+"""
+
+
+def test_a_process_that_is_killed_leaves_what_was_whole_before(spool, tmp_path):
+    """Its part never got a name, its turn is free, and the client goes on where it was."""
+    append(spool, 0, CONTENT[:10_000])
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, tmp_path / "uploads", ID, "10000"], check=False, cwd=HOUSE
+    )
+    left = [path.name for path in (tmp_path / "uploads" / ID).glob("incoming-*")]
+
+    assert done.returncode == -signal.SIGKILL
+    assert len(left) == 1
+    assert spool.offset(ID) == 10_000
+    append(spool, 10_000, CONTENT[10_000:])
+    assert whole(spool) == CONTENT
+    assert list((tmp_path / "uploads" / ID).glob("incoming-*")) == []
