@@ -47,7 +47,7 @@ UPDATE {book}.subject s
    SET state = t.state, generation = t.generation, wrapped_key = t.wrapped_key,
        identity = t.identity, erasure_id = t.erasure_id, doomed = t.doomed
   FROM sheet_subject t
- WHERE s.ref = t.ref AND s.state <> 'erased'
+ WHERE s.ref = t.ref AND s.state <> 'erased' AND (t.generation > s.generation OR s.state = 'live')
 """
 _LOSE: Final = """
 UPDATE {book}.subject
@@ -63,7 +63,9 @@ _FOLLOW: Final = """
 DELETE FROM {book}.subject_index i USING sheet_subject t WHERE i.ref = t.ref;
 INSERT INTO {book}.subject_index ("index", generation, ref)
 SELECT x."index", x.generation, x.ref FROM sheet_index x
-  JOIN {book}.subject s ON s.ref = x.ref AND s.state <> 'erased' ON CONFLICT DO NOTHING;
+  JOIN sheet_subject t ON t.ref = x.ref
+  JOIN {book}.subject s ON s.ref = x.ref AND s.state = t.state AND s.state IN ('live', 'held')
+    ON CONFLICT DO NOTHING;
 DROP TABLE sheet_subject, sheet_index
 """
 _SHRED: Final = """
@@ -79,7 +81,7 @@ UPDATE {book}.sealed x SET wrapped_key = NULL, blob = NULL FROM {book}.subject s
 
 
 class SheetRefused(Refused):
-    """This sheet of keys belongs to another vault."""
+    """This sheet of keys is older than the vault that it is brought to, or no sheet."""
 
     problem = "sheet-refused"
 
@@ -151,6 +153,7 @@ def catch_up(
     # A hold that was released since may be there again. What it kept is gone: no key opens it.
     run(sql.SQL(_TRIGGERS.format("DISABLE", "DISABLE")).format(book=book))
     if sheet is not None:
+        _check_younger(owner, book, sheet)
         _load(owner, sheet)
         run(sql.SQL(_TAKE).format(book=book))
         run(sql.SQL(_FOLLOW).format(book=book))
@@ -172,6 +175,17 @@ def catch_up(
     run(sql.SQL(_TRIGGERS.format("ENABLE", "ENABLE")).format(book=book))
     erased = _number(owner, counted) - before - lost
     return CaughtUp(erased=erased, lost=lost, generation=generation)
+
+
+def _check_younger(owner: Connection, book: sql.Identifier, sheet: Path) -> None:
+    """Refuse a sheet of an earlier generation: it would undo what the vault knows by itself."""
+    with sheet.open("rb") as file:
+        first = file.readline()
+    if not first.startswith(b'{"generation":'):
+        raise SheetRefused
+    query = sql.SQL("SELECT generation FROM {}.vault_state WHERE id = 1").format(book)
+    if json.loads(first)["generation"] < _number(owner, query):
+        raise SheetRefused
 
 
 def _usable(keys: Keys, origin: str) -> list[int]:
@@ -226,8 +240,7 @@ def _load(owner: Connection, sheet: Path) -> None:
 
 def _subjects(sheet: Path) -> Iterator[dict[str, Any]]:
     with sheet.open("rb") as file:
-        if not file.readline().startswith(b'{"generation":'):
-            raise SheetRefused
+        file.readline()
         for line in file:
             yield json.loads(line)
 

@@ -14,7 +14,7 @@ from ledger.keystore import FileKeystore
 from ledger.migrate import find_book
 from ledger.vault.construction import wrapping_key
 from ledger.vault.opening import ValuesErased
-from ledger.vault.sheet import SheetMissing, catch_up
+from ledger.vault.sheet import SheetMissing, SheetRefused, catch_up
 from scripts.vaults import Vaults
 from sealtrail.verify.disclosure import PERSON
 
@@ -127,6 +127,40 @@ def test_another_keystore_is_no_reason_to_give_anything_up(rewound, tmp_path):
             sheet=None,
             give_up=True,
         )
+
+
+def test_an_older_sheet_undoes_nothing(house, sealer, tmp_path):
+    """Neither a key that was wrapped anew since, nor an erasure that was asked for since."""
+    sealer.record(item("alice", prompt__user=PROMPT), item("bob", prompt__user=OTHER))
+    early = sheet_of(house, tmp_path)
+    vault = vault_of(house)
+    ref = vault.subject_of("alice").ref
+    vault.begin_erasure(ref, "erasure-1")
+
+    same = caught_up(house, early)
+    pending = vault.subject(ref).state
+    vault.finish_erasures(Holds.of(house.book))
+
+    assert (same.erased, same.lost, pending) == (0, 0, "erasing")
+    with pytest.raises(SheetRefused):
+        caught_up(house, early)
+    assert vault.subject(ref).state == "erased"
+    assert vault.subject_of("bob") is not None
+
+
+def test_an_erasure_that_was_asked_for_after_the_backup_is_asked_for_again(house, sealer, tmp_path):
+    """The sheet was written while it was pending; the restored vault goes on with it."""
+    sealer.record(item("alice", prompt__user=PROMPT))
+    vault = vault_of(house)
+    ref = vault.subject_of("alice").ref
+    with rewinding(house):
+        vault.begin_erasure(ref, "erasure-1")
+        pending = sheet_of(house, tmp_path)
+
+    caught_up(house, pending)
+
+    assert vault_of(house).subject(ref).state == "erasing"
+    assert vault_of(house).subject_of("alice") is None
 
 
 def test_a_vault_that_lost_nothing_stays_as_it_is(house, sealer):
