@@ -19,7 +19,6 @@ from served_house import serving
 from ledger.erasure.erasures import Erasures
 from ledger.erasure.lawful import ErasureUnknown, check_lawful
 from ledger.errors import IntegrityViolation
-from ledger.holds import Holds
 from ledger.keys import KeyDestroyed
 from ledger.outcome import Repeated
 from ledger.request import Identity
@@ -388,22 +387,3 @@ def test_searches_for_what_somebody_wrote(house, service):
     assert [look["body"]["result_count"] for look in looks] == [1, 0]
     assert looks[0]["body"]["target_event_ids"] == found
     assert "alice" not in str(looks)
-
-
-def test_takes_the_keys_for_those_who_are_under_hold(house):
-    """Who: a thief who erases to destroy evidence, and a court that was faster.
-    Tries: the night's own work, while a hold keeps alice.
-    Caught by: holds, asked in the transaction that erases: alice is taken out again, and readable.
-    Not caught: nothing is left open.
-    """
-    vault = house.book.vault
-    ref = vault.subject_of("alice").ref
-    vault.begin_erasure(ref, "01a1fd54-3a05-7000-8000-000000000001")
-    holds = Holds.of(house.book)
-    hold = holds.apply({"subjects": [str(ref)]}, matter="2026-14", authority="court")
-
-    done = vault.finish_erasures(holds)
-
-    assert [one for one, _ in done.deferred] == [ref]
-    assert vault.open(house.events["alice"]).values["prompt.user"] == PROMPT
-    holds.release(hold.hold_id, authority="court")

@@ -135,7 +135,7 @@ def test_no_order_of_events_loses_the_living_or_keeps_the_erased(house):
     run_state_machine_as_test(
         lambda: Lives(house),
         settings=settings(
-            max_examples=15,
+            max_examples=8,
             stateful_step_count=14,
             deadline=None,
             database=None,
