@@ -60,22 +60,23 @@ def kms_client(kms):
 def pkcs11_keeper(module, tmp_path) -> Keeper:
     from ledger.keydrivers.pkcs11 import Pkcs11Device
 
-    return _keeper(
-        tmp_path,
-        lambda: HeldKeystore(
-            tmp_path / "keystore", Pkcs11Device(module.module, module.token, module.pin)
-        ),
-    )
+    def again() -> Keys:
+        device = Pkcs11Device(module.module, module.token, module.pin)
+        return HeldKeystore(tmp_path / "pkcs11", device)
+
+    return _keeper(tmp_path / "pkcs11", again)
 
 
 @pytest.fixture
 def kms_keeper(kms_client, tmp_path) -> Keeper:
-    return _keeper(tmp_path, lambda: HeldKeystore(tmp_path / "keystore", KmsDevice(kms_client)))
+    directory = tmp_path / "kms"
+    return _keeper(directory, lambda: HeldKeystore(directory, KmsDevice(kms_client)))
 
 
 @pytest.fixture
 def file_keeper(tmp_path) -> Keeper:
-    return _keeper(tmp_path, lambda: FileKeystore(tmp_path / "keystore", PASSPHRASE))
+    directory = tmp_path / "file"
+    return _keeper(directory, lambda: FileKeystore(directory, PASSPHRASE))
 
 
 @pytest.fixture(params=["file", "pkcs11", "kms"])
@@ -90,6 +91,6 @@ def held(request) -> Keeper:
     return request.getfixturevalue(f"{request.param}_keeper")
 
 
-def _keeper(tmp_path: Path, again: Callable[[], Keys]) -> Keeper:
+def _keeper(directory: Path, again: Callable[[], Keys]) -> Keeper:
     origin = f"ledger.test/{clock.random_bytes(6).hex()}"
-    return Keeper(again(), again, tmp_path / "keystore", origin)
+    return Keeper(again(), again, directory, origin)

@@ -105,6 +105,7 @@ def test_a_rotation_that_is_killed_under_load_loses_nothing(rotating, kind):
     assert kills >= 2
     for receipt in receipts:
         believed(receipt, rotating.trust())
+        assert "prompt.user" in vault.open(receipt.event_id).disclosures
     for person, (ref, wrapped) in persons.items():
         assert vault.subject_of(person).ref == ref
         assert vault.unwrap_for(ref, wrapped, b"a key of theirs") == person.encode()
