@@ -18,6 +18,7 @@ from psycopg import sql
 
 from anchoring.anchor_walk import AnchorWalk
 from anchoring.chain_walk import ChainWalk, FirstKeys
+from anchoring.hold_walk import holds_that_differ
 from anchoring.incarnation_walk import IncarnationWalk
 from anchoring.lifecycle_walk import Streams
 from anchoring.range_jobs import WORTH, all_cores, check_ranges
@@ -167,6 +168,7 @@ class Fsck:
         self._say_absent()
         self._take(self._vault.finish(connection))
         self.report.not_checked += self._vault.not_checked(connection)
+        self._take(holds_that_differ(connection, self._schema, self._book.chain))
         self._take(self._incarnations.finish())
         self._take(self._rotations.finish())
         self._beyond(connection, size)

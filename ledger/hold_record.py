@@ -12,7 +12,7 @@ with an error, and nothing is destroyed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from psycopg import sql
 
@@ -68,6 +68,9 @@ class _Row(NamedTuple):
     keys: list[str]
     anchors: list[str]
     released: int | None
+
+
+_Rows: TypeAlias = dict[tuple[str, int], _Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,19 +135,18 @@ class HoldRecord:
 
         The table is read first: a hold that is placed meanwhile then lacks a row at most.
         """
-        there = {(row[0], row[1]): _Row(*row) for row in connection.execute(self._rows)}
-        wanted = self._expected(connection)
-        for key, row in there.items():
-            told = wanted.get(key)
-            if told is None or row._replace(released=None) != told._replace(released=None):
-                raise HoldsDiffer
-            if row.released is not None and row.released != told.released:
-                raise HoldsDiffer
+        there, wanted = self._both(connection)
+        if _forged(there, wanted):
+            raise HoldsDiffer
         for key, told in wanted.items():
             if key not in there:
                 connection.execute(self._insert, told)
             elif there[key].released != told.released:
                 connection.execute(self._release, (told.released, *key))
+
+    def forged(self, connection: Connection) -> list[tuple[str, int]]:
+        """Return (hold id, part) of each row of the table that the log does not account for."""
+        return _forged(*self._both(connection))
 
     def rebuild(self, owner: Connection, schema: str) -> int:
         """Write the whole table anew from the log, as the owner; returns how many rows it has."""
@@ -161,6 +163,11 @@ class HoldRecord:
                 owner.execute(self._insert, row)
         return len(wanted)
 
+    def _both(self, connection: Connection) -> tuple[_Rows, _Rows]:
+        """Return what the table says, and then what the log says."""
+        there = {(row[0], row[1]): _Row(*row) for row in connection.execute(self._rows)}
+        return there, self._expected(connection)
+
     def _expected(self, connection: Connection) -> dict[tuple[str, int], _Row]:
         rows: dict[tuple[str, int], _Row] = {}
         for note in self._log.told(connection):
@@ -173,6 +180,15 @@ class HoldRecord:
                 if key[0] == body["hold_id"] and row.released is None:
                     rows[key] = row._replace(released=note.position)
         return rows
+
+
+def _forged(there: _Rows, wanted: _Rows) -> list[tuple[str, int]]:
+    """Name the rows that say another thing than the log; one not released yet is merely late."""
+    return [
+        key
+        for key, row in there.items()
+        if (told := wanted.get(key)) is None or row not in (told, told._replace(released=None))
+    ]
 
 
 def _row(position: int, body: JSON) -> _Row:

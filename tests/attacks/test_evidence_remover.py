@@ -10,6 +10,7 @@ import pytest
 from administrator import administrator
 from house import attempt
 
+from anchoring.fsck import Fsck
 from ledger import clock
 from ledger.erasure.deciding import OneEye
 from ledger.erasure.erasures import Erasures
@@ -90,12 +91,13 @@ def test_changes_the_hold_in_its_table(kept, statement):
     """Who: a database administrator.
     Tries: to mark the hold released, empty it, or give it another name, in the table.
     Caught by: the table is held against the log's entries; what no entry accounts for stops every
-    erasure, sweep and plan until `hold rebuild` was run.
+    erasure, sweep and plan until `hold rebuild` was run. fsck names it, too.
     Not caught: nothing is left open; the ledger destroys nothing meanwhile.
     """
     with administrator(kept) as admin:
         admin.do(statement)
 
+    assert {found.what for found in Fsck(kept.book).run().damage} == {"hold"}
     with pytest.raises(HoldsDiffer):
         positions(kept)
     with pytest.raises(HoldsDiffer):
