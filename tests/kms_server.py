@@ -35,10 +35,11 @@ class RefusalError(Exception):
 
 
 class Key:
-    def __init__(self, spec: str, usage: str, origin: str) -> None:
+    def __init__(self, spec: str, usage: str, origin: str, description: str) -> None:
         self.id = str(uuid.uuid4())
         self.arn = f"{_ACCOUNT}key/{self.id}"
         self.spec, self.usage, self.origin = spec, usage, origin
+        self.description = description
         self.state = "Enabled"
         self.deleted: float | None = None
         self.secret = os.urandom(32)
@@ -50,6 +51,7 @@ class Key:
             "KeySpec": self.spec,
             "KeyUsage": self.usage,
             "Origin": self.origin,
+            "Description": self.description,
             "KeyState": self.state,
             "Enabled": self.state == "Enabled",
             "MultiRegion": False,
@@ -113,7 +115,7 @@ class KmsServer:
         return key
 
     def _create_key(self, asked: JSON) -> JSON:
-        key = Key(asked["KeySpec"], asked["KeyUsage"], asked["Origin"])
+        key = Key(asked["KeySpec"], asked["KeyUsage"], asked["Origin"], asked["Description"])
         self.keys[key.id] = key
         return {"KeyMetadata": key.metadata()}
 

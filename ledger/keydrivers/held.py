@@ -68,7 +68,9 @@ class HeldKeystore:
         with self._register.changing():
             root = self._register.root(device.driver)
             if root is None:
-                root = device.make(_REGISTER, "hmac", clock.random_bytes(16).hex()).reference
+                # A name of its own: other ledgers may share the account or the token.
+                own = clock.random_bytes(16).hex()
+                root = device.make(f"{_REGISTER}/{own}", "hmac", own).reference
                 self._register.found(device.driver, root)
             self._believe(root)
             self._finish_destructions()
@@ -76,7 +78,7 @@ class HeldKeystore:
     def make(self, name: str, kind: Kind) -> None:
         """Make a random key inside the device, durable on return."""
         check_name(name)
-        if kind not in KINDS or name == _REGISTER:
+        if kind not in KINDS or name.startswith(f"{_REGISTER}/"):
             raise KeyMisused
         with self._register.changing():
             if self._used(name):

@@ -5,10 +5,11 @@ import pytest
 from kms_server import KmsServer
 
 from ledger.keydrivers.held import HeldKeystore
-from ledger.keydrivers.kms import KmsDevice
+from ledger.keydrivers.kms import KmsDevice, _alias
 from ledger.keydrivers.register import Register
 from ledger.keys import (
     KeyDestroyed,
+    KeyExists,
     KeyMissing,
     KeyMisused,
     KeystoreDamaged,
@@ -131,6 +132,41 @@ def test_a_register_opens_with_its_own_device_only(kms_keeper, pkcs11_keeper):
         HeldKeystore(kms_keeper.directory, KmsDevice(other.client()))
     with pytest.raises(KeystoreDamaged):
         HeldKeystore(kms_keeper.directory, pkcs11_keeper.keys._device)
+
+
+def test_two_ledgers_share_one_device(held, tmp_path):
+    """Each has a register of its own, and neither touches a key of the other."""
+    mine, device = log_key(held.origin), held.keys._device
+    held.keys.make(mine, "ed25519")
+    other = HeldKeystore(tmp_path / "another", device)
+    other.make(log_key(f"{held.origin}/x"), "ed25519")
+
+    with pytest.raises(KeyExists):
+        other.make(mine, "ed25519")
+    with pytest.raises(KeyMissing):
+        other.sign(mine, b"m")
+
+    assert held.again().sign(mine, b"m")
+
+
+def test_a_making_that_was_interrupted_takes_no_key_of_another_ledger(kms_keeper, crash, tmp_path):
+    """Between crash and repetition somebody else may have made a key of that name."""
+    name = log_key(kms_keeper.origin)
+    patched = crash("write", "key")
+    with pytest.raises(CrashError):
+        kms_keeper.keys.make(name, "ed25519")
+    patched.undo()
+    device, card = kms_keeper.keys._device, kms_keeper.keys._register.read(name, "making")
+    device.destroy(device._described(_alias(name))["Arn"])
+    device._call("delete_alias", AliasName=_alias(name))
+    other = HeldKeystore(tmp_path / "another", device)
+    other.make(name, "ed25519")
+
+    with pytest.raises(KeyExists):
+        kms_keeper.again().make(name, "ed25519")
+
+    assert card is not None
+    assert other.sign(name, b"m")
 
 
 def test_a_loose_directory_or_one_without_its_root_stays_shut(held):
