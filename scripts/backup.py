@@ -7,7 +7,7 @@ restores it into a scratch PostgreSQL and derives every root again.
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from ledger.dump import check_empty, drop, load, programs, server_major, store_a
 from ledger.embedded import EmbeddedPostgres
 from ledger.errors import LedgerError, Refused, Unavailable
 from ledger.keys import Keys
-from ledger.migrate import APPLICATION_ROLE, books, make_roles, migrate
+from ledger.migrate import APPLICATION_ROLE, BookRow, books, make_roles, migrate
 from ledger.settings import Settings
 from scripts.assembly import open_keystore, open_ledger, open_store, owner_connection
 from scripts.configure import settings_from
@@ -150,14 +150,11 @@ def restore(
             _check_login(database)
             try:
                 _load(backup, manifest, owner, str(settings.owner_database_url), jobs=jobs)
-                with owner.transaction():
-                    for row in books(owner):
-                        vaults.catch_up(owner, row)
+                with owner.transaction(force_rollback=True):  # Refused now, and not at --accept.
+                    _catch_up(vaults, owner, books(owner))
             except LedgerError:
                 drop(owner, ["sealtrail", *manifest.schemas])  # It was empty before.
                 raise
-            for row in books(owner):
-                vaults.reindex(database, row)
             check = BackupCheck(manifest, database=database, owner=owner, keys=keys)
             found = _examined(check, quiet=as_json)
             store = open_store(settings, keys)
@@ -165,7 +162,13 @@ def restore(
                 row.name: survey(row, database=database, keys=keys, store=store).verdict
                 for row in books(owner)
             }
-        _tell_restored(manifest, found, verdicts, as_json=as_json)
+            # What the log lost it cannot explain: those Books catch up when they are opened anew.
+            whole = [row for row in books(owner) if verdicts[row.name] in ("extends", "unsigned")]
+            with owner.transaction():
+                _catch_up(vaults, owner, whole)
+            for row in whole:
+                vaults.reindex(database, row)
+        _tell_restored(manifest, found, verdicts, key_sheet, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -237,6 +240,11 @@ def _load(backup: Path, manifest: Manifest, owner: Connection, url: str, *, jobs
         say(line)
 
 
+def _catch_up(vaults: Vaults, owner: Connection, rows: Iterable[BookRow]) -> None:
+    for row in rows:
+        vaults.catch_up(owner, row)
+
+
 def _first_keys(opener: Opener, escrow: Path | None, owner: Connection) -> Mapping[str, bytes]:
     origins = [origin for row in books(owner) for origin in row.origins]
     return opener.first_keys(escrow, origins)
@@ -294,7 +302,12 @@ def _tell(
 
 
 def _tell_restored(
-    manifest: Manifest, found: list[BookFound], verdicts: Mapping[str, str], *, as_json: bool
+    manifest: Manifest,
+    found: list[BookFound],
+    verdicts: Mapping[str, str],
+    sheet: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     rows = [{**_row(one), "verdict": verdicts[one.state.name]} for one in found]
     lines = [f"restored what was backed up at {manifest.made}", *_lines(found)]
@@ -302,7 +315,10 @@ def _tell_restored(
     ended = set(verdicts.values()) <= {"extends"}
     if not ended:
         lines.append("`sealtrail-server restore` says what was lost; --accept goes on without it")
-    show({"made": manifest.made, "books": rows}, "\n".join(lines), as_json=as_json)
+        if sheet is not None:
+            lines.append(f"  --accept needs --key-sheet {sheet}")
+    told = {"made": manifest.made, "key_sheet": None if sheet is None else str(sheet)}
+    show({**told, "books": rows}, "\n".join(lines), as_json=as_json)
     if any(one.damage for one in found):
         raise typer.Exit(REFUTED)
     if not ended:

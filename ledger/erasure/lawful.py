@@ -15,7 +15,7 @@ from ledger.errors import IntegrityViolation
 from ledger.head import Chain
 from ledger.migrate import BookRow
 from ledger.vault.opening import Gone
-from ledger.vault.sheet import UNRECOVERABLE
+from ledger.vault.sheet import RESTORED, UNRECOVERABLE
 
 
 class ErasureUnknown(IntegrityViolation):
@@ -49,12 +49,13 @@ def check_lawful(book: LoggedBook, gone: Iterable[Gone]) -> None:
 def is_lawful(row: BookRow, cases: Mapping[str, Case], ref: UUID, erasure_id: str) -> bool:
     """Say if the log knows that a data subject was erased, or is about to be.
 
-    Keys that a restore could not bring back are nobody's erasure; only a Book that was restored
-    has them.
+    Keys that a restore could not bring back are nobody's erasure, and the entry of an erasure
+    after the backup may be lost; only a Book that was restored has such.
     """
-    if erasure_id == UNRECOVERABLE:
+    restored = erasure_id.startswith(RESTORED)
+    case = cases.get(erasure_id.removeprefix(RESTORED))
+    if erasure_id == UNRECOVERABLE or (restored and case is None):
         return bool(row.incarnations)
-    case = cases.get(erasure_id)
     if case is None or case.subject_ref != str(ref):
         return False
     return case.state == "complete" or case.state in UNDER_WAY

@@ -16,7 +16,8 @@ wrapped now.
                     └── key of a destroyed          erased, by nobody: what no key opens must not
                         generation in both          look as if one could
 
-One who was erased never comes back: neither by a backup nor by a sheet.
+One who was erased never comes back: neither by a backup nor by a sheet. Whether somebody's erasure
+is only asked for, the log says, as it was restored: what was asked for since has to be asked again.
 """
 
 import json
@@ -35,6 +36,9 @@ from ledger.vault.construction import index_key, wrapping_key
 #: Stands for the ERASURE of one whose key was lost, and not destroyed for a reason.
 UNRECOVERABLE: Final = "unrecoverable"
 
+#: Before the ERASURE's id, of one who was erased after the backup: that entry may be lost.
+RESTORED: Final = "restored:"
+
 _ROWS: Final = """
 SELECT s.ref, s.kind, s.state, s.generation, s.wrapped_key, s.identity, s.erasure_id, s.doomed,
        array_agg(i."index" ORDER BY i."index") FILTER (WHERE i.ref IS NOT NULL),
@@ -44,10 +48,15 @@ SELECT s.ref, s.kind, s.state, s.generation, s.wrapped_key, s.identity, s.erasur
 """
 _TAKE: Final = """
 UPDATE {book}.subject s
-   SET state = t.state, generation = t.generation, wrapped_key = t.wrapped_key,
-       identity = t.identity, erasure_id = t.erasure_id, doomed = t.doomed
+   SET generation = t.generation, wrapped_key = t.wrapped_key, identity = t.identity,
+       state = CASE WHEN t.state = 'erased' THEN t.state ELSE s.state END,
+       doomed = CASE WHEN t.state = 'erased' THEN NULL ELSE s.doomed END,
+       erasure_id = CASE WHEN t.state <> 'erased' THEN s.erasure_id
+                         WHEN t.erasure_id = %(unrecoverable)s OR s.erasure_id = t.erasure_id
+                              OR starts_with(t.erasure_id, %(restored)s) THEN t.erasure_id
+                         ELSE %(restored)s || t.erasure_id END
   FROM sheet_subject t
- WHERE s.ref = t.ref AND s.state <> 'erased' AND (t.generation > s.generation OR s.state = 'live')
+ WHERE s.ref = t.ref AND s.state <> 'erased'
 """
 _LOSE: Final = """
 UPDATE {book}.subject
@@ -60,12 +69,10 @@ _TRIGGERS: Final = (
     "ALTER TABLE {{book}}.subject {} TRIGGER USER; ALTER TABLE {{book}}.sealed {} TRIGGER USER"
 )
 _FOLLOW: Final = """
-DELETE FROM {book}.subject_index i USING sheet_subject t WHERE i.ref = t.ref;
+DELETE FROM {book}.subject_index i USING sheet_index x WHERE i.ref = x.ref;
 INSERT INTO {book}.subject_index ("index", generation, ref)
 SELECT x."index", x.generation, x.ref FROM sheet_index x
-  JOIN sheet_subject t ON t.ref = x.ref
-  JOIN {book}.subject s ON s.ref = x.ref AND s.state = t.state AND s.state IN ('live', 'held')
-    ON CONFLICT DO NOTHING;
+  JOIN {book}.subject s ON s.ref = x.ref AND s.state = 'live' ON CONFLICT DO NOTHING;
 DROP TABLE sheet_subject, sheet_index
 """
 _SHRED: Final = """
@@ -155,7 +162,8 @@ def catch_up(
     if sheet is not None:
         _check_younger(owner, book, sheet)
         _load(owner, sheet)
-        run(sql.SQL(_TAKE).format(book=book))
+        marks = {"unrecoverable": UNRECOVERABLE, "restored": RESTORED}
+        run(sql.SQL(_TAKE).format(book=book), marks)
         run(sql.SQL(_FOLLOW).format(book=book))
     usable = _usable(keys, origin)
     _check_keystore(owner, book, keys, origin, usable)

@@ -182,22 +182,31 @@ def test_a_restored_database_keeps_its_values_as_before(backed_up):
     assert storage(here["SEALTRAIL_OWNER_DATABASE_URL"]) == storage(there)
 
 
-def test_after_the_keys_moved_on_a_backup_needs_the_newest_sheet(backed_up):
-    """Without it nothing is restored at all; beside the backups it is found by itself."""
-    here = fresh_database(backed_up)
+def test_after_the_keys_moved_on_a_backup_needs_the_newest_sheet(backed_up, tmp_path):
+    """Without it nothing is restored at all; beside the backups it is found by itself, and the
+    vault takes it when the Book is opened anew.
+    """
     backed_up.here("keys", "rotate", "wrapping", "--book=acme")
+    here = fresh_database(backed_up) | copied_places(backed_up, tmp_path)
+    passphrase = f"--escrow-passphrase-file={backed_up.directory / 'escrow-passphrase'}"
+    accept = ("restore", "--accept", f"--escrow-dir={tmp_path / 'escrow'}", passphrase)
 
     refused = backed_up.here("backup", "restore", str(backed_up.backup), code=2, **here)
     with psycopg.connect(here["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
         left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname ~ '^book'")
         empty = left.fetchone() == (0,)
-    sheet = backed_up.here("backup", "keys", str(backed_up.backups))
+    sheet = backed_up.here("backup", "keys", str(backed_up.backups))["sheet"]
     restored = backed_up.here("backup", "restore", str(backed_up.backup), code=3, **here)
+    without = backed_up.here(*accept, code=2, **here)
+    backed_up.here(*accept, f"--key-sheet={sheet}", **here)
+    sound = backed_up.here("fsck", "--full", code=3, **here)["books"]
 
     assert (refused["error"], empty) == ("sheet-missing", True)
-    assert Path(sheet["sheet"]).parent == backed_up.backups
+    assert (restored["key_sheet"], Path(sheet).parent) == (sheet, backed_up.backups)
     assert all(one["damage"] == [] for one in restored["books"])
+    assert without["error"] == "sheet-missing"
     assert subjects(here) == subjects(backed_up.environment)
+    assert [one["damage"] for one in sound] == [[], []]
 
 
 def subjects(environment):
