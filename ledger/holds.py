@@ -41,7 +41,7 @@ COUNTED: Final = 100_000
 
 #: Keys that a hold can name, by how their names begin. Chain keys go with their epoch on purpose,
 #: and a signing key that is replaced leaves what it has signed.
-KEYS: Final = ("subjects/", "index/")
+KEYS: Final = ("subjects/", "index/", "artifacts/")
 
 #: How long placing a hold waits for whoever is destroying something.
 _WAIT_S: Final = 30

@@ -24,7 +24,7 @@ from ledger.errors import Refused
 from ledger.holds import Holds
 from ledger.keys import chain_key
 from ledger.writer import Limits
-from scripts.assembly import Ledger, open_ledger, publisher
+from scripts.assembly import Ledger, open_ledger, open_storeroom, publisher
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json
 from scripts.output import exits, progress, say, show
@@ -96,6 +96,10 @@ def _rewrap(book: str | None, data: Path | None, *, rekey: bool, as_json: bool) 
             of = ledger.shelf.book(name)
             with progress(name, quiet=as_json) as told:
                 finished = of.vault.rewrap(Holds.of(of), partial(_step, told), rekey=rekey)
+                if of.row.kind == "main":  # The tenant's own content has keys outside the vault.
+                    content = open_storeroom(ledger.settings).of(of)
+                    for done in content.rewrap(Holds.of(of).on_key):
+                        told(done, done)
             rows.append(
                 {
                     "book": name,

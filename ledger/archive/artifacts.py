@@ -126,7 +126,7 @@ class Artifacts:
         Raises NotFound for an event that is not there, ArtifactNotNamed, ArtifactChanged.
         """
         named = self.custody.named(self._reader.find(event_id).entry, name)
-        holder = self.custody.holder(named.owner)
+        holder = self.custody.holder(named.owner, self.rows.generation())
         artifact_id, key, now = clock.new_id(), new_key(), self._now_ms()
         bound = bound_to(artifact_id, event_id, name)
         return self.rows.add(
@@ -164,11 +164,12 @@ class Artifacts:
             if one.state == "stored":
                 raise AlreadyStored
             self._check_open(one)
-            # No key, no upload: an erased subject's content is not taken in any more.
-            holder, bound = _holder(one), _bound(one)
+            # No key, no upload: an erased subject's content is not taken in any more. A part's key
+            # lies under the artifact's own, which no rotation changes.
+            key, bound = self._key(one), _bound(one)
 
-            def wrap(key: bytes) -> bytes:
-                return self.custody.wrap(holder, key, bound)
+            def wrap(part: bytes) -> bytes:
+                return seal_facts(key, "part", part, aad=bound)
 
             here = self._spool.append(id_, offset, content, size=one.size, wrap=wrap)
             if here == one.size:
@@ -219,12 +220,15 @@ class Artifacts:
                 log.warning("an upload is not finished: %s", error.problem)
         return done
 
-    def rewrap(self) -> Iterator[int]:
+    def rewrap(self, held: Callable[[str], object]) -> Iterator[int]:
         """Wrap the keys of the tenant's content under a new key, then destroy the older ones.
 
         Yields how many are done; safe to break off and to repeat. No object is touched.
+        held: whether a legal hold keeps a key, by its name (Holds.on_key).
         """
-        generation, done = self.custody.next_generation(), 0
+        generation, done = self.rows.generation() + 1, 0
+        self.custody.make(generation)
+        self.rows.move_on(generation)
         while batch := self.rows.wrapped_before(generation, _BATCH):
             for one in batch:
                 key, bound = self._key(one), _bound(one)
@@ -232,7 +236,7 @@ class Artifacts:
                 self.rows.rewrap(one, generation, self.custody.wrap(holder, key, bound))
             done += len(batch)
             yield done
-        self.custody.destroy_before(generation)
+        self.custody.destroy_before(generation, held)
 
     def _finish(self, artifact_id: UUID) -> bool:
         one = self.rows.find(artifact_id)
@@ -246,12 +250,11 @@ class Artifacts:
     def _archive_whole(self, one: Artifact) -> None:
         """Check, seal, archive and write down an upload that is complete; in its turn."""
         key, bound, id_ = self._key(one), _bound(one), str(one.artifact_id)
-        holder = _holder(one)
         wanted = unseal_facts(key, "facts", one.facts or b"", aad=bound)
 
         def content() -> Iterator[bytes]:
             return self._spool.content(
-                id_, lambda sealed: self.custody.unwrap(holder, sealed, bound)
+                id_, lambda sealed: unseal_facts(key, "part", sealed, aad=bound)
             )
 
         seen, name = sha256(), sha256()

@@ -12,7 +12,7 @@ keystore, everybody else's under the subject's own, which goes when the subject 
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -96,13 +96,11 @@ class Custody:
         opened = self._opened(entry, name, sd)
         return Named(digest=_digest(opened.values[name]), clear=False, owner=opened.owners[name])
 
-    def holder(self, owner: UUID | None) -> Holder:
-        """Return the key that wraps from now on; makes the tenant's first one."""
+    def holder(self, owner: UUID | None, generation: int) -> Holder:
+        """Return the key that wraps for an owner; makes the tenant's of that generation."""
         if owner is not None:
             return Holder(owner=owner, generation=None)
-        generation = self._newest()
-        if generation == 0:
-            generation = self._make(1)
+        self.make(generation)
         return Holder(owner=None, generation=generation)
 
     def wrap(self, holder: Holder, key: bytes, bound: bytes) -> bytes:
@@ -117,15 +115,22 @@ class Custody:
             return self._vault.unwrap_for(holder.owner, wrapped, _KEY + bound)
         return self._keys.unwrap(self._tenant_key(holder.generation), wrapped, _KEY + bound)
 
-    def next_generation(self) -> int:
-        """Make the tenant's next wrapping key, and return its number."""
-        return self._make(self._newest() + 1)
+    def make(self, generation: int) -> None:
+        """Make the tenant's wrapping key of a generation, unless it is there."""
+        name = self._tenant_key(generation)
+        if not was_made(self._keys, name):
+            with contextlib.suppress(KeyExists):  # Another process was faster.
+                self._keys.make(name, "wrap")
 
-    def destroy_before(self, generation: int) -> None:
-        """Destroy the tenant's older wrapping keys; nothing may be wrapped under them any more."""
+    def destroy_before(self, generation: int, held: Callable[[str], object]) -> None:
+        """Destroy the tenant's older wrapping keys; nothing may be wrapped under them any more.
+
+        held: whether a legal hold keeps a key, by its name.
+        """
         for number in range(1, generation):
-            if self._keys.has(self._tenant_key(number)):
-                self._keys.destroy(self._tenant_key(number))
+            name = self._tenant_key(number)
+            if self._keys.has(name) and not held(name):
+                self._keys.destroy(name)
 
     def _opened(self, entry: Entry, name: str, sd: Collection[str]) -> Opened:
         opened = self._vault.open(entry.event_id, [name], sd=sd)
@@ -136,17 +141,6 @@ class Custody:
         if not opened.values and sd and not self._vault.open(entry.event_id, sd=sd).values:
             raise NotInOurCustody
         raise ArtifactNotNamed
-
-    def _newest(self) -> int:
-        generation = 0
-        while was_made(self._keys, self._tenant_key(generation + 1)):
-            generation += 1
-        return generation
-
-    def _make(self, generation: int) -> int:
-        with contextlib.suppress(KeyExists):  # Another process was faster.
-            self._keys.make(self._tenant_key(generation), "wrap")
-        return generation
 
     def _tenant_key(self, generation: int | None) -> str:
         return f"artifacts/{self._origin}/{generation}"

@@ -91,7 +91,7 @@ class Promises:
     def _step(self, connection: Connection) -> int | None:
         """Search some more of the log; None once there is no more."""
         with connection.transaction():
-            begin = _number(connection, self._sql("SELECT size FROM {book}.artifact_search"))
+            begin = _number(connection, self._sql("SELECT size FROM {book}.artifact_state"))
             size = _number(connection, self._sql("SELECT size FROM {book}.head"))
             if begin >= size:
                 return None
@@ -105,7 +105,7 @@ class Promises:
                         name = f"outputs[{at}].sha256"
                         values = (entry.event_id, name, deadline)
                         found += connection.execute(self._sql(_PROMISED), values).rowcount
-            query = self._sql("UPDATE {book}.artifact_search SET size = %s WHERE id = 1")
+            query = self._sql("UPDATE {book}.artifact_state SET size = %s WHERE id = 1")
             connection.execute(query, (end,))
             return found
 

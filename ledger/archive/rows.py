@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg import sql
 
 from ledger.database import Connection, Database
-from ledger.errors import Conflict, NotFound
+from ledger.errors import Conflict, IntegrityViolation, NotFound, Unavailable
 
 State: TypeAlias = Literal["announced", "missed", "stored", "erased", "expired"]
 
@@ -25,7 +25,9 @@ _INSERT: Final = """
 INSERT INTO {book}.artifact (artifact_id, event_id, name, digest, subject_ref, generation,
                              wrapped_key, facts, size, media_type, announced_by, announced_at,
                              deadline)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+ WHERE %s::bigint IS NULL
+    OR %s::bigint = (SELECT generation FROM {book}.artifact_state WHERE id = 1 FOR SHARE)
 ON CONFLICT (event_id, name) DO NOTHING
 """
 _MISS: Final = """
@@ -51,6 +53,12 @@ class ArtifactMissing(NotFound):
     """This Book knows no such artifact."""
 
     problem = "artifact-missing"
+
+
+class WrappingMoved(Unavailable):
+    """The key that was to wrap this content's key is being replaced; announce it again."""
+
+    problem = "artifact-wrapping-moved"
 
 
 class ArtifactChanged(Conflict):
@@ -140,19 +148,38 @@ class ArtifactRows:
     def add(self, new: Artifact) -> Artifact:
         """Write a row unless there is one for this content; return the one that is there.
 
-        Raises ArtifactChanged if that says something else.
+        Raises ArtifactChanged if that says something else, WrappingMoved if its key is no longer
+        the one that wraps: then nothing is written under a key that is about to be destroyed.
         """
         values = (
             new.artifact_id, new.event_id, new.name, new.digest, new.subject_ref, new.generation,
             new.wrapped_key, new.facts, new.size, new.media_type, new.announced_by,
-            new.announced_at, new.deadline,
+            new.announced_at, new.deadline, new.generation, new.generation,
         )  # fmt: skip
         with self._database.duty(self._schema, "append") as connection:
             connection.execute(self._sql(_INSERT), values)
-        (there,) = self._select("event_id = %s AND name = %s", (new.event_id, new.name))
+        found = self._select("event_id = %s AND name = %s", (new.event_id, new.name))
+        if not found:
+            raise WrappingMoved
+        there = found[0]
         if (there.size, there.media_type) != (new.size, new.media_type):
             raise ArtifactChanged
         return there
+
+    def generation(self) -> int:
+        """Return which of the tenant's keys wraps now."""
+        query = self._sql("SELECT generation FROM {book}.artifact_state WHERE id = 1")
+        with self._database.duty(self._schema, "read") as connection:
+            row = connection.execute(query).fetchone()
+        if row is None:
+            raise IntegrityViolation("the row of the archive's state is gone")
+        return int(row[0])
+
+    def move_on(self, generation: int) -> None:
+        """Have the tenant's next key wrap from now on: nobody can add a row under an older one."""
+        query = "UPDATE {book}.artifact_state SET generation = %s WHERE id = 1 AND generation < %s"
+        with self._database.duty(self._schema, "retain") as connection:
+            connection.execute(self._sql(query), (generation, generation))
 
     def name_object(self, artifact_id: UUID, name: str) -> None:
         """Write down the object's name before it is uploaded, so that none is ever orphaned."""

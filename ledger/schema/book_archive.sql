@@ -51,12 +51,13 @@ CREATE TABLE {book}.artifact_promise (
 );
 CREATE INDEX artifact_promise_open ON {book}.artifact_promise (deadline) WHERE missed_at IS NULL;
 
--- How far the log was searched for such promises.
-CREATE TABLE {book}.artifact_search (
-    id    smallint PRIMARY KEY CHECK (id = 1),
-    size  bigint NOT NULL CHECK (size >= 0)
+-- How far the log was searched for such promises, and which of the tenant's keys wraps from now on.
+CREATE TABLE {book}.artifact_state (
+    id          smallint PRIMARY KEY CHECK (id = 1),
+    size        bigint NOT NULL CHECK (size >= 0),
+    generation  bigint NOT NULL CHECK (generation > 0)
 );
-INSERT INTO {book}.artifact_search (id, size) VALUES (1, 0);
+INSERT INTO {book}.artifact_state (id, size, generation) VALUES (1, 0, 1);
 
 -- An artifact goes one way: what is stored stays the same object, and a key that is gone stays gone.
 CREATE FUNCTION {book}.artifact_goes_on() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -79,14 +80,15 @@ CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON {book}.artifact_promise
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
-CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.artifact_search
+CREATE TRIGGER one_row BEFORE DELETE OR TRUNCATE ON {book}.artifact_state
     FOR EACH STATEMENT EXECUTE FUNCTION {book}.refuse();
 
-GRANT SELECT ON {book}.artifact, {book}.artifact_promise, {book}.artifact_search
+GRANT SELECT ON {book}.artifact, {book}.artifact_promise, {book}.artifact_state
     TO {append}, {read}, {retain};
 GRANT INSERT ON {book}.artifact, {book}.artifact_promise TO {append};
 GRANT UPDATE (missed_at) ON {book}.artifact_promise TO {append};
 GRANT UPDATE (state, missed_at, stored_at, object, preview, fingerprint) ON {book}.artifact TO {append};
-GRANT UPDATE (size) ON {book}.artifact_search TO {append};
+GRANT UPDATE (size) ON {book}.artifact_state TO {append};
+GRANT UPDATE (generation) ON {book}.artifact_state TO {retain};
 GRANT UPDATE (state, generation, wrapped_key, facts, preview, fingerprint, held, gone_at) ON {book}.artifact
     TO {retain};

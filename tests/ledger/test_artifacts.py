@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Artifacts: announced, uploaded, archived, opened; and every way in which that can end badly."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,10 +21,11 @@ from ledger.archive.artifacts import (
 )
 from ledger.archive.audit import audit
 from ledger.archive.custody import NotInOurCustody
-from ledger.archive.rows import ArtifactChanged, ArtifactMissing
+from ledger.archive.rows import ArtifactChanged, ArtifactMissing, WrappingMoved
 from ledger.archive.spool import OffsetWrong
 from ledger.archive.store import ArchiveUnreachable, ObjectDamaged
 from ledger.errors import NotFound
+from ledger.holds import Holds
 from ledger.vault.opening import ValuesErased
 from sealtrail.verify.disclosure import PERSON, commit
 
@@ -335,13 +337,57 @@ def test_rotating_the_tenants_wrapping_key_leaves_every_object_alone(gallery):
     )
     gallery.artifacts.append(one.artifact_id, 0, [IMAGE])
 
-    told = list(gallery.artifacts.rewrap())
+    waiting = gallery.artifacts.announce(
+        gallery.post(licensed()), "asset.sha256", size=len(IMAGE), media_type="image/png",
+        credential="c",
+    )  # fmt: skip
+    with pytest.raises(ConnectionResetError):
+        gallery.artifacts.append(waiting.artifact_id, 0, _breaks_after(IMAGE[:9_000]))
+
+    told = list(gallery.artifacts.rewrap(holds_nothing))
+    waiting = gallery.artifacts.append(waiting.artifact_id, 9_000, [IMAGE[9_000:]])
     after = gallery.artifacts.rows.find(one.artifact_id)
 
-    assert told[-1] == 1
+    assert told[-1] == 2
+    assert (waiting.state, waiting.generation) == ("stored", 2)
     assert after.generation == 2
     assert content_of(gallery, after) == IMAGE
     assert not gallery.house.keys.has(f"artifacts/{gallery.house.origin}/1")
+
+
+def _breaks_after(content):
+    yield content
+    raise ConnectionResetError
+
+
+def holds_nothing(_key):
+    return ()
+
+
+def test_a_key_that_is_held_is_not_destroyed(gallery):
+    """Rotating goes on; the old key stays for whoever wants it kept."""
+    event = gallery.post(licensed())
+    gallery.artifacts.announce(
+        event, "asset.sha256", size=len(IMAGE), media_type="image/png", credential="c"
+    )
+    old = f"artifacts/{gallery.house.origin}/1"
+    Holds.of(gallery.house.book).apply({"keys": [old]}, matter="m", authority="a")
+
+    list(gallery.artifacts.rewrap(Holds.of(gallery.house.book).on_key))
+
+    assert gallery.artifacts.rows.generation() == 2
+    assert gallery.house.keys.has(old)
+
+
+def test_nothing_is_announced_under_a_key_that_is_being_replaced(gallery):
+    """A process that read the generation a moment ago is told to come again."""
+    one = gallery.announced(IMAGE)
+    stale = replace(one, artifact_id=UUID(event_id()), name="outputs[1].sha256",
+                    subject_ref=None, generation=1)  # fmt: skip
+    list(gallery.artifacts.rewrap(holds_nothing))
+
+    with pytest.raises(WrappingMoved):
+        gallery.artifacts.rows.add(stale)
 
 
 def test_a_lock_is_as_long_as_the_setting_says(gallery):
