@@ -101,8 +101,11 @@ def look(house, name=None, **first_keys):
     return survey(row, database=house.database, keys=keys, store=store, **first_keys)
 
 
-def accept(house, name=None, *, progress=lambda _step: None, **terms):
-    """What `sealtrail-server restore --accept` does, as a process of its own would."""
+def accept(house, name=None, *, progress=lambda _step: None, sheet=None, **terms):
+    """What `sealtrail-server restore --accept` does, as a process of its own would.
+
+    sheet: the directory of a key sheet.
+    """
     keys, store = tools(house)
 
     def escrow(origin):
@@ -120,7 +123,7 @@ def accept(house, name=None, *, progress=lambda _step: None, **terms):
             store=store,
             escrow=escrow,
             publish=publish,
-            catch_up=Vaults(keys).catch_up,
+            catch_up=Vaults(keys, sheet).catch_up,
             progress=progress,
             now_ms=house.now_ms,
         )
