@@ -5,6 +5,7 @@ For each kind this says what may be due, reads the entry it belongs to, and lets
 happens while no hold can be placed, and asks for holds at that moment.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -161,8 +162,12 @@ class Payload:
         before = self._desk.first_after(latest)
         runs = bits.by_run(at for (at,) in self._desk.select(query, before))
         announced = self._announced(what, list(runs))
-        for number in sorted(runs)[:_RUNS]:
-            positions = [at for at in runs[number] if not bits.holds(announced[number], at)]
+        left = {
+            number: positions
+            for number in sorted(runs)
+            if (positions := [at for at in runs[number] if not bits.holds(announced[number], at)])
+        }
+        for number, positions in itertools.islice(left.items(), _RUNS):
             rows = [row for row in self._desk.rows(positions) if may_move(row)]
             if rows:
                 yield from self._by_claim(what, number, rows)

@@ -33,8 +33,8 @@ RUNS: Final = 64
 #: The lock of what nothing says when it may go, in months; made longer as long as that is so.
 _SEVEN_YEARS: Final = 84
 
-#: Locks that end within this time are looked at each night.
-_SOON_MS: Final = 400 * clock.DAY_MS
+#: Locks that end within this time are looked at each night, if they may have to be longer.
+_SOON_MS: Final = 40 * clock.DAY_MS
 #: What is held is locked for so long at least.
 _HELD_MS: Final = 90 * clock.DAY_MS
 
@@ -108,7 +108,9 @@ class Tiers:
 
     def droppable(self) -> list[int]:
         """Return the positions that are cold and still in the database, held ones included."""
-        return [position for (position,) in self._desk.select(_STILL_THERE, self._desk.size)]
+        ((last,),) = self._desk.select(_BUNDLED)
+        end = (last + 1) * bits.WIDTH
+        return [position for (position,) in self._desk.select(_STILL_THERE, end)]
 
     def drop(self) -> Iterator[Step]:
         """Drop from the database what is cold and not held."""
@@ -119,10 +121,17 @@ class Tiers:
         cold, desk = self._desk.cold, self._desk
         if cold is None:
             return
+        soon, held_any = desk.now_ms + _SOON_MS, desk.holds.any()
+        changed = held_any or len(desk.policies.versions) > 1
+        kept = desk.first_after(add_months(soon, -_SEVEN_YEARS)) // bits.WIDTH
         bundles = cold.bundles(
-            "m.name IS NOT NULL AND (b.due IS NULL OR b.due <= %s)", desk.now_ms + _SOON_MS
+            "m.name IS NOT NULL AND ((b.due <= %s AND %s) OR (b.due IS NULL AND b.number < %s))",
+            soon,
+            changed,
+            kept,
         )
-        held = desk.held([position for one in bundles for position in one.positions])
+        positions = [position for one in bundles for position in one.positions]
+        held = desk.held(positions) if held_any else set()
         longer = 0
         for one in bundles:
             until = self._lock_ms(desk.rows(one.positions), one.claim)

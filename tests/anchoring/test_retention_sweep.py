@@ -293,3 +293,24 @@ def test_a_policy_goes_on_from_the_one_before(world):
 
     assert [error.rule for error in below.value.errors] == ["below-floor"]
     assert world.plan().policy == "acme-retention/2"
+
+
+def test_locks_follow_a_longer_policy_and_a_hold(world):
+    """Whoever decides to keep longer locks for longer, before the old lock ends."""
+    aged(world, 100)
+    world.sweep()
+    (bundle, *_) = world.cold.bundles("m.name IS NOT NULL")
+    first = world.archive.stat(bundle.name).until
+    aged(world, 50)
+    Holds.of(world.book).apply(
+        {"event_ids": [world.book.reader.locate_at(9).event_id]}, matter="m-1", authority="court-1"
+    )
+    world.sweep()
+    held = world.archive.stat(bundle.name).until
+    world.publish(version=2, months=24)
+    world.move(1)
+
+    world.sweep()
+
+    assert first < held < world.archive.stat(bundle.name).until
+    assert world.plan().to_announce["entry"] == 0
