@@ -115,7 +115,7 @@ class Restorer:
     store: FileCheckpointStore
     escrow: Callable[[str], None]
     publish: Callable[[Sequence[str]], None]
-    catch_up: Callable[[Connection, BookRow], None]
+    catch_up: Callable[[Connection, BookRow], object]
     progress: Progress = lambda _step: None
     now_ms: clock.Clock = clock.now_ms
 

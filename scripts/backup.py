@@ -116,7 +116,8 @@ def verify(
                     manifest, database=database, owner=owner, keys=keys, first_keys=first_keys
                 )
                 found = _examined(check, quiet=as_json)
-        _tell(manifest, found, ahead, as_json=as_json)
+            lost = _lost(backup, manifest, owner, keys)
+        _tell(manifest, found, ahead, lost, as_json=as_json)
 
 
 @app.command("restore")
@@ -240,6 +241,14 @@ def _load(backup: Path, manifest: Manifest, owner: Connection, url: str, *, jobs
         say(line)
 
 
+def _lost(backup: Path, manifest: Manifest, owner: Connection, keys: Keys) -> dict[str, int]:
+    """Return for each Book how many data subjects' contents nobody could open after a restore."""
+    sheet = newest_sheet(backup.resolve().parent, keys, since=manifest.made)
+    vaults = Vaults(keys, None if sheet is None else sheet.directory, give_up=True)
+    with owner.transaction(force_rollback=True):
+        return {row.name: vaults.catch_up(owner, row).lost for row in books(owner)}
+
+
 def _catch_up(vaults: Vaults, owner: Connection, rows: Iterable[BookRow]) -> None:
     for row in rows:
         vaults.catch_up(owner, row)
@@ -291,14 +300,29 @@ def _lines(found: list[BookFound]) -> list[str]:
 
 
 def _tell(
-    manifest: Manifest, found: list[BookFound], ahead: Mapping[str, str], *, as_json: bool
+    manifest: Manifest,
+    found: list[BookFound],
+    ahead: Mapping[str, str],
+    lost: Mapping[str, int],
+    *,
+    as_json: bool,
 ) -> None:
-    rows = [{**_row(one), "present": ahead[one.state.name]} for one in found]
+    rows = [
+        {**_row(one), "present": ahead[one.state.name], "lost_contents": lost[one.state.name]}
+        for one in found
+    ]
     lines = [f"made {manifest.made}", *_lines(found)]
     lines += [f"{name:24} {said}" for name, said in ahead.items()]
+    lines += [
+        f"{name:24} contents of {count} data subjects need a newer key sheet (`backup keys`)"
+        for name, count in lost.items()
+        if count
+    ]
     show({**_told(manifest), "books": rows}, "\n".join(lines), as_json=as_json)
     if any(one.damage for one in found):
         raise typer.Exit(REFUTED)
+    if any(lost.values()):
+        raise typer.Exit(INCOMPLETE)
 
 
 def _tell_restored(

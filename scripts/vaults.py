@@ -9,7 +9,7 @@ from ledger.keys import Keys
 from ledger.migrate import BookRow
 from ledger.vault.rewrapping import Rewrapping
 from ledger.vault.ring import KeyRing
-from ledger.vault.sheet import catch_up
+from ledger.vault.sheet import CaughtUp, catch_up
 from scripts.output import say
 
 
@@ -24,7 +24,7 @@ class Vaults:
         self._keys, self._give_up = keys, give_up
         self._sheet = None if sheet is None else open_sheet(sheet, keys)
 
-    def catch_up(self, owner: Connection, row: BookRow) -> None:
+    def catch_up(self, owner: Connection, row: BookRow) -> CaughtUp:
         """Bring one Book's vault up to date, in the caller's transaction. Raises SheetMissing."""
         found = catch_up(
             owner,
@@ -36,6 +36,7 @@ class Vaults:
         )
         if found.erased or found.lost:
             say(f"{row.name}: {found.erased} data subjects erased since, {found.lost} lost")
+        return found
 
     def reindex(self, database: Database, row: BookRow) -> None:
         """Make the blind indexes anew whose keys are gone; once `catch_up` is committed."""

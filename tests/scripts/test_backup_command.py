@@ -191,17 +191,21 @@ def test_after_the_keys_moved_on_a_backup_needs_the_newest_sheet(backed_up, tmp_
     passphrase = f"--escrow-passphrase-file={backed_up.directory / 'escrow-passphrase'}"
     accept = ("restore", "--accept", f"--escrow-dir={tmp_path / 'escrow'}", passphrase)
 
+    hollow = backed_up.here("backup", "verify", str(backed_up.backup), code=3)["books"][0]
     refused = backed_up.here("backup", "restore", str(backed_up.backup), code=2, **here)
     with psycopg.connect(here["SEALTRAIL_OWNER_DATABASE_URL"]) as connection:
         left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname ~ '^book'")
         empty = left.fetchone() == (0,)
     sheet = backed_up.here("backup", "keys", str(backed_up.backups))["sheet"]
+    whole = backed_up.here("backup", "verify", str(backed_up.backup))["books"][0]
     restored = backed_up.here("backup", "restore", str(backed_up.backup), code=3, **here)
     without = backed_up.here(*accept, code=2, **here)
     backed_up.here(*accept, f"--key-sheet={sheet}", **here)
     sound = backed_up.here("fsck", "--full", code=3, **here)["books"]
 
+    assert (hollow["damage"], hollow["lost_contents"] > 0) == ([], True)
     assert (refused["error"], empty) == ("sheet-missing", True)
+    assert whole["lost_contents"] == 0
     assert (restored["key_sheet"], Path(sheet).parent) == (sheet, backed_up.backups)
     assert all(one["damage"] == [] for one in restored["books"])
     assert without["error"] == "sheet-missing"
