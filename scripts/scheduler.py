@@ -35,6 +35,7 @@ from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
 from ledger.redaction.detector import installed
 from ledger.redaction.follower import Follower
+from ledger.retention.cold import Cold
 from ledger.settings import Settings
 from scripts.assembly import open_archive, open_storeroom, publisher
 
@@ -200,11 +201,19 @@ class Scheduler:
             log.warning("%s: %d attempts closed without an outcome", book.row.name, closed)
 
     def _fsck(self, book: Book) -> None:
-        report = Fsck(book, cold=cold_of(book, open_archive(self._settings))).run()
+        report = Fsck(book, cold=self._cold(book)).run()
         for finding in report.damage:
             log.critical("fsck of %s: %s", book.row.name, finding.sentence)
         if not report.damage:
             log.info("fsck of %s: %d entries are sound", book.row.name, report.size)
+
+    def _cold(self, book: Book) -> Cold | None:
+        """Return the cold tier; None if the archive is away: the log is checked all the same."""
+        try:
+            return cold_of(book, open_archive(self._settings))
+        except LedgerError as error:
+            log.warning("%s: the archive cannot be asked: %s", book.row.name, error.problem)
+            return None
 
     def _artifacts(self, book: Book) -> None:
         """Finish uploads that a crash left, and tell of content that has not arrived."""
