@@ -12,10 +12,12 @@ import io
 import json
 import random
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -23,6 +25,10 @@ from dev_ledger import Dev, eventually, running
 from house import attempt, gen
 from typer.testing import CliRunner
 
+from ledger.keys import WrappedKeyDamaged
+from ledger.keystore import FileKeystore, read_passphrase
+from ledger.vault.construction import index_message, subject_aad
+from ledger.vault.owners import person
 from scripts import cli
 from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.tlog_proof import check_tlog_proof
@@ -49,6 +55,7 @@ class Erased:
     receipts: list = field(default_factory=list)
     packet: bytes = b""
     verdict: str = ""
+    hoard: dict = field(default_factory=dict)
     later_backup: object = None
     later_packet: bytes = b""
 
@@ -80,6 +87,10 @@ def erased(tmp_path_factory):
         world = Erased(dev)
         record(world)
         look_around(world)
+        world.hoard = {
+            table: rows(world, f"SELECT * FROM book_dev.{table}")
+            for table in ("subject", "subject_index", "sealed", "blind")
+        }
         backups = directory / "backups"
         world.shell("backup", "make", backups)
         erase(world, directory)
@@ -110,6 +121,11 @@ def record(world):
     headers = {"content-type": "application/offset+octet-stream", "upload-offset": "0"}
     url = announced.json()["upload"]["url"]
     assert world.dev.ask("PATCH", url, content=PICTURE, headers=headers).status_code == 204
+
+
+def rows(world, query):
+    with psycopg.connect(owner(world), autocommit=True) as connection:
+        return connection.execute(query).fetchall()
 
 
 def look_around(world):
@@ -226,6 +242,41 @@ def test_the_redacted_copies_went_with_it(erased):
     """Those of others are found as ever."""
     assert redacted(erased, "lighthouse keeper") == []
     assert redacted(erased, "somebody who stays") == [OTHER]
+
+
+def test_whoever_kept_everything_opens_nothing_of_it(erased):
+    """Old rows from pages, write-ahead log and backups, the keystore of today, and its passphrase.
+
+    The wrapped key of the erased still lies in the write-ahead log; no key that exists unwraps it,
+    and no index key that exists confirms a name, an account or a PIN. The others' are not touched.
+    """
+    data = erased.dev.data
+    keys = FileKeystore(data / "keystore", read_passphrase(data / "passphrase"))
+    wrapping = [name for name in keys.names() if keys.attest(name).kind == "wrap"]
+    indexing = [name for name in keys.names() if keys.attest(name).kind == "hmac"]
+    gone = UUID(erased.case["subject_ref"])
+    (wrapped,) = [bytes(row[4]) for row in erased.hoard["subject"] if row[0] == gone]
+    guesses = [person(PERSON).message, index_message("actor.account_id", ACCOUNT)]
+    guesses += [index_message("prompt.user", f"{pin:04}") for pin in range(10_000)]
+    known = {bytes(row[0]) for row in erased.hoard["subject_index"]}
+    known |= {bytes(row[1]) for row in erased.hoard["blind"]}
+
+    def opened(ref, wrapped_key):
+        """Whether any key that exists opens this wrapped key of a subject."""
+        for name in wrapping:
+            with suppress(WrappedKeyDamaged):
+                return bool(keys.unwrap(name, wrapped_key, subject_aad(ref.bytes)))
+        return False
+
+    present = rows(erased, "SELECT ref, wrapped_key FROM book_dev.subject WHERE state = 'live'")
+    log = b"".join(path.read_bytes() for path in data.rglob("pg_wal/0*"))
+    assert wrapped in log
+    assert not opened(gone, wrapped)
+    assert present
+    assert all(opened(ref, bytes(key)) for ref, key in present)
+    assert any(name.startswith("index/") for name in indexing)
+    for name in indexing:
+        assert known.isdisjoint(keys.mac(name, guess) for guess in guesses)
 
 
 def test_the_search_would_have_found_it(erased, tmp_path):
