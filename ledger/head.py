@@ -199,6 +199,14 @@ class HeadRow:
             epoch=epoch, frontier=unpacked, mac=bytes(mac), last_time=last_time, tag=bytes(tag)
         )
 
+    def hold(self, connection: Connection) -> None:
+        """Keep everybody else from swapping the head until the transaction ends."""
+        connection.execute(
+            sql.SQL("SELECT 1 FROM {}.head WHERE id = 1 FOR NO KEY UPDATE").format(
+                sql.Identifier(self.schema)
+            )
+        )
+
     def checked(self, connection: Connection, chain_of_book: Chain) -> Head:
         """Return the head, read and proved to be ours.
 

@@ -27,13 +27,13 @@ from typing import Final, Protocol
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ledger import clock
 from ledger.batch import EPOCH_ENTRIES, Builder, Built
 from ledger.clock import Clock
 from ledger.database import Connection, Database, unavailable
 from ledger.errors import (
-    HistoryRewritten,
     IntegrityViolation,
     LedgerError,
     Unavailable,
@@ -42,7 +42,7 @@ from ledger.head import Chain, Head, HeadRow
 from ledger.inbox import Inbox, Job, Room
 from ledger.keys import KeyDestroyed
 from ledger.lookup import Knowledge, Known, Lookup, States
-from ledger.outcome import Outcome, Recorded, Repeated
+from ledger.outcome import Outcome
 from ledger.request import Prepared
 from ledger.sealer import Sealer, Work
 from ledger.store import HeadMoved, LedgerRecorder, Row
@@ -50,10 +50,15 @@ from ledger.tiles import Edge, load_edge
 from ledger.timekeeper import ClockJump, Timekeeper
 from ledger.vault.statement import SUBJECTS, VaultMoved
 from ledger.vault.vault import Vault
+from ledger.written import Written
 
 log = logging.getLogger("sealtrail.writer")
 
 _SWAP_TRIES: Final = 64
+
+#: Swaps lost in a row, after which a writer takes the head row first: whoever has just written has
+#: its head at hand, and without a pause would be first for ever.
+_PATIENT: Final = 4
 _SHOWER: Final = 32
 
 #: With fewer events around than this, no commit begins before the last one is answered: two small
@@ -77,14 +82,6 @@ class Notary(Protocol):
         extension: the consistency path from size `base`, which saves a read of the tree when the
         store holds that size.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
-    """A batch after its COMMIT, or after it turned out that nothing had to be written."""
-
-    placed: Sequence[Row | Known | LedgerError]
-    built: Built | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +175,7 @@ class Writer:
             self._sealer.finish(
                 Work(
                     seal=None if written.built is None else partial(self._seal, written.built),
-                    answer=lambda sealed: self._tell(jobs, _outcomes(written, sealed)),
+                    answer=lambda sealed: self._tell(jobs, written.outcomes(sealed)),
                 ),
                 later=self._inbox.waiting >= _WORTHWHILE,
             )
@@ -197,14 +194,16 @@ class Writer:
         log.error("writer of %s failed: %s", self._name, type(error).__name__, exc_info=error)
         return Unavailable("the ledger failed while recording; see its log")
 
-    def _commit(self, batch: Sequence[Prepared]) -> _Written:
+    def _commit(self, batch: Sequence[Prepared]) -> Written:
         """Write one batch. Raises for the whole batch only Unavailable or IntegrityViolation."""
         if self._stopped is not None:
             raise self._stopped
         try:
-            for _ in range(_SWAP_TRIES):
+            for lost in range(_SWAP_TRIES):
                 try:
-                    return self._write(self._current_head(), batch)
+                    if lost < _PATIENT:
+                        return self._write(self._current_head(), batch)
+                    return self._write_in_turn(batch)
                 except (HeadMoved, KeyDestroyed):
                     # Somebody else was first, and may have ended the epoch and destroyed its key.
                     self._head = None
@@ -227,7 +226,15 @@ class Writer:
             self._disconnect()
             raise unavailable(error) from error
 
-    def _write(self, head: Head, batch: Sequence[Prepared]) -> _Written:
+    def _write_in_turn(self, batch: Sequence[Prepared]) -> Written:
+        """Write while nobody else can: the others wait for this COMMIT, once."""
+        connection = self._connect()
+        with connection.transaction():
+            self._head_row.hold(connection)
+            self._head, self._asked = None, max(1, self._asked)
+            return self._write(self._current_head(), batch)
+
+    def _write(self, head: Head, batch: Sequence[Prepared]) -> Written:
         connection = self._connect()
         if self._asked:
             self._asked -= 1
@@ -243,7 +250,7 @@ class Writer:
 
     def _write_assuming(
         self, connection: Connection, head: Head, batch: Sequence[Prepared]
-    ) -> _Written | None:
+    ) -> Written | None:
         """Write without asking first; None if the database has to be asked after all."""
         knowledge = self._lookup.assume(batch, self._states)
         if knowledge is None:
@@ -285,7 +292,7 @@ class Writer:
         builder: Builder,
         batch: Sequence[Prepared],
         placed: list[Row | Known | LedgerError],
-    ) -> _Written:
+    ) -> Written:
         """Send what was built, if anything; autocommit makes the end of it the COMMIT."""
         built = builder.finish()
         if built is not None:
@@ -300,7 +307,7 @@ class Writer:
             self._epoch_start = builder.epoch_start
             if swap.after.epoch != swap.before.epoch:
                 self._end_epochs(connection)
-        return _Written(placed=placed, built=built)
+        return Written(placed=placed, built=built)
 
     def _seal(self, built: Built) -> bytes:
         swap = built.swap
@@ -311,6 +318,9 @@ class Writer:
 
         What fails here fails no receipt: the head is read anew for the next batch.
         """
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            self._head = None  # Before the COMMIT the database shows nothing; the next look will.
+            return
         try:
             self._shown = self._head_row.checked(connection, self._chain).epoch
         except (LedgerError, psycopg.Error) as error:
@@ -374,26 +384,3 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _outcomes(written: _Written, sealed: bytes | LedgerError) -> list[Outcome] | LedgerError:
-    """Give each request its outcome, now that the checkpoint is stored or could not be."""
-    if isinstance(sealed, LedgerError):
-        return sealed
-    return [_outcome(place, written.built, sealed) for place in written.placed]
-
-
-def _outcome(place: Row | Known | LedgerError, built: Built | None, checkpoint: bytes) -> Outcome:
-    if isinstance(place, LedgerError):
-        return place
-    if isinstance(place, Known):
-        return Repeated(position=place.position)
-    if built is None:  # Cannot be: a row was placed.
-        raise HistoryRewritten
-    swap = built.swap
-    return Recorded(
-        row=place,
-        path=built.paths[place.link.position - swap.before.size],
-        checkpoint=checkpoint,
-        size=swap.after.size,
-    )

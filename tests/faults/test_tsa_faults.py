@@ -16,7 +16,7 @@ from anchoring.fsck import Fsck
 from anchoring.night import Night
 from api import night_watch
 from ledger import clock
-from ledger.writer import Recorded
+from ledger.outcome import Recorded
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once

@@ -15,8 +15,8 @@ from anchoring.fsck import Fsck
 from anchoring.night import Night
 from ledger import clock
 from ledger.errors import Refused, Unavailable
+from ledger.outcome import Recorded, Repeated
 from ledger.settings import Settings
-from ledger.writer import Recorded, Repeated
 from scripts import doctor
 from scripts.scheduler import Leader, Scheduler
 from scripts.serve import bind
@@ -43,6 +43,24 @@ def test_two_servers_on_one_book(house):
         done = list(pool.map(lambda n: house.post(attempt(), by=shelves[n % 2])[0], range(40)))
 
     assert sorted(one.row.link.position for one in done) == list(range(40))
+    assert Fsck(house.book, first_key=house.first_key()).run().damage == []
+
+
+def test_two_servers_that_never_rest(house):
+    """Two servers have one client each, who sends the next event as soon as the last is answered.
+
+    Kind: two instances
+    Ingest: goes on in both; who loses some swaps in a row takes its turn
+    Lost: nothing
+    Operator: nothing
+    """
+    shelves, each = [house.second_process(), house.second_process()], 150
+    with ThreadPoolExecutor(2) as pool:
+        done = list(
+            pool.map(lambda by: [house.post(attempt(), by=by)[0] for _ in range(each)], shelves)
+        )
+
+    assert sorted(one.row.link.position for some in done for one in some) == list(range(2 * each))
     assert Fsck(house.book, first_key=house.first_key()).run().damage == []
 
 
