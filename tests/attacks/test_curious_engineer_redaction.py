@@ -148,13 +148,14 @@ def test_hides_an_address_from_the_patterns(house):
     assert found(house, "mail") == ["mail [EMAIL_ADDRESS] end"] * 3
 
 
-def test_sends_a_prompt_that_makes_a_pattern_slow(house):
+def test_sends_a_prompt_that_makes_a_pattern_slow(house, monkeypatch):
     """Who: a pipeline that wants its prompts, or those after them, to be left as they are.
     Tries: a prompt on which a pattern runs for minutes; a library that gives up on a pattern and
     goes on would call the rest redacted.
     Caught by: the follower's own time: such a text has no copy, and the next one has.
     Not caught: a prompt that is withheld cannot be searched, which `redaction status` counts.
     """
+    monkeypatch.setattr("ledger.redaction.detector._TEXT_S", 0.5)  # Eight times as impatient.
     slow = "a." * 32_000 + "x@example.org ferryman"
     house.post(attempt(sealed={"prompt.user": slow}), attempt(sealed={"prompt.user": PROMPT}))
 
