@@ -17,7 +17,8 @@ from ledger import clock
 from ledger.errors import Conflict, IntegrityViolation, Unavailable
 from ledger.outcome import Recorded, Repeated
 from ledger.printing import json_bytes
-from ledger.reader import Stored
+from ledger.reader import Located, Stored
+from ledger.retention.tiers import BodyCold, BodyExpired, Tier
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note
@@ -60,13 +61,18 @@ class Receipt:
     proof: Proof
     disclosures: Mapping[str, str] = field(repr=False)
     repeat: bool
+    body: Tier = "database"  #: Else the bytes are not at hand, and the receipt is a proof alone.
 
     def json(self) -> dict[str, Any]:
+        if self.body == "database":
+            entry = {"entry": b2a_base64(self.entry, newline=False).decode()}
+        else:
+            entry = {"body": self.body}
         return {
             "event_id": self.event_id,
             "origin": self.origin,
             "recorded_at": self.recorded_at,
-            "entry": b2a_base64(self.entry, newline=False).decode(),
+            **entry,
             **self.proof.json(),
             "disclosures": dict(self.disclosures),
         }
@@ -97,7 +103,10 @@ def _line(node: bytes) -> str:
 def receipt_of(book: Book, outcome: Recorded | Repeated, disclosures: Mapping[str, str]) -> Receipt:
     """Return the receipt of an outcome: at hand for a new entry, read back for a repeated one."""
     if isinstance(outcome, Repeated):
-        return stored_receipt(book, book.reader.at(outcome.position), disclosures)
+        try:
+            return stored_receipt(book, book.reader.at(outcome.position), disclosures)
+        except (BodyCold, BodyExpired):
+            return bodiless_receipt(book, book.reader.locate_at(outcome.position))
     row = outcome.row
     proof = Proof(
         position=row.link.position,
@@ -175,6 +184,20 @@ def stored_receipt(book: Book, stored: Stored, disclosures: Mapping[str, str]) -
         proof=prove(book, stored.position, stored.leaf),
         disclosures=disclosures,
         repeat=True,
+    )
+
+
+def bodiless_receipt(book: Book, located: Located) -> Receipt:
+    """Return the receipt of an entry whose bytes are cold or have expired: its proof, and that."""
+    return Receipt(
+        origin=book.origin,
+        event_id=located.event_id,
+        entry=b"",
+        recorded_at=clock.rfc3339(located.recorded_ms),
+        proof=prove(book, located.position, located.leaf),
+        disclosures={},
+        repeat=True,
+        body=located.tier,
     )
 
 

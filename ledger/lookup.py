@@ -19,7 +19,8 @@ from ledger.errors import EntryDamaged
 from ledger.head import Head
 from ledger.lifecycle import Aggregate
 from ledger.request import Prepared
-from ledger.store import Entry, EntryMapper, HeadMoved
+from ledger.retention.remains import body_from
+from ledger.store import EntryMapper, HeadMoved
 from sealtrail.verify.merkle import leaf_hash
 
 #: The one stream of a Book for entries that belong to no aggregate of a client.
@@ -27,24 +28,27 @@ LOG_ID: Final = "log"
 LOG_STREAM: Final = f"Log/{LOG_ID}"
 
 _LOOKUP: Final = """
-SELECT 'head', h.size, NULL::text, NULL::bigint, NULL::text, h.tag, NULL::bytea
+SELECT 'head', h.size, NULL::text, NULL::bigint, NULL::text, h.tag, NULL::bytea, NULL::bytea
   FROM {book}.head h WHERE h.id = 1
 UNION ALL
-SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, NULL
+SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, NULL, NULL
   FROM {book}.entry e WHERE e.event_id = ANY(%b::uuid[])
 UNION ALL
-SELECT 'source', e.position, e.source_id, e.source_n, NULL, NULL, NULL
+SELECT 'source', e.position, e.source_id, e.source_n, NULL, NULL, NULL, NULL
   FROM unnest(%b::text[], %b::bigint[]) AS s (id, n)
   JOIN {book}.entry e ON e.source_id = s.id AND e.source_n = s.n
 UNION ALL
-SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes
+SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes,
+       CASE WHEN b.bytes IS NULL AND {book}.elsewhere(e.position)
+            THEN coalesce(r.body, ''::bytea) END
   FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
+  LEFT JOIN {book}.remains r USING (position)
  WHERE e.stream = ANY(%b::text[])
 UNION ALL
-SELECT 'birth', a.position, a.asset_id, NULL, NULL, NULL, NULL
+SELECT 'birth', a.position, a.asset_id, NULL, NULL, NULL, NULL, NULL
   FROM {book}.asset_birth a WHERE a.asset_id = ANY(%b::text[])
 UNION ALL
-(SELECT 'log', e.position, e.stream, e.version, NULL, NULL, NULL
+(SELECT 'log', e.position, e.stream, e.version, NULL, NULL, NULL, NULL
   FROM {book}.entry e WHERE e.stream = 'Log/log' AND %b ORDER BY e.version DESC LIMIT 1)
 """
 
@@ -90,6 +94,14 @@ class States:
     def forget(self) -> None:
         self._states.clear()
         self.log_version = None
+
+
+class _Said(NamedTuple):
+    """What one entry of a stream says that its state depends on."""
+
+    version: int
+    type: str
+    body: dict[str, Any]
 
 
 class Lookup:
@@ -154,7 +166,7 @@ class Lookup:
         ).fetchall()
         if ("head", head.size, head.tag) not in ((row[0], row[1], row[5]) for row in rows):
             raise HeadMoved
-        entries: dict[str, list[Entry]] = {}
+        entries: dict[str, list[_Said]] = {}
         born: set[str] = set()
         for row in rows:
             if row[0] != "head" and row[1] >= head.size:
@@ -168,18 +180,24 @@ class Lookup:
         self,
         row: tuple[Any, ...],
         knowledge: Knowledge,
-        entries: dict[str, list[Entry]],
+        entries: dict[str, list[_Said]],
         born: set[str],
     ) -> None:
-        what, position, name, number, topic, digest, data = row
+        what, position, name, number, topic, digest, data, remains = row
         if what == "id":
             knowledge.events[name] = Known(position=position, request_digest=digest)
         elif what == "source":
             knowledge.sources.add((name, number))
         elif what == "stream":
-            if data is None or leaf_hash(data) != digest:
+            if data is None and remains is not None:  # In an older tier (ledger.retention).
+                body = body_from(topic, remains or None)
+                said = _Said(number, topic.partition("/")[0], body)
+            elif data is None or leaf_hash(data) != digest:
                 raise EntryDamaged(f"the entry at position {position} is not the one recorded")
-            entries.setdefault(name, []).append(self._mapper.of_row(name, number, topic, data))
+            else:
+                value = self._mapper.of_row(name, number, topic, data).value
+                said = _Said(number, value["type"], value["body"])
+            entries.setdefault(name, []).append(said)
         elif what == "birth":
             born.add(f"Asset/{name}")
         elif what == "log":
@@ -194,14 +212,14 @@ def _streams(batch: Iterable[Prepared]) -> Iterable[str]:
         yield from catalog.consulted(prepared.type, prepared.body)
 
 
-def _fold(stream: str, entries: list[Entry], born: bool) -> Aggregate:
+def _fold(stream: str, entries: list[_Said], born: bool) -> Aggregate:
     aggregate, _, id_ = stream.partition("/")
     state: Aggregate = lifecycle.fresh(aggregate, id_)
-    entries.sort(key=lambda entry: entry.originator_version)
-    if born and (not entries or entries[0].value["type"] != "INGEST"):
+    entries.sort(key=lambda entry: entry.version)
+    if born and (not entries or entries[0].type != "INGEST"):
         state = lifecycle.Asset.born(id_)
     for entry in entries:
-        if entry.originator_version != state.version + 1:
+        if entry.version != state.version + 1:
             raise EntryDamaged("an entry of a stream is gone")
-        state = state.after(entry.value["type"], entry.value["body"])
+        state = state.after(entry.type, entry.body)
     return state

@@ -152,6 +152,12 @@ def _read(body: bytes, *, repeat: bool, signature_checked: bool) -> Receipt:
         members = canonical.parse(body)
         if not isinstance(members, dict):
             raise _invalid("shape", "The receipt is not a JSON object.")
+        if repeat and "entry" not in members and members.get("body") in ("cold", "expired"):
+            raise _invalid(
+                "body",
+                "The event was recorded long ago and its bytes have left the ledger's database: "
+                "its proof stands, and nothing here can compare it with what was sent.",
+            )
         entry = base64text.decode(_text(members, "entry"), "The entry in a receipt")
         return Receipt(
             event_id=_text(members, "event_id"),
