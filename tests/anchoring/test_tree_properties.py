@@ -61,7 +61,7 @@ def test_every_inclusion_proof_of_every_size_verifies(sizes):
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 255, 256, 257, 600, 1023, 1024, 1025, 1200])
 def test_our_paths_are_those_of_the_rfc(size):
     """Not only do they verify: they are the same hashes."""
-    _, paths = grow(Frontier.empty(), LEAVES[:size])
+    _, paths, _ = grow(Frontier.empty(), LEAVES[:size])
 
     assert paths == [TREE.path(index, size) for index in range(size)]
 
@@ -98,7 +98,7 @@ def test_any_batches_on_any_log_give_the_root_and_the_proofs():
         frontier, edge, size = Frontier.empty(), Edge.empty(), 0
         while size < LARGEST:
             batch = LEAVES[size : size + chance.choice([1, 1, 2, 5, 31, 64, 255, 256, 300])]
-            grown, paths = grow(frontier, batch)
+            grown, paths, _ = grow(frontier, batch)
             bridge, (edge, tiles) = frontier.consistency(batch), edge.append(batch)
             assert grown.root() == ROOTS[grown.size]
             assert bridge == (TREE.consistency(size, grown.size) if size else [])
@@ -147,7 +147,7 @@ def test_proofs_of_large_logs_verify(large):
         batch = min(size, chance.randint(1, 64))
         begin = size - batch
         start = Frontier(size=begin, nodes=tuple(large.frontier(begin)))
-        grown, paths = grow(start, large.leaves[begin:size])
+        grown, paths, _ = grow(start, large.leaves[begin:size])
         assert grown.root() == root
         assert paths[0] == large.path(begin, size)
         for index in (0, size - 1, begin, chance.randrange(size), chance.randrange(size)):
