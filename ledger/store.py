@@ -30,6 +30,7 @@ from ledger.database import Connection, Database
 from ledger.direct import Statement, bigint
 from ledger.errors import EntryDamaged, LedgerError
 from ledger.head import Head, Link
+from ledger.retention.tiers import brought_back
 from ledger.tiles import Tile
 from ledger.vault.statement import Sealings
 from sealtrail.verify.entry import check_entry
@@ -178,7 +179,7 @@ class Part(NamedTuple):
 
 _SELECT: Final = """
 SELECT e.position, e.stream, e.version, e.topic, b.bytes
-  FROM {book}.entry e JOIN {book}.entry_body b USING (position)
+  FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
 """
 
 
@@ -246,8 +247,8 @@ class LedgerRecorder(ApplicationRecorder):
         bounds = (originator_id, gt or 0, lte if lte is not None else 2**62, limit)
         with self._database.duty(self._schema, "read") as connection:
             return [
-                StoredEvent(stream, version, topic, bytes(data))
-                for _, stream, version, topic, data in connection.execute(query, bounds)
+                StoredEvent(stream, version, topic, self._state(connection, position, data))
+                for position, stream, version, topic, data in connection.execute(query, bounds)
             ]
 
     def select_notifications(
@@ -269,9 +270,17 @@ class LedgerRecorder(ApplicationRecorder):
         bounds = (first, last, list(topics), list(topics), limit)
         with self._database.duty(self._schema, "read") as connection:
             return [
-                Notification(stream, version, topic, bytes(data), position)
+                Notification(
+                    stream, version, topic, self._state(connection, position, data), position
+                )
                 for position, stream, version, topic, data in connection.execute(query, bounds)
             ]
+
+    def _state(self, connection: Connection, position: int, data: bytes | None) -> bytes:
+        """Return an entry's bytes; raises BodyCold, BodyExpired, EntryDamaged: none is left out."""
+        if data is None:
+            return brought_back(connection, self._schema, position)
+        return bytes(data)
 
     def max_notification_id(self) -> int | None:
         query = sql.SQL("SELECT size FROM {}.head WHERE id = 1").format(

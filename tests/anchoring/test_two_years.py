@@ -52,18 +52,33 @@ class Records:
 def life(postgres, authority, tmp_path_factory):
     """Two years and two months later: the world, its records, and what each month looked like."""
     with world_in(postgres, tmp_path_factory.mktemp("years"), authority) as world:
-        records, months = Records(), []
+        records, months, standing = Records(), [], []
         world.publish(disclosures=3)
         for number in range(MONTHS):
             records.month(world, number)
             world.anchor()
-            done, report = world.done(), world.fsck() if number % 3 == 0 else None
-            months.append((done, report, disk(world)))
+            done, look = world.done(), number % 3 == 0
+            standing.append(stands(world, records, number) if look else None)
+            months.append((done, world.fsck() if look else None, disk(world)))
             for _ in range(2):  # Announced, anchored, and a fortnight later gone.
                 world.move(15)
                 world.anchor()
                 world.done()
+        world.standing = [one for one in standing if one is not None]
         yield world, records, months
+
+
+def stands(world, records, number):
+    """One entry of each month so far is proved, and the newest packed: what a stranger finds."""
+    for month in records.by_month:
+        row = month[0][0]
+        proof = prove(world.book, row.link.position, row.link.leaf)
+        root = Checkpoint.parse(Note.parse(proof.checkpoint).text).root
+        leaf, at = row.link.leaf, row.link.position
+        check_inclusion(leaf=leaf, index=at, size=proof.size, path=proof.path, root=root)
+    directory = world.house.directory / f"month-{number}"
+    directory.mkdir()
+    return packet(world, directory, records.by_month[-1][0][0].event_id).verdict
 
 
 def disk(world):
@@ -90,6 +105,13 @@ def test_fsck_holds_at_each_step(life):
     assert max(cold) > 100
     assert expired == sorted(expired)
     assert expired[-1] > 512
+
+
+def test_proofs_and_packets_hold_at_each_step(life):
+    """Every third month an entry of each month before is proved, and the newest is packed."""
+    world, _, _ = life
+
+    assert world.standing == ["verified"] * len(range(0, MONTHS, 3))
 
 
 def test_in_the_end_every_cold_byte_is_read_and_fits(life):

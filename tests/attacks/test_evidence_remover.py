@@ -78,11 +78,11 @@ def test_deletes_the_hold_from_its_table(kept):
     "statement",
     [
         "UPDATE {b}.hold SET released = 3",
-        "UPDATE {b}.hold SET event_ids = '{{}}'",
+        "UPDATE {b}.hold SET event_ids = '{}'",
         "UPDATE {b}.hold SET hold_id = gen_random_uuid()",
         (
             "INSERT INTO {b}.hold SELECT gen_random_uuid(), 1, 99, NULL, false, NULL, NULL, NULL,"
-            " NULL, NULL, '{{}}', '{{}}', '{{}}', '{{}}', '{{}}'"
+            " NULL, NULL, '{}', '{}', '{}', '{}', '{}'"
         ),
     ],
     ids=["released", "emptied", "renamed", "invented"],

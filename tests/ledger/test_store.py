@@ -44,7 +44,7 @@ KEPT = {
 #: Personal, or derived from entries: made to be changed and destroyed, by duties of their own.
 ERASABLE = {
     *("vault_state", "subject", "subject_index", "sealed", "blind"),
-    *("artifact", "artifact_promise", "artifact_search", "hold", "retrieval", "thawed"),
+    *("artifact", "artifact_promise", "artifact_state", "hold", "retrieval", "thawed"),
     *("redacted", "redaction_state"),
 }
 
