@@ -17,6 +17,9 @@ from ledger.keys import AuditorKey
 from ledger.outcome import Recorded
 from scripts.assembly import make_keys, make_tenant
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def test_a_book_is_opened_once_whoever_asks(house):
     """Twenty threads ask for a Book that is closed; all get the same one."""

@@ -15,6 +15,9 @@ from served_house import serving
 from ledger.access import revoke
 from ledger.database import connect
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 IMAGE = picture(640, 480)
 TUS = {"content-type": "application/offset+octet-stream"}
 

@@ -21,6 +21,9 @@ from ledger.redaction.standing import publish
 from ledger.vault.construction import SealedValueDamaged, unwrap_other
 from ledger.vault.ring import KeyRing
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PROMPT = "the ferryman of lake bolsena, write to ferryman@bolsena.example"
 COPY = "the ferryman of lake bolsena, write to [EMAIL_ADDRESS]"
 

@@ -15,6 +15,9 @@ from anchoring.fsck import Fsck
 from anchoring.incarnation import ChainUnverified
 from ledger.errors import HeadForged, HistoryRewritten, IntegrityViolation
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def approve(position, entry):
     if position == 1:

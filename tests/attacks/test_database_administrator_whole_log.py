@@ -18,6 +18,9 @@ from ledger.head import Chain
 from ledger.keys import chain_key
 from ledger.keystore import FileKeystore
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 #: Whoever re-derives the log, whoever kept a receipt, and whoever is given a packet.
 ALL = {"fsck", "receipt", "packet"}
 

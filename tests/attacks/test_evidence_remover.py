@@ -23,6 +23,9 @@ from ledger.vault.construction import wrapping_key
 from sealtrail.verify import canonical
 from sealtrail.verify.merkle import leaf_hash
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 COURT = {"matter": "2026-CV-01234", "authority": "court-order"}
 PROMPT = "a portrait of the ferryman of lake bolsena in the rain"
 

@@ -30,6 +30,9 @@ from sealtrail.verify.tlog_proof import TlogProof
 from sealtrail.verify.trust import Bound, Trust
 from sealtrail.verify.zip import write_zip
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 FORGED = bytes(range(32))
 
 

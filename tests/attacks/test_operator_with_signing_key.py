@@ -28,6 +28,9 @@ from sealtrail.verify.merkle import check_consistency
 from sealtrail.verify.note import Checkpoint
 from sealtrail.verify.tlog_proof import check_tlog_proof
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def approve(position, entry):
     if position == 1:

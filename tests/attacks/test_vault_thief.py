@@ -28,6 +28,9 @@ from ledger.vault.statement import VaultMoved
 from ledger.vault.vault import Vault
 from sealtrail.verify.disclosure import PERSON, encode_base64url
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PROMPT = "the pin of my bank card is 4711"
 GUESSES = [f"the pin of my bank card is {pin:04}" for pin in range(10_000)]
 TABLES = ("sealed", "subject", "subject_index", "blind", "entry_body")

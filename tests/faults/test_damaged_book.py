@@ -18,6 +18,9 @@ from ledger.keys import AuditorKey
 from scripts import cli
 from scripts.assembly import make_keys, make_tenant
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Books"
 
 #: What `serve` does, but for its refusal of root, as whom the tests may run.

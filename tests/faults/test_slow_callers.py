@@ -14,6 +14,9 @@ from house import attempt
 from api import body
 from scripts import connections
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Callers"
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n"
 

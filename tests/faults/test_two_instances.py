@@ -21,6 +21,9 @@ from scripts import doctor
 from scripts.scheduler import Leader, Scheduler
 from scripts.serve import bind
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Two instances"
 FAR = 10**10  #: A jump of the clock that needs no operator, in ms.
 

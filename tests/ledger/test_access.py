@@ -8,6 +8,9 @@ from ledger.access import CACHE_S, Credentials, issue, revoke
 from ledger.database import connect
 from ledger.errors import Refused, Unauthenticated
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def credentials(house):

@@ -10,6 +10,9 @@ from ledger.archive.store import ArchiveLocked
 from ledger.archive.upkeep import Upkeep
 from ledger.holds import Holds
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 IMAGE = picture(120, 80, seed=41)
 OTHER = picture(120, 80, seed=42)
 BY = {"matter": "case-7-o-12", "authority": "lg-hamburg"}

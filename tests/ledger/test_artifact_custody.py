@@ -14,6 +14,9 @@ from ledger.holds import Holds
 from ledger.vault.opening import ValuesErased
 from sealtrail.verify.disclosure import PERSON, commit
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 IMAGE = picture(500, 300)
 
 

@@ -6,7 +6,7 @@ from event_bodies import LEAST
 from event_envelope import ENVELOPE
 from event_requests import KEY, PIPELINE, ZOE, custody, entry_of, prepared, request
 from event_values import AT, ID, D
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import catalog
@@ -31,7 +31,7 @@ JSON = st.recursive(
 SECRET = "Zoë Example\a"
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(LEAST)),
     st.dictionaries(st.sampled_from(sorted(MEMBERS)) | st.text(max_size=4), JSON | st.just(...)),

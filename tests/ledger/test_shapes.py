@@ -3,7 +3,7 @@
 
 import event_bodies
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from test_events import EVERY_MEMBER, IDS, changed
@@ -54,6 +54,7 @@ def test_shape_and_model_agree_about_every_member(type_, path):
 
 
 @pytest.mark.parametrize("event", CATALOG.values(), ids=lambda event: event.type)
+@settings(suppress_health_check=[HealthCheck.too_slow])  # The first draw makes the strategies.
 @given(data=st.data())
 def test_shape_and_model_agree_about_any_json(event, data):
     """Objects of the members' own names, with whatever in them."""

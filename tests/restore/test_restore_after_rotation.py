@@ -13,6 +13,9 @@ from ledger.errors import HistoryRewritten
 from ledger.keys import KeyDestroyed, is_closed, log_key
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_rotated_log_is_restored_like_any_other(house, ended):

@@ -23,6 +23,9 @@ from ledger.keys import KeyDestroyed, log_key
 from ledger.keystore import FileKeystore
 from sealtrail.verify.note import Checkpoint, Note
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).resolve().parents[1]
 
 #: A restore that is killed as soon as it has done one step.

@@ -22,6 +22,9 @@ from ledger.keystore import FileKeystore
 from ledger.writer import Limits
 from scripts.assembly import open_store
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 _PERSONS = 50
 
 _COUNTED = frozenset({"make", "evolve", "sign", "wrap", "unwrap", "destroy"})

@@ -20,6 +20,9 @@ from sealtrail.verify.errors import Refuted
 from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def test_during_the_overlap_both_keys_sign_and_either_is_enough(rotating):
     """Who pinned the old key still verifies, and so does who has only the new trust file."""

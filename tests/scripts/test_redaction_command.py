@@ -15,6 +15,9 @@ from ledger.vault.ring import KeyRing
 from scripts.assembly import open_ledger
 from scripts.scheduler import Scheduler
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def opened(ledger, tmp_path):

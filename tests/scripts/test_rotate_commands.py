@@ -7,21 +7,24 @@ import pytest
 from installation import ORIGIN, install, record
 from keepers import module  # noqa: F401 - a fixture
 
+from ledger.embedded import EmbeddedPostgres
 from sealtrail.verify.trust import Trust
 
 
 @pytest.fixture(scope="module")
-def on_module(postgres, authority, tmp_path_factory, module):  # noqa: F811
+def on_module(authority, tmp_path_factory, module):  # noqa: F811
+    """On a server of its own: the roles of a tenant belong to the owner of one installation."""
     directory = tmp_path_factory.mktemp("module")
-    return install(
-        postgres,
-        authority,
-        directory,
-        pin=module.pin,
-        SEALTRAIL_KEYS="pkcs11",
-        SEALTRAIL_PKCS11_MODULE=str(module.module),
-        SEALTRAIL_PKCS11_TOKEN=module.token,
-    )
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as postgres:
+        yield install(
+            postgres,
+            authority,
+            directory,
+            pin=module.pin,
+            SEALTRAIL_KEYS="pkcs11",
+            SEALTRAIL_PKCS11_MODULE=str(module.module),
+            SEALTRAIL_PKCS11_TOKEN=module.token,
+        )
 
 
 def test_keys_in_a_module_are_attested_as_such(on_module):

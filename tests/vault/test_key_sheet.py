@@ -18,6 +18,9 @@ from ledger.vault.sheet import SheetMissing, SheetRefused, catch_up
 from scripts.vaults import Vaults
 from sealtrail.verify.disclosure import PERSON
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PROMPT = "a lighthouse for Mrs. Example"
 TABLES = ("vault_state", "subject", "subject_index", "sealed", "blind")
 OTHER = "a harbour at night"

@@ -19,6 +19,9 @@ from ledger.holds import Holds
 from ledger.vault.statement import VaultMoved
 from sealtrail.verify.disclosure import PERSON
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PERSONS = st.sampled_from(["alice", "bob", "carol"])
 
 
