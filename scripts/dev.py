@@ -82,7 +82,11 @@ def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]
         ledger = stack.enter_context(open_ledger(settings))
         check_server(ledger)
         scheduler = Scheduler(
-            ledger.shelf, settings, authorities(settings), settings.database_url or ""
+            ledger.shelf,
+            settings,
+            authorities(settings),
+            settings.database_url or "",
+            beside_api=True,
         )
         listener = bind(host, port)
         stack.callback(listener.close)

@@ -43,6 +43,9 @@ log = logging.getLogger("sealtrail.scheduler")
 
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
 _SWEEP_S: Final = 15
+
+#: Of which so many belong to the redaction where an API has to be served by the same interpreter.
+_BESIDE_S: Final = 1
 _NIGHT_RETRY_S: Final = 600
 _CUSTODY_S: Final = 60
 
@@ -103,8 +106,16 @@ class Scheduler:
     """Runs the jobs of every Book on `shelf` while this process leads."""
 
     def __init__(
-        self, shelf: Shelf, settings: Settings, authorities: Sequence[Authority], url: str
+        self,
+        shelf: Shelf,
+        settings: Settings,
+        authorities: Sequence[Authority],
+        url: str,
+        *,
+        beside_api: bool = False,
     ) -> None:
+        """beside_api: in the process of the API, which is kept waiting by whatever runs here."""
+        self._redact_s = _BESIDE_S if beside_api else _SWEEP_S
         self._shelf, self._settings, self._authorities = shelf, settings, authorities
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
@@ -265,7 +276,7 @@ class Scheduler:
         """Make redacted copies of new prompts; nothing to do where no library is installed."""
         if book.row.kind != "main" or not installed():
             return
-        done = self._follower(book).run(budget_s=_SWEEP_S)
+        done = self._follower(book).run(budget_s=self._redact_s)
         if done.withheld:
             log.warning(
                 "%s: %d prompts could not be redacted in time", book.row.name, done.withheld
