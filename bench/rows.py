@@ -143,21 +143,33 @@ def latency(bench: Bench) -> Iterator[Row]:
     )
 
 
+#: What the values of persons take is beside the log: sealed, indexed, and erasable.
+VAULT = ("sealed", "subject", "subject_index", "blind", "redacted", "redaction_state")
+
+
 def disk(bench: Bench) -> Iterator[Row]:
-    """Bytes on disk for each entry, beyond its canonical bytes."""
+    """Bytes on disk for each entry: beyond its canonical bytes, and of its sealed values."""
     with bench.server.owner() as owner:
         owner.execute("CHECKPOINT")
-        size, count, stored = owner.execute(
-            "SELECT (SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = 'book_dev' AND c.relkind = 'r'),"
-            " count(*), sum(octet_length(bytes)) FROM book_dev.entry_body"
-        ).fetchone() or (0, 1, 1)
+        size, vault, count, stored = owner.execute(
+            "SELECT sum(size) FILTER (WHERE NOT vault), sum(size) FILTER (WHERE vault),"
+            " (SELECT count(*) FROM book_dev.entry_body),"
+            " (SELECT sum(octet_length(bytes)) FROM book_dev.entry_body)"
+            " FROM (SELECT pg_total_relation_size(oid) AS size, relname = ANY(%s) AS vault"
+            " FROM pg_class WHERE relnamespace = 'book_dev'::regnamespace AND relkind = 'r') t",
+            (list(VAULT),),
+        ).fetchone() or (0, 0, 1, 1)
     yield Row(
         name="disk beyond the canonical bytes",
         ratio=float(size / stored - 1),
         floor="< 0.60 (aim < 0.25)",
         detail=f"{size / count:,.0f} B an entry of {stored / count:,.0f} B, {count:,} entries",
+    )
+    yield Row(
+        name="disk of sealed values",
+        ratio=None,
+        floor="-",
+        detail=f"{vault / count:,.0f} B an entry, of which 1 or 3 texts are sealed",
     )
 
 

@@ -14,6 +14,9 @@ from ledger.errors import HistoryRewritten
 from sealtrail.verify.frontier import Frontier
 from sealtrail.verify.note import Checkpoint, open_checkpoint
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 class Signing:
     """Keys that count what they sign."""

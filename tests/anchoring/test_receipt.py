@@ -17,6 +17,9 @@ from sealtrail.verify.merkle import leaf_hash
 from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.tlog_proof import check_tlog_proof
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def test_a_receipt_holds_all_that_a_stranger_needs(house):
     """Entry, leaf, path, checkpoint and proof fit each other; disclosures open commitments."""

@@ -17,6 +17,9 @@ from served_house import serving
 
 from api import body
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def own(postgres, tmp_path):

@@ -14,6 +14,9 @@ from api.tiles import TilePath, print_index
 from ledger.errors import NotFound
 from sealtrail.verify.note import open_checkpoint
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 SIZE = 600
 
 

@@ -11,6 +11,9 @@ from cut_line import line_to
 from ledger.database import LINE, Database
 from ledger.errors import Unavailable
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "PostgreSQL"
 
 

@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from house import PASSPHRASE, attempt
 
 from ledger.redaction.follower import Follower
+
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
 
 PROMPTS = 60
 _FOLLOW = """

@@ -12,6 +12,9 @@ import random
 import pytest
 from simulation import WEIGHTS, Failed, simulation
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 STEPS = 65
 
 
