@@ -154,7 +154,7 @@ class CheckpointNotary:
                 return extension
             return self._tree.consistency(old, new)
 
-        stored = self._store.put(self.origin, note, prove, signed=checkpoint)
+        stored = self._store.put(self.origin, note, prove)
         self._remember(note, checkpoint)
         if stored.size > checkpoint.size:
             self.refresh()

@@ -159,20 +159,19 @@ class FileCheckpointStore:
         finally:
             os.close(descriptor)
 
-    def put(
-        self, origin: str, new_note: bytes, prove: Prove, *, signed: Checkpoint | None = None
-    ) -> Checkpoint:
+    def put(self, origin: str, new_note: bytes, prove: Prove) -> Checkpoint:
         """Store `new_note` unless the stored one is at least as large; return what is then stored.
 
-        signed: what the caller has this moment signed as `new_note`. Left out, the note is read
-        and verified, which costs more than all the rest; whoever reads the store verifies anyway.
+        Ours is verified like any other: a signature that a fault of the machine has spoilt could
+        tell whoever sees it the key.
+
         prove(old size, new size) is asked once, under the lock, for the path from the smaller of
         the two logs to the larger; never for size 0 or equal sizes. Costs one fdatasync. After
         StoreUnavailable nobody knows which of the two is stored: put again.
 
         Raises HistoryRewritten if neither extends the other: stop writing and signing.
         """
-        new = signed or self._verified(origin, new_note)
+        new = self._verified(origin, new_note)
         try:
             with durable.locked(self._path(origin, "lock")):
                 stored = self._current(origin)
