@@ -54,6 +54,11 @@ def install(postgres, authority, directory, *, pin=None, **changes):
     with psycopg.connect(postgres.url(), autocommit=True) as administrator:
         administrator.execute(f"CREATE ROLE {name} LOGIN CREATEROLE")
         administrator.execute(f"CREATE DATABASE {name} OWNER {name}")
+        # Roles belong to the server: those that another installation here has made are shared.
+        for (role,) in administrator.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'book\\_acme%'"
+        ).fetchall():
+            administrator.execute(f"GRANT {role} TO {name} WITH ADMIN OPTION")
     for file in ("passphrase", "escrow-passphrase"):
         (directory / file).write_bytes(b"correct horse battery staple\n")
         (directory / file).chmod(0o600)
