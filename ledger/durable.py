@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from ledger import clock
+
 #: Everything else is written %xx. Capital letters too: some file systems take A and a for one.
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -98,6 +100,21 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def erase(path: Path) -> None:
+    """Overwrite a file with noise and remove it, durable on return; nothing to do if it is gone."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        os.pwrite(descriptor, clock.random_bytes(os.fstat(descriptor).st_size), 0)
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.unlink()
+    sync_directory(path.parent)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ process that had loaded a key can use it until it calls `destroy` too, or ends.
 """
 
 import hmac
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,7 +96,7 @@ class FileKeystore:
         with self._changing():
             self._kek = AESGCM(self._open(passphrase))
             for tombstone in directory.glob("*.destroyed"):
-                self._erase(tombstone.with_suffix(".key"))  # destruction that a crash interrupted
+                durable.erase(tombstone.with_suffix(".key"))  # destruction that a crash interrupted
 
     def make(self, name: str, kind: Kind) -> None:
         """Make a random key, durable on return."""
@@ -166,7 +165,7 @@ class FileKeystore:
                 half = self._half(name) if header["kind"] == "ed25519" else {}
                 # First the mark, then the key: a crash between them is finished at the next start.
                 self._write(tombstone, {**header, "destroyed": destroyed, **half})
-            self._erase(self._path(name, "key"))
+            durable.erase(self._path(name, "key"))
 
     def attest(self, name: str) -> Attestation:
         """Say what is known about a key, also of a destroyed one."""
@@ -306,20 +305,6 @@ class FileKeystore:
             )
         except (InvalidTag, ValueError):
             raise KeystoreDamaged(key=name) from None
-
-    def _erase(self, path: Path) -> None:
-        """Overwrite a file with noise and remove it; nothing to do if it is gone."""
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return
-        try:
-            os.pwrite(descriptor, clock.random_bytes(os.fstat(descriptor).st_size), 0)
-            durable.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        path.unlink()
-        durable.sync_directory(self._directory)
 
     def _open(self, passphrase: bytes) -> bytes:
         """Return the key-encryption key, or raise KeystoreLocked."""

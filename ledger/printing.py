@@ -27,8 +27,3 @@ def canonical_bytes(value: Any) -> bytes:
 def json_bytes(value: Any) -> bytes:
     """Return any JSON document that nothing is hashed over: an answer, a line of a stream."""
     return orjson.dumps(value)
-
-
-def fragment(document: bytes) -> Any:
-    """Return JSON that was printed before, to be put into `json_bytes` as it is."""
-    return orjson.Fragment(document)

@@ -6,7 +6,6 @@ checked by fsck, which walks the chain; a single row cannot show its predecessor
 left the database lawfully are told apart from those that are missing (ledger.retention.tiers).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -139,13 +138,6 @@ class Reader:
                 else:
                     high = middle
         return low if low < size else None
-
-    def stream_rows(
-        self, connection: Connection, begin: int, end: int, *, step: int = 2_000
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yield raw rows of [begin, end), unchecked, in order: for fsck and the night."""
-        for first in range(begin, end, step):
-            yield from self.raw_rows(connection, first, min(first + step, end))
 
     def raw_rows(self, connection: Connection, begin: int, end: int) -> list[tuple[Any, ...]]:
         """Return raw rows of [begin, end), unchecked, in order."""

@@ -1,14 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sealing without the rest of the writer: the vault's part of its statement, and nothing else."""
 
+from typing import NamedTuple
+
 from psycopg import sql
 
 from ledger import clock
+from ledger.catalog import CATALOG
 from ledger.commitments import commit_values
 from ledger.direct import Statement
-from ledger.vault.owners import Item
+from ledger.vault.owners import owned_in, value_of
 from ledger.vault.vault import Vault
 from sealtrail.verify.disclosure import PERSON
+
+
+class Item(NamedTuple):
+    """An event as the vault looks at it (ledger.vault.owners.Sealable)."""
+
+    event_id: str
+    type: str
+    schema: int
+    disclosures: dict
+
+    def __repr__(self):
+        return f"Item({self.type} {self.event_id})"  # The rest is personal.
+
+    @property
+    def owned(self):
+        """Read from the disclosures."""
+        values = {name: value_of(one) for name, one in self.disclosures.items()}
+        return owned_in(values, CATALOG[self.type, self.schema].owners)
+
 
 _SWAP = "WITH h AS (UPDATE {book}.head SET size = size WHERE id = 1 RETURNING 1)"
 

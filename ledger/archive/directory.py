@@ -27,7 +27,6 @@ from ledger.archive.store import (
     PIECE,
     ArchiveLocked,
     ArchiveUnfit,
-    ArchiveUnreachable,
     LockUnproven,
     ObjectDamaged,
     ObjectMissing,
@@ -36,11 +35,13 @@ from ledger.archive.store import (
     check_name,
     checked,
     checked_in,
+    reaching,
 )
 from ledger.clock import Clock
 from sealtrail.verify import canonical
 from sealtrail.verify.errors import VerifyError
 
+_WHERE: Final = "the archive's directory"
 _LOCK_MAX: Final = 4096
 _SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -57,7 +58,7 @@ class DirectoryArchive:
 
     def check(self) -> None:
         """Return if only our own user can reach the directory; remove what crashes left."""
-        with _reaching():
+        with reaching(_WHERE):
             self._make()
             status = self._directory.lstat()
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -69,9 +70,9 @@ class DirectoryArchive:
         """Write an object, lock it, read both back: see `Archive.put`."""
         until = check_date(until, self._now())
         path = self._path(name)
-        with _reaching():
+        with reaching(_WHERE):
             self._make()
-        with _reaching(), self._received(name, chunks) as arrived:
+        with reaching(_WHERE), self._received(name, chunks) as arrived:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             durable.sync_directory(self._objects)
             with self._turn(path):
@@ -88,7 +89,7 @@ class DirectoryArchive:
     def get(self, name: str) -> Iterator[bytes]:
         """Read an object in pieces: see `Archive.get`."""
         path = self._path(name)
-        with _reaching():
+        with reaching(_WHERE):
             if not path.exists():
                 raise ObjectMissing(object=name)
         return checked(name, _pieces(path))
@@ -96,7 +97,7 @@ class DirectoryArchive:
     def stat(self, name: str) -> Stored | None:
         """Say what is known of an object, without reading its bytes."""
         path = self._path(name)
-        with _reaching():
+        with reaching(_WHERE):
             try:
                 size = path.lstat().st_size
             except FileNotFoundError:
@@ -108,7 +109,7 @@ class DirectoryArchive:
         """Lock an object until a later date; an earlier one changes nothing."""
         until = check_date(until, self._now())
         path = self._path(name)
-        with _reaching(), self._turn(path):
+        with reaching(_WHERE), self._turn(path):
             if not path.exists():
                 raise ObjectMissing(object=name)
             before, held = self._lock_of(path)
@@ -119,7 +120,7 @@ class DirectoryArchive:
     def hold(self, name: str, on: bool) -> None:
         """Put an object under a legal hold, or take it off."""
         path = self._path(name)
-        with _reaching(), self._turn(path):
+        with reaching(_WHERE), self._turn(path):
             if not path.exists():
                 raise ObjectMissing(object=name)
             until, held = self._lock_of(path)
@@ -129,7 +130,7 @@ class DirectoryArchive:
     def delete(self, name: str) -> None:
         """Delete an object whose lock has run out and that nobody holds; safe to repeat."""
         path = self._path(name)
-        with _reaching(), self._turn(path):
+        with reaching(_WHERE), self._turn(path):
             if not path.exists():
                 return
             until, held = self._lock_of(path)
@@ -141,7 +142,7 @@ class DirectoryArchive:
 
     def names(self) -> Iterator[str]:
         """Name every object."""
-        with _reaching():
+        with reaching(_WHERE):
             for path in self._objects.glob("[0-9a-f][0-9a-f]/*"):
                 if re.fullmatch(r"[0-9a-f]{64}", path.name):
                     yield path.name
@@ -239,7 +240,7 @@ def _write(descriptor: int, chunks: Iterable[bytes]) -> None:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    with _reaching():
+    with reaching(_WHERE):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -260,13 +261,3 @@ def _remove_if_left(path: Path) -> None:
             path.unlink()
         finally:
             os.close(descriptor)
-
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    """Tell a disk that refuses apart from an object that is not there."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ArchiveUnreachable(f"the archive's directory: {reason}") from error

@@ -111,10 +111,6 @@ class ArtifactRows:
         """Return the artifacts of some events, in order of their ids."""
         return self._select("event_id = ANY(%s::uuid[]) ORDER BY artifact_id", (list(event_ids),))
 
-    def of_subject(self, ref: UUID) -> list[Artifact]:
-        """Return what belongs to a data subject."""
-        return self._select("subject_ref = %s ORDER BY artifact_id", (ref,))
-
     def in_state(self, state: State, *, after: UUID, limit: int) -> list[Artifact]:
         """Return artifacts in a state, oldest first, behind `after`."""
         return self._select(

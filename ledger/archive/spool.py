@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Final
 
 from ledger import clock, durable
-from ledger.archive.store import PIECE, ArchiveUnreachable
+from ledger.archive.store import PIECE, reaching
 from ledger.archive.stream import content_size, new_key, seal, unseal
 from ledger.errors import Conflict, IntegrityViolation, TooLarge
 
+_WHERE: Final = "the directory of uploads"
 _PART: Final = re.compile(r"([0-9]{12})\.part")
 _ID: Final = re.compile(r"[0-9a-f-]{36}")
 _LENGTH: Final = 2
@@ -82,7 +83,7 @@ class UploadSpool:
     @contextmanager
     def turn(self, artifact_id: str) -> Iterator[None]:
         """Hold an upload alone, against other processes, too; raises UploadBusy."""
-        with _reaching():
+        with reaching(_WHERE):
             folder = self._folder(artifact_id)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(folder / ".turn", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -113,7 +114,7 @@ class UploadSpool:
             raise OffsetWrong(offset=here)
         folder = self._folder(artifact_id)
         received = _Received(content, limit=size - offset)
-        with _reaching():
+        with reaching(_WHERE):
             self._write(folder, offset, received, wrap)
         if received.error is not None:
             raise received.error
@@ -122,7 +123,7 @@ class UploadSpool:
     def content(self, artifact_id: str, unwrap: Wrap) -> Iterator[bytes]:
         """Read the whole upload again, in clear; raises PartDamaged or ContentDamaged."""
         for begin, end, path in self._parts(artifact_id):
-            with _reaching(), path.open("rb") as file:
+            with reaching(_WHERE), path.open("rb") as file:
                 length = int.from_bytes(file.read(_LENGTH), "big")
                 key = unwrap(file.read(length))
                 count = 0
@@ -134,12 +135,12 @@ class UploadSpool:
 
     def remove(self, artifact_id: str) -> None:
         """Forget an upload; safe to repeat."""
-        with _reaching():
+        with reaching(_WHERE):
             shutil.rmtree(self._folder(artifact_id), ignore_errors=True)
 
     def ids(self) -> list[str]:
         """Name every upload of which something is here."""
-        with _reaching():
+        with reaching(_WHERE):
             if not self._directory.is_dir():
                 return []
             return [path.name for path in self._directory.iterdir() if _ID.fullmatch(path.name)]
@@ -151,7 +152,7 @@ class UploadSpool:
 
     def _parts(self, artifact_id: str) -> list[tuple[int, int, Path]]:
         """Return (begin, end, file) of the parts, in order, up to the first gap."""
-        with _reaching():
+        with reaching(_WHERE):
             folder = self._folder(artifact_id)
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
             found: list[tuple[int, int, Path]] = []
@@ -219,12 +220,3 @@ def _length_of(path: Path) -> int:
 
 def _aad(offset: int) -> bytes:
     return b"part\0" + offset.to_bytes(8, "big")
-
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ArchiveUnreachable(f"the directory of uploads: {reason}") from error

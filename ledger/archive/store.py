@@ -13,6 +13,7 @@ be made longer and never shorter; a legal hold has no date and beats every lock 
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -175,3 +176,13 @@ def checked(name: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise ObjectDamaged(object=name)
     if waiting is not None:
         yield waiting
+
+
+@contextmanager
+def reaching(where: str) -> Iterator[None]:
+    """Tell a disk that refuses apart from an object that is not there. where: what lies on it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ArchiveUnreachable(f"{where}: {reason}") from error

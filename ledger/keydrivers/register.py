@@ -21,7 +21,6 @@ what was destroyed.
 """
 
 import hmac
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, Literal, TypeAlias, cast
 
-from ledger import clock, durable, keyfile
+from ledger import durable, keyfile
 from ledger.keys import KINDS, KeystoreDamaged, Kind, check_name
 from sealtrail.verify import canonical
 
@@ -148,18 +147,7 @@ class Register:
 
     def remove(self, name: str, suffix: Suffix) -> None:
         """Overwrite a card with noise and remove it; nothing to do if it is gone."""
-        path = self._path(name, suffix)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return
-        try:
-            os.pwrite(descriptor, clock.random_bytes(os.fstat(descriptor).st_size), 0)
-            durable.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        path.unlink()
-        durable.sync_directory(self._directory)
+        durable.erase(self._path(name, suffix))
 
     def has(self, name: str, suffix: Suffix) -> bool:
         """Say if there is such a card; nobody looks what it says. Costs microseconds."""

@@ -108,24 +108,6 @@ class Sealable(Protocol):
         """Whose they are; all of them, each once."""
 
 
-class Item(NamedTuple):
-    """A Sealable by itself."""
-
-    event_id: str
-    type: str
-    schema: int
-    disclosures: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return f"Item({self.type} {self.event_id})"  # The rest is personal.
-
-    @property
-    def owned(self) -> tuple[Owned, ...]:
-        """Read from the disclosures."""
-        values = {name: value_of(one) for name, one in self.disclosures.items()}
-        return owned_in(values, catalog.CATALOG[self.type, self.schema].owners)
-
-
 THE_TENANT: Final = Owner(TENANT, TENANT)
 
 
