@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from anchoring.shelf import Book
 from api.artifact_links import Link, Presented, granted, link_to, still
 from api.identity import identify, own_book
-from api.looks import UNSTATED, note_look
+from api.looks import UNSTATED
 from api.state import AppState, AuditorLook, Look, State, book_in_public
 from api.uploads import receive
 from ledger import clock
@@ -323,15 +323,11 @@ def _note(
     fields: list[str] | None = None,
     exported: bool = False,
 ) -> None:
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path=path,
-        purpose=looking.purpose,
+        path,
         event_ids=sorted({one.event_id for one in found}),
         count=len(found),
-        size=looking.book.notary.size,
         fields=fields or [],
         exported=exported,
     )

@@ -18,7 +18,6 @@ from anchoring.receipt import digest_text, prove
 from anchoring.shelf import Book
 from api.caching import EACH_TIME, tagged
 from api.disclosing import Disclose, disclosed, named_fields
-from api.looks import note_look
 from api.public import hash_tile
 from api.state import AppState, AuditorLook, Look, State, book_in_public, look, maybe_identity
 from api.tiles import TilePath, bundle
@@ -113,12 +112,9 @@ def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Re
         found = looking.book.reader.between(begin, begin + wanted.width)
     except (BodyCold, BodyExpired) as error:
         refusal = error
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path="/tile/entries/{n}",
-        purpose=looking.purpose,
+        "/tile/entries/{n}",
         event_ids=[stored.entry.event_id for stored in found],
         count=len(found),
         size=newest.size,
@@ -175,12 +171,9 @@ def _find(
         pass
     except (BodyCold, BodyExpired) as error:
         refusal = error
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=book.row.name,
-        path=path,
-        purpose=looking.purpose,
+        path,
         event_ids=[event_id],
         count=0 if found is None else 1,
         size=size,

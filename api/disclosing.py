@@ -13,7 +13,6 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from anchoring.shelf import Book
-from api.looks import note_look
 from api.state import AppState, AuditorLook
 from ledger.erasure.lawful import check_lawful
 from ledger.errors import FieldError, MalformedEvent
@@ -52,12 +51,9 @@ def search(
         raise MalformedEvent(errors=[FieldError("/field", "identifier", detail)])
     size = looking.book.notary.size
     found = looking.book.vault.find(wanted.field, wanted.value)
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path="/v1/events:search",
-        purpose=looking.purpose,
+        "/v1/events:search",
         event_ids=found,
         count=len(found),
         size=size,

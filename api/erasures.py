@@ -11,8 +11,7 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.holds import checked_id, in_request
-from api.looks import note_look
-from api.state import AppState, AuditorLook, Look, State
+from api.state import AppState, AuditorLook
 from evidence.spool import Spool
 from ledger.erasure.erasures import Erasures
 from ledger.errors import MalformedEvent
@@ -52,7 +51,7 @@ def plan_erasure(
     app: AppState, looking: AuditorLook, somebody: Annotated[Somebody, Body()]
 ) -> dict[str, Any]:
     """Return what an erasure would take, what it would leave, and what forbids it now."""
-    _note(app, looking, "/v1/erasures/plan")
+    looking.note(app.shelf, "/v1/erasures/plan", count=1)
     erasures = Erasures.of(looking.book)
     subject, plan = erasures.plan(person=somebody.person, ref=somebody.subject_ref)
     held = erasures.held_by(subject.ref)
@@ -64,7 +63,7 @@ def request_erasure(
     app: AppState, looking: AuditorLook, new: Annotated[NewErasure, Body()]
 ) -> dict[str, Any]:
     """Ask for an erasure: nothing goes before a second person approves. Safe to repeat."""
-    _note(app, looking, "/v1/erasures")
+    looking.note(app.shelf, "/v1/erasures", count=1)
     if new.erasure_id is not None:
         checked_id(new.erasure_id, "erasure")
     try:
@@ -84,14 +83,14 @@ def request_erasure(
 def erasures(app: AppState, looking: AuditorLook) -> dict[str, Any]:
     """Return every erasure of the Book, by random names only."""
     found = Erasures.of(looking.book).all()
-    _note(app, looking, "/v1/erasures", len(found))
+    looking.note(app.shelf, "/v1/erasures", count=len(found))
     return {"erasures": [case.json() for case in found]}
 
 
 @router.get("/erasures/{erasure_id}")
 def erasure(app: AppState, looking: AuditorLook, erasure_id: str) -> dict[str, Any]:
     """Return one erasure and where it stands."""
-    _note(app, looking, "/v1/erasures/{id}")
+    looking.note(app.shelf, "/v1/erasures/{id}", count=1)
     return Erasures.of(looking.book).get(checked_id(erasure_id, "erasure")).json()
 
 
@@ -122,15 +121,3 @@ def withdraw_erasure(
     except MalformedEvent as error:
         raise in_request(error) from None
     return case.json()
-
-
-def _note(app: State, looking: Look, path: str, count: int = 1) -> None:
-    note_look(
-        app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path=path,
-        purpose=looking.purpose,
-        count=count,
-        size=looking.book.notary.size,
-    )

@@ -11,8 +11,7 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
 
 from anchoring.shelf import Book
-from api.looks import note_look
-from api.state import AppState, AuditorLook, Look, State
+from api.state import AppState, AuditorLook
 from ledger.errors import FieldError, Forbidden, MalformedEvent, NotFound
 from ledger.hold_persons import subjects_of
 from ledger.hold_record import Hold
@@ -67,14 +66,14 @@ def place_hold(looking: AuditorLook, new: Annotated[NewHold, Body()]) -> dict[st
 def holds(app: AppState, looking: AuditorLook) -> dict[str, Any]:
     """Return every hold of the Book, released ones included."""
     found = Holds.of(looking.book).all()
-    _note(app, looking, "/v1/holds", len(found))
+    looking.note(app.shelf, "/v1/holds", count=len(found))
     return {"holds": [hold_json(hold) for hold in found]}
 
 
 @router.get("/holds/{hold_id}")
 def hold(app: AppState, looking: AuditorLook, hold_id: str) -> dict[str, Any]:
     """Return one hold, and how many recorded entries it keeps now."""
-    _note(app, looking, "/v1/holds/{id}", 1)
+    looking.note(app.shelf, "/v1/holds/{id}", count=1)
     book = Holds.of(looking.book)
     found = book.get(checked_id(hold_id, "hold"))
     return {**hold_json(found), "entries": book.count(found.hold_id)}
@@ -144,16 +143,3 @@ def hold_json(hold: Hold) -> dict[str, Any]:
         "released": hold.released,
     }
     return {name: value for name, value in shown.items() if value is not None}
-
-
-def _note(app: State, looking: Look, path: str, count: int) -> None:
-    book: Book = looking.book
-    note_look(
-        app.shelf,
-        looking.identity,
-        book=book.row.name,
-        path=path,
-        purpose=looking.purpose,
-        count=count,
-        size=book.notary.size,
-    )

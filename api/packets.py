@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.looks import note_look
 from api.state import AppState, AuditorLook, State
 from evidence.packet import PacketRequest, build_packet
 from evidence.spool import Spool
@@ -40,15 +39,11 @@ def make_packet(
     """Build a packet, verify it, and keep it to be fetched."""
     request = PacketRequest(event_ids=tuple(new.event_ids), disclosures=new.disclosures)
     request.check()  # Before the look is recorded: only names of fields may go into it.
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path="/v1/packets",
-        purpose=looking.purpose,
+        "/v1/packets",
         event_ids=new.event_ids,
         count=len(new.event_ids),
-        size=looking.book.notary.size,
         fields=sorted({name for shown in new.disclosures.values() for name in shown}),
         exported=True,
     )
@@ -68,14 +63,10 @@ def packet(app: AppState, looking: AuditorLook, packet_id: str) -> Response:
     """Return a packet that was built before, as a zip file."""
     if not _PACKET.fullmatch(packet_id):
         raise NotFound("there is no such packet")
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=looking.book.row.name,
-        path="/v1/packets/{id}",
-        purpose=looking.purpose,
+        "/v1/packets/{id}",
         count=1,
-        size=looking.book.notary.size,
         exported=True,
     )
     data = _spool(app).get(packet_id, looking.book.row.name)

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.looks import note_look
 from api.state import AppState, AuditorLook
 from ledger import clock
 from ledger.errors import Overloaded
@@ -59,12 +58,9 @@ def search_redacted(
         )
     finally:
         _TURN.release()
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=book.row.name,
-        path="/v1/redacted:search",
-        purpose=looking.purpose,
+        "/v1/redacted:search",
         event_ids=sorted({one.event_id for one in page.found}),
         count=len(page.found),
         size=size,

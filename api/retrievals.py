@@ -11,7 +11,6 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
 
 from anchoring.thaw import Retrievals
-from api.looks import note_look
 from api.state import AppState, AuditorLook
 from ledger import clock
 from ledger.errors import NotFound
@@ -45,15 +44,11 @@ def ask_retrieval(
             found.append(book.reader.locate(event_id).position)
         except NotFound as error:
             refusal = error
-    note_look(
+    looking.note(
         app.shelf,
-        looking.identity,
-        book=book.row.name,
-        path="/v1/retrievals",
-        purpose=looking.purpose,
+        "/v1/retrievals",
         event_ids=new.event_ids,
         count=len(found),
-        size=book.notary.size,
     )
     if refusal is not None:
         raise refusal

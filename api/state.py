@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every endpoint may ask for: the Books, the credentials, the settings, the caller."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from fastapi import Depends, Header, Request
 from anchoring.shelf import Book, Shelf
 from api.archive_watch import ArchiveWatch
 from api.identity import auditor, identify, own_book, public_book
-from api.looks import purpose_code
+from api.looks import note_look, purpose_code
 from api.night_watch import NightWatch
 from ledger.access import Credentials
 from ledger.archive.artifacts import Storeroom
@@ -40,6 +41,34 @@ class Look:
     identity: Identity
     book: Book
     purpose: str
+
+    def note(
+        self,
+        shelf: Shelf,
+        path: str,
+        *,
+        count: int,
+        size: int | None = None,
+        event_ids: Sequence[str] = (),
+        fields: Sequence[str] = (),
+        exported: bool = False,
+    ) -> None:
+        """Enter this look in the access Book (`note_look`), before anything is shown.
+
+        size: of the Book, if its present one is not the one that was looked into.
+        """
+        note_look(
+            shelf,
+            self.identity,
+            book=self.book.row.name,
+            path=path,
+            purpose=self.purpose,
+            event_ids=event_ids,
+            count=count,
+            size=self.book.notary.size if size is None else size,
+            fields=fields,
+            exported=exported,
+        )
 
 
 async def state(request: Request) -> State:  # Async: a plain one costs a hop to a thread.
