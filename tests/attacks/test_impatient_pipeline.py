@@ -255,3 +255,24 @@ def test_hides_a_second_request_in_the_first(house, lines):
 
     assert all(status == 400 for status, _ in found)
     assert size == 0
+
+
+@pytest.mark.parametrize("line", [CHUNKED, b"Content-Length: 0\r\n"], ids=["chunks", "a length"])
+def test_hides_a_request_behind_a_header_that_was_good(house, line):
+    """Who: the same pipeline, on a connection whose last header the server remembers.
+    Tries: that header again with one line more, which cuts the body somewhere else.
+    Caught by: the parser; only a header that is the same but for the length's digits passes it by.
+    Not caught: a proxy that itself sends two requests on for one.
+    """
+    with serving(house) as service:
+        good = express(service, json.dumps(attempt()).encode())
+        hidden = express(service, json.dumps(attempt()).encode())
+        with connect(service) as sock:
+            sock.sendall(good)
+            first = answers(sock, 1)
+            sock.sendall(hidden.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n", 1))
+            found = answers(sock, 1)
+        size = service.size
+
+    assert [status for status, _ in first + found] == [201, 400]
+    assert size == 1

@@ -7,6 +7,7 @@ import pytest
 from administrator import administrator
 from house import PASSPHRASE, Hand, attempt, house_in, noon_before
 
+import ledger.writer
 from anchoring.chain_walk import mac_text
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.fsck import Fsck
@@ -51,6 +52,22 @@ def test_the_first_entry_after_midnight_seals_the_epoch(noon):
     assert noon.book.reader.head().epoch == 1
     assert not noon.keys.has(chain_key(noon.origin, 0))
     assert noon.keys.has(chain_key(noon.origin, 1))
+    assert sound(noon)
+
+
+def test_in_a_turn_the_old_key_is_there_until_the_commit(noon, monkeypatch):
+    """A writer that holds the head destroys nothing before others can see the new epoch."""
+    monkeypatch.setattr(ledger.writer, "_PATIENT", 0)
+    noon.post(attempt())
+    noon.now_ms.move(days=1)
+
+    (outcome,) = noon.post(attempt())
+    kept = noon.keys.has(chain_key(noon.origin, 0))
+    noon.post(attempt())
+
+    assert outcome.row.link.position == 2
+    assert kept
+    assert not noon.keys.has(chain_key(noon.origin, 0))
     assert sound(noon)
 
 
