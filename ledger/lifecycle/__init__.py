@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lives that an image leaves behind, as state machines without input or output.
+
+    Asset        ─ INGEST ─► present ─ ASSET_WITHDRAWN ─► withdrawn
+                   (or born as an output of a GEN)
+    TrainingRun  ─ TRAIN_STARTED ─► running ─ TRAIN | TRAIN_FAILED ─► ended
+    Generation   ─ GEN_ATTEMPT ─► open ─ GEN | GEN_DENY | GEN_ERROR ─► closed   MODERATION any time
+                                    └─ the ledger's own timeout ─► timed out ─ an outcome comes ─►
+                                       recorded as OUTCOME_LATE, once
+    Export       ─ EXPORT ─► done     of an asset that is present
+    AnchorDay    ─ COMPLETENESS_REPORT ─► reported ─ ANCHOR (day) ─► anchored     interim any time
+    Log          EPOCH_SEALED, one epoch after the other; ACCESS any time
+
+`decide` says if one event may follow, `after` folds it in; nothing else is state. Every refusal
+says what the stream is and what was sent, by names of ours: no id or value of the request.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ledger.lifecycle.aggregate import JSON, Aggregate, Others, OutOfOrder, Rewritten
+from ledger.lifecycle.anchor_day import AnchorDay
+from ledger.lifecycle.asset import Asset, AssetExists, AssetUnknown, AssetWithdrawn
+from ledger.lifecycle.export import Export
+from ledger.lifecycle.generation import OUTCOMES, Generation
+from ledger.lifecycle.log import Log
+from ledger.lifecycle.training_run import TrainingDiffers, TrainingRun
+
+__all__ = [
+    "AGGREGATES", "OUTCOMES", "UNREAD", "Aggregate", "AnchorDay", "Asset", "AssetExists",
+    "AssetUnknown", "AssetWithdrawn", "Export", "Generation", "Log", "Others", "OutOfOrder",
+    "Rewritten", "TrainingDiffers", "TrainingRun", "decide", "fresh",
+]  # fmt: skip
+
+#: Events whose body decides nothing here; it need not be at hand.
+UNREAD: Final = frozenset({"GEN_ATTEMPT", "MODERATION"})
+
+AGGREGATES: Final[Mapping[str, type[Aggregate]]] = {
+    one.kind: one for one in (Asset, TrainingRun, Generation, Export, AnchorDay, Log)
+}
+
+
+def fresh(aggregate: str, id_: str) -> Aggregate:
+    """Return the state of a stream before its first event."""
+    return AGGREGATES[aggregate](id_)
+
+
+def decide(
+    state: Aggregate,
+    type_: str,
+    schema: int,
+    body: JSON,
+    others: Others,
+    *,
+    by_ledger: bool = False,
+) -> Rewritten | None:
+    """Return None if the event may be recorded as it is, or what it is recorded as.
+
+    others: the states of the streams that `catalog.consulted` named. Raises OutOfOrder.
+    """
+    rewritten = state.rewrite(type_, schema, body, by_ledger=by_ledger)
+    if rewritten is None:
+        state.check(type_, body, others, by_ledger=by_ledger)
+    return rewritten
