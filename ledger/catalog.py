@@ -19,6 +19,7 @@ from pydantic_core import SchemaValidator
 
 from ledger.errors import FieldError, MalformedEvent
 from ledger.events import (
+    alert,
     asset,
     custody,
     envelope,
@@ -86,6 +87,8 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ERASURE_WITHDRAWN", custody.ErasureWithdrawn, "Log"),
         _ledger("ERASURE_DEFERRED", custody.ErasureDeferred, "Log"),
         _ledger("ERASURE", custody.Erasure, "Log"),
+        _ledger("ALERT_RAISED", alert.AlertRaised, "Log"),
+        _ledger("ALERT_ACKNOWLEDGED", alert.AlertAcknowledged, "Log"),
     )
 }
 _TYPES: Final = frozenset(type_ for type_, _ in CATALOG)

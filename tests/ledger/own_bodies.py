@@ -164,6 +164,12 @@ OWN: dict[str, dict[str, Any]] = {
         ],
         "backups_expire_at": AT,
     },
+    "ALERT_RAISED": {
+        "code": "review-overdue",
+        "about": "Generation/a-1",
+        "facts": {"deadline": AT, "position": "4"},
+    },
+    "ALERT_ACKNOWLEDGED": {"alert": ID, "reason": "handled"},
     "KEY_ROTATED": {
         "key": "log",
         "origin": "ledger.example/acme",
