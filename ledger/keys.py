@@ -4,7 +4,7 @@
     log/<origin>              ed25519   signs the checkpoints of one Book
     log/<origin>+<n>          ed25519   the same, from its n-th key on (rotation)
     chain/<origin>/<epoch>    hmac      MACs every entry and the head row of one epoch
-    packet/<...>              ed25519   signs court packets
+    packet/<origin>           ed25519   signs evidence packs of one tenant (evidence/cap_pack.py)
     backup/<n>                ed25519   signs the manifests of backups
     (any)                     wrap      encrypts other keys
 
@@ -212,6 +212,11 @@ def log_key(origin: str, generation: int = 1) -> str:
     No origin holds a `+`, so that no two Books can come to share a name.
     """
     return f"log/{origin}" if generation == 1 else f"log/{origin}+{generation}"
+
+
+def packet_key(origin: str) -> str:
+    """Return the name of the key that signs a tenant's evidence packs; `origin`: its first one."""
+    return f"packet/{origin}"
 
 
 def log_keys(keys: Keys, origin: str) -> list[str]:

@@ -14,6 +14,7 @@ from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.rotation import Publish
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
+from evidence.cap_sign import packet_verifier
 from ledger import durable
 from ledger.archive.artifacts import Storeroom, Terms
 from ledger.archive.directory import DirectoryArchive
@@ -25,7 +26,7 @@ from ledger.errors import Refused
 from ledger.head import Chain, HeadRow
 from ledger.keydrivers.held import HeldKeystore
 from ledger.keydrivers.kms import KmsDevice
-from ledger.keys import Keys, Recipient, chain_key, log_key, was_made
+from ledger.keys import Keys, Recipient, chain_key, log_key, packet_key, was_made
 from ledger.keystore import FileKeystore, read_passphrase
 from ledger.migrate import BookRow, make_book
 from ledger.settings import Settings
@@ -159,7 +160,10 @@ def origins_of(origin: str) -> tuple[str, str]:
 
 
 def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]:
-    """Make log, chain and vault keys of both Books; return each origin's escrow file, made once."""
+    """Make a tenant's keys: log, chain and vault keys of both Books, and its packet key.
+
+    Returns each origin's escrow file, made once.
+    """
     escrows: dict[str, bytes] = {}
     for each in origins_of(origin):
         # What was destroyed since is not made again: the Book is in a later epoch or incarnation.
@@ -171,14 +175,21 @@ def make_keys(keys: Keys, origin: str, recipient: Recipient) -> dict[str, bytes]
         for name, kind in keys_of(each, 1):
             if not was_made(keys, name):
                 keys.make(name, kind)
+    if not was_made(keys, packet_key(origin)):
+        keys.make(packet_key(origin), "ed25519")
     return escrows
 
 
 def trust_of(keys: Keys, origins: Sequence[str], tsa_roots: Sequence[bytes]) -> Trust:
-    """Return what strangers pin: the logs' keys and the authorities' roots."""
+    """Return what strangers pin: the keys of logs and of evidence packs, the authorities' roots."""
     return Trust(
         origins={origin: tuple(verifier_keys(keys, origin)) for origin in origins},
         tsa_roots=tuple(tsa_roots),
+        packet_keys={
+            origin: (packet_verifier(keys, origin),)
+            for origin in origins
+            if was_made(keys, packet_key(origin))
+        },
     )
 
 
@@ -196,14 +207,18 @@ def publish_trust(path: Path, trust: Trust) -> Trust:
     """Add logs to the trust file; logs that are there already stay. Returns what it then holds."""
     with durable.locked(path.with_name(f".{path.name}.lock")):
         origins, until = dict(trust.origins), dict(trust.until)
+        packet_keys = dict(trust.packet_keys)
         if path.exists():
             before = Trust.parse(path.read_bytes())
             origins = {**before.origins, **origins}
+            packet_keys = {**before.packet_keys, **packet_keys}
             until = {
                 **until,
                 **{vkey: _least(one, until, vkey) for vkey, one in before.until.items()},
             }
-        merged = Trust(origins=origins, tsa_roots=trust.tsa_roots, until=until)
+        merged = Trust(
+            origins=origins, tsa_roots=trust.tsa_roots, until=until, packet_keys=packet_keys
+        )
         durable.write_durably(path, merged.print(), mode=0o644)
     return merged
 

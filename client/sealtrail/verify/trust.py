@@ -5,13 +5,17 @@
      "logs": [{"origin": "ledger.example/acme", "vkeys": ["ledger.example/acme+0a1b2c3d+AQ..."],
                "until": {"ledger.example/acme+0a1b2c3d+AQ...":
                          {"size": 1042, "time": "2026-02-01T00:00:00.000Z"}}}],
+     "packet_keys": [{"origin": "ledger.example/acme",
+                      "vkeys": ["ledger.example/acme/packet+0a1b2c3d+AQ..."]}],
      "tsa_roots": ["-----BEGIN CERTIFICATE-----..."]}
 
 A log may have several keys (rotation). One that was replaced stands in `until`, which is left out
 if there is none: alone it speaks for no log larger than that, and what it signed alone has to be
 stamped before that time, so that whoever steals a key later can add nothing to what it once signed.
-`tsa_roots` are the certificates of time-stamping
-authorities at which every chain must end. Any layout of the JSON is read; unknown members are
+`packet_keys`, which
+may be left out, are those that sign a log's evidence packs for other people's formats; they speak
+for no log. `tsa_roots` are the certificates of time-stamping authorities at which every chain must
+end. Any layout of the JSON is read; unknown members are
 refused, because a reader who believes to have pinned something must not be mistaken.
 """
 
@@ -62,11 +66,13 @@ class Trust:
     """Origins with the keys that may speak for them, and roots of time-stamping authorities.
 
     tsa_roots: certificates as DER. until: how far a replaced key speaks, by the key's text.
+    packet_keys: by origin, the keys that sign evidence packs, and nothing else.
     """
 
     origins: Mapping[str, tuple[VerifierKey, ...]]
     tsa_roots: tuple[bytes, ...]
     until: Mapping[str, Bound] = field(default_factory=dict)
+    packet_keys: Mapping[str, tuple[VerifierKey, ...]] = field(default_factory=dict)
 
     def keys_for(self, origin: str, size: int) -> tuple[VerifierKey, ...]:
         """The keys that may speak for a log of this size; none for an unknown origin."""
@@ -91,7 +97,12 @@ class Trust:
         """
         if len(data) > MAX_TRUST:
             raise Unreadable(f"A trust file has more than {MAX_TRUST} bytes.")
-        whole = _members(canonical.parse(data), {"v", "logs", "tsa_roots"}, "The trust file")
+        whole = _members(
+            canonical.parse(data),
+            {"v", "logs", "tsa_roots"},
+            "The trust file",
+            optional={"packet_keys"},
+        )
         version = whole["v"]
         if isinstance(version, bool) or version != 1:
             raise Unreadable("The trust file is not of version 1.")
@@ -101,26 +112,30 @@ class Trust:
             members = _members(
                 log, {"origin", "vkeys"}, "A log in the trust file", optional={"until"}
             )
-            origin = _text(members["origin"], "origin")
-            if not origin or origin in origins:
-                raise Unreadable("The trust file names an origin twice, or an empty one.")
-            vkeys = [_text(vkey, "vkeys") for vkey in _list(members["vkeys"], "vkeys")]
-            if not vkeys or len(set(vkeys)) != len(vkeys):
-                raise Unreadable("A log in the trust file has no key, or one key twice.")
-            origins[origin] = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
-            until |= _until(members.get("until", {}), vkeys)
+            keys = _keys(members, origins)
+            until |= _until(members.get("until", {}), [key.vkey() for key in keys])
+        packet_keys: dict[str, tuple[VerifierKey, ...]] = {}
+        for signer in _list(whole.get("packet_keys", []), "packet_keys"):
+            _keys(_members(signer, {"origin", "vkeys"}, "A signer of packs"), packet_keys)
         roots = [
             certificate
             for pem in _list(whole["tsa_roots"], "tsa_roots")
             for certificate in _certificates(_text(pem, "tsa_roots"))
         ]
-        return cls(origins=origins, tsa_roots=tuple(roots), until=until)
+        return cls(
+            origins=origins, tsa_roots=tuple(roots), until=until, packet_keys=packet_keys
+        )
 
     def print(self) -> bytes:
         """The file, laid out for people."""
+        signers = [
+            {"origin": origin, "vkeys": [key.vkey() for key in keys]}
+            for origin, keys in self.packet_keys.items()
+        ]
         whole = {
             "v": 1,
             "logs": [self._log(origin, keys) for origin, keys in self.origins.items()],
+            **({"packet_keys": signers} if signers else {}),
             "tsa_roots": [_pem(root) for root in self.tsa_roots],
         }
         return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
@@ -130,6 +145,20 @@ class Trust:
         until = {vkey: self.until[vkey].json() for vkey in vkeys if vkey in self.until}
         log: dict[str, object] = {"origin": origin, "vkeys": vkeys}
         return {**log, "until": until} if until else log
+
+
+def _keys(
+    members: Mapping[str, canonical.JSON], known: dict[str, tuple[VerifierKey, ...]]
+) -> tuple[VerifierKey, ...]:
+    """Read an origin's keys, and add them to what is known."""
+    origin = _text(members["origin"], "origin")
+    if not origin or origin in known:
+        raise Unreadable("The trust file names an origin twice, or an empty one.")
+    vkeys = [_text(vkey, "vkeys") for vkey in _list(members["vkeys"], "vkeys")]
+    if not vkeys or len(set(vkeys)) != len(vkeys):
+        raise Unreadable("A log in the trust file has no key, or one key twice.")
+    known[origin] = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
+    return known[origin]
 
 
 def _until(value: canonical.JSON, vkeys: list[str]) -> dict[str, Bound]:
