@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import (
+    alerts,
     artifacts,
     content,
     disclosing,
@@ -89,6 +90,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(holds.router, prefix=prefix)
         app.include_router(erasures.router, prefix=prefix)
         app.include_router(retrievals.router, prefix=prefix)
+        app.include_router(alerts.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])

@@ -64,6 +64,10 @@ def metrics(app: AppState) -> Response:
         ("sealtrail_artifacts_missing", "Contents that were promised and have not arrived.",
          app.archive_watch.missing(app.storeroom, books)),
     )  # fmt: skip
+    families.append(
+        ("sealtrail_alerts_open", "Alerts that nobody has acknowledged.",
+         app.alert_watch.open(books)),
+    )  # fmt: skip
     lines = []
     for name, meaning, samples in families:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]

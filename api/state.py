@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from anchoring.shelf import Book, Shelf
+from api.alert_watch import AlertWatch
 from api.archive_watch import ArchiveWatch
 from api.identity import auditor, identify, own_book, public_book
 from api.looks import note_look, purpose_code
@@ -32,6 +33,7 @@ class State:
     link_ttl_s: int = 900  #: How long a signed link to one artifact works.
     night_watch: NightWatch = field(default_factory=NightWatch)
     archive_watch: ArchiveWatch = field(default_factory=ArchiveWatch)
+    alert_watch: AlertWatch = field(default_factory=AlertWatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import typer
 
 from ledger.settings import default_data_dir
 from scripts import (
+    alerts,
     anchor,
     archive,
     attack,
@@ -51,6 +52,7 @@ app.add_typer(hold.app, name="hold")
 app.add_typer(redaction.app, name="redaction")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
