@@ -22,6 +22,7 @@ from ledger.events import (
     alert,
     asset,
     custody,
+    dataset,
     envelope,
     export,
     generation,
@@ -59,6 +60,8 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
     for one in (
         _client("INGEST", asset.Ingest, "Asset"),
         _client("ASSET_WITHDRAWN", asset.AssetWithdrawn, "Asset"),
+        _ledger("DATASET_SEALED", dataset.DatasetSealed, "Dataset"),
+        _ledger("DATASET_SUPERSEDED", dataset.DatasetSuperseded, "Dataset"),
         _client("TRAIN_STARTED", training.TrainStarted, "TrainingRun"),
         _client("TRAIN", training.Train, "TrainingRun"),
         _client("TRAIN_FAILED", training.TrainFailed, "TrainingRun"),
@@ -68,6 +71,7 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _client("GEN_ERROR", generation.GenError, "Generation"),
         _client("MODERATION", moderation.Moderation, "Generation"),
         _client("EXPORT", export.Export, "Export"),
+        _ledger("OUTPUTS_ROLLED", dataset.OutputsRolled, "OutputPeriod"),
         _ledger("OUTCOME_LATE", generation.OutcomeLate, "Generation"),
         _ledger("EPOCH_SEALED", log.EpochSealed, "Log"),
         _ledger("COMPLETENESS_REPORT", log.CompletenessReport, "AnchorDay"),
@@ -247,7 +251,8 @@ def _check_maker(event: EventClass, body: JSON, *, by_ledger: bool) -> None:
     timeout = event.type == "GEN_ERROR" and isinstance(body, dict) and body.get("timeout") is True
     if not by_ledger and (event.ledger_made or timeout):
         pointer = "/body/timeout" if timeout else "/type"
-        raise _malformed(pointer, "ledger-made", "only the ledger itself records this")
+        door = f"; send {event.model.door}" if event.model.door else ""
+        raise _malformed(pointer, "ledger-made", "only the ledger itself records this" + door)
     if by_ledger and not (event.ledger_made or timeout):
         raise _malformed("/type", "client-made", "the ledger itself never records this")
 

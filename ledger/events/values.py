@@ -40,6 +40,8 @@ class Body(Part):
     needs: ClassVar[tuple[str, ...]] = ()
     #: Names, clear or sealed, whose value is the Digest of an artifact kept outside the entry.
     artifacts: ClassVar[frozenset[str]] = frozenset()
+    #: Of a type that only the ledger records: what a client asks instead.
+    door: ClassVar[str] = ""
 
 
 def must(meaning: str, *, name: str | None = None) -> Any:

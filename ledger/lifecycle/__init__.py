@@ -7,8 +7,11 @@
     Generation   ─ GEN_ATTEMPT ─► open ─ GEN | GEN_DENY | GEN_ERROR ─► closed   MODERATION any time
                                     └─ the ledger's own timeout ─► timed out ─ an outcome comes ─►
                                        recorded as OUTCOME_LATE, once
+    Dataset      ─ DATASET_SEALED ─► sealed     one version after the other; DATASET_SUPERSEDED
+    OutputPeriod ─ OUTPUTS_ROLLED ─► rolled
     Export       ─ EXPORT ─► done     of an asset that is present
     AnchorDay    ─ COMPLETENESS_REPORT ─► reported ─ ANCHOR (day) ─► anchored     interim any time
+                   its final COMPLETENESS_REPORT once, any time after the first
     Log          EPOCH_SEALED, one epoch after the other; ACCESS any time
 
 `decide` says if one event may follow, `after` folds it in; nothing else is state. Every refusal
@@ -21,22 +24,26 @@ from typing import Final
 from ledger.lifecycle.aggregate import JSON, Aggregate, Others, OutOfOrder, Rewritten
 from ledger.lifecycle.anchor_day import AnchorDay
 from ledger.lifecycle.asset import Asset, AssetExists, AssetUnknown, AssetWithdrawn
+from ledger.lifecycle.dataset import Dataset, DatasetCurrent, DatasetSealed, SealedVersion
 from ledger.lifecycle.export import Export
 from ledger.lifecycle.generation import OUTCOMES, Generation
 from ledger.lifecycle.log import Log
+from ledger.lifecycle.output_period import OutputPeriod
 from ledger.lifecycle.training_run import TrainingDiffers, TrainingRun
 
 __all__ = [
     "AGGREGATES", "OUTCOMES", "UNREAD", "Aggregate", "AnchorDay", "Asset", "AssetExists",
-    "AssetUnknown", "AssetWithdrawn", "Export", "Generation", "Log", "Others", "OutOfOrder",
-    "Rewritten", "TrainingDiffers", "TrainingRun", "decide", "fresh",
+    "AssetUnknown", "AssetWithdrawn", "Dataset", "DatasetCurrent", "DatasetSealed", "Export",
+    "Generation", "Log", "Others", "OutOfOrder", "OutputPeriod", "Rewritten", "SealedVersion",
+    "TrainingDiffers", "TrainingRun", "decide", "fresh",
 ]  # fmt: skip
 
 #: Events whose body decides nothing here; it need not be at hand.
 UNREAD: Final = frozenset({"GEN_ATTEMPT", "MODERATION"})
 
 AGGREGATES: Final[Mapping[str, type[Aggregate]]] = {
-    one.kind: one for one in (Asset, TrainingRun, Generation, Export, AnchorDay, Log)
+    one.kind: one
+    for one in (Asset, Dataset, TrainingRun, Generation, OutputPeriod, Export, AnchorDay, Log)
 }
 
 
