@@ -101,7 +101,7 @@ class Counts(Part):
     gen: Count = must("With outputs.")
     deny: Count = must("Refused.")
     error: Count = must("Failed, the ledger's own timeouts among them.")
-    late: Count = must("Answered after the ledger's own timeout.")
+    late: Count = must("Answered after the ledger's own timeout; they are among the failed.")
 
 
 class OpenAttempt(Part):
@@ -111,19 +111,54 @@ class OpenAttempt(Part):
     index: Count = must("Position of its attempt.")
 
 
-class CompletenessReport(Body):
-    """What is known of all attempts of a closed day: counts, and the open ones by name."""
+class OutcomeTree(Part):
+    """The sparse Merkle sum tree over every attempt of the range and its outcome."""
 
-    kind: Literal["provisional"] = must("Attempts may still be open.")
+    origin: Line = must("Origin of the log when the tree was made; in the key of each attempt.")
+    root: Digest = must("Its root, which fixes the counts.")
+
+
+class OutputMap(Part):
+    """The sparse Merkle map over the digests of all outputs of the range."""
+
+    root: Digest = must("Its root.")
+    salt_commit: Digest = must("Commits to the salt in its keys.")
+    count: Count = must("Digests in it.")
+
+
+class CompletenessReport(Body):
+    """What is known of all attempts of a closed day, once provisionally and once for good."""
+
+    kind: Literal["provisional", "final"] = must("Whether attempts may still be open.")
     day: Day = must("The UTC day.")
     number: Annotated[int, Field(ge=1, le=2**53 - 1)] = must("Number of this report, from 1.")
     previous: Uuid7 = may("Event of the report before.")
     from_size: Count = must("First position of the range.")
     to_size: Count = must("Position after the range.")
+    as_of: Count = may("Entries looked at: an outcome at this position or later is not counted.")
     counts: Counts = must("The attempts of the range.")
-    open_count: Count = must("How many of them are open.")
-    open: Annotated[list[OpenAttempt], Field(max_length=64)] = must("The first 64 of them.")
+    late_recorded: Count = may("Late outcomes recorded in the range, of whichever day's attempts.")
+    open_count: Count = may("How many attempts are open; of a provisional report only.")
+    open: Annotated[list[OpenAttempt], Field(max_length=64)] = may("The first 64 of them.")
     open_digest: Digest = may("SHA-256 over all of them in canonical JSON, if they are more.")
+    outcomes: OutcomeTree = may("How each attempt ended; of a final report only.")
+    outputs: OutputMap = may("What the range put out; of a final report only.")
+
+    @model_validator(mode="after")
+    def _is_of_its_kind(self) -> Self:
+        if self.kind == "final":
+            ended = self.counts.gen + self.counts.deny + self.counts.error
+            fits = self.counts.attempts == ended and self.outcomes is not None
+            fits = fits and self.as_of is not None
+            fits = fits and self.open_count is None and self.open is None
+        else:
+            fits = self.open_count is not None and self.open is not None
+            fits = fits and self.outcomes is None and self.outputs is None
+        if not fits or self.from_size > self.to_size:
+            raise PydanticCustomError(
+                "kind", "a final report has every outcome and their tree, a provisional one none"
+            )
+        return self
 
 
 class Access(Body):

@@ -13,10 +13,19 @@ REPORT = {
     "previous": ID,
     "from_size": 0,
     "to_size": 9,
+    "as_of": 12,
     "counts": {"attempts": 1, "gen": 0, "deny": 0, "error": 0, "late": 0},
+    "late_recorded": 1,
     "open_count": 1,
     "open": [{"attempt_id": "a-1", "index": 3}],
     "open_digest": D,
+}
+FINAL = {name: value for name, value in REPORT.items() if not name.startswith("open")} | {
+    "kind": "final",
+    "number": 3,
+    "counts": {"attempts": 6, "gen": 3, "deny": 2, "error": 1, "late": 1},
+    "outcomes": {"origin": "ledger.example/acme", "root": D},
+    "outputs": {"root": D, "salt_commit": D, "count": 4},
 }
 ANCHOR = {
     "kind": "day",
@@ -200,3 +209,6 @@ OWN: dict[str, dict[str, Any]] = {
         "exported": False,
     },
 }
+
+#: Bodies of another kind, with the members that the ones above cannot have.
+ALSO: dict[str, dict[str, Any]] = {"COMPLETENESS_REPORT": FINAL}

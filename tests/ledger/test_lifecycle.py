@@ -10,7 +10,7 @@ from event_values import D
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from own_bodies import ANCHOR, INTERIM, OWN, REPORT
+from own_bodies import ANCHOR, FINAL, INTERIM, OWN, REPORT
 
 from ledger import lifecycle
 from ledger.errors import Conflict
@@ -318,6 +318,18 @@ def test_a_day_is_reported_and_then_anchored_once():
     stream.own("ANCHOR", ANCHOR)
     assert stream.refuses("ANCHOR", ANCHOR, by_ledger=True) == "out-of-order"
     stream.own("ANCHOR", INTERIM | {"to_size": 11})
+
+
+def test_a_day_is_reported_for_good_once_and_after_its_first_report():
+    """Before its anchor or after it; two processes make one final report."""
+    stream = Stream("AnchorDay", DAY)
+
+    assert stream.refuses("COMPLETENESS_REPORT", FINAL, by_ledger=True) == "out-of-order"
+    stream.own("COMPLETENESS_REPORT", REPORT)
+    stream.own("ANCHOR", ANCHOR)
+    stream.own("COMPLETENESS_REPORT", FINAL)
+    assert stream.refuses("COMPLETENESS_REPORT", FINAL, by_ledger=True) == "out-of-order"
+    assert stream.refuses("COMPLETENESS_REPORT", REPORT, by_ledger=True) == "out-of-order"
 
 
 def test_two_processes_do_not_record_one_interim_anchor_twice():
