@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The projections that there are. A new one is one line here, and a migration for its tables."""
+
+from typing import Final
+
+from ledger.readmodel.projection import Projection
+
+PROJECTIONS: Final[tuple[Projection, ...]] = ()
