@@ -142,9 +142,7 @@ class SparseBuilder:
         down = _MAX_BITS - bits
         parts = [_NOTHING] * (1 << bits)
         self.count = 0
-        for number, group in groupby(
-            self._sorted(), lambda one: int.from_bytes(one[:2]) >> 16 - bits
-        ):
+        for number, group in groupby(self._sorted(), lambda one: int.from_bytes(one[:2]) >> down):
             records = list(group)
             self.count += len(records)
             parts[number] = fold(records, depth=bits)
