@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """RFC 8785 with numbers that have fractions, for formats of others that ask for them.
 
-This ledger's own bytes hold no floats. CAP's events do (`RiskScore`, `learningRate`), and are hashed
-in canonical form all the same: a number is then the nearest IEEE 754 double, printed the way that
-ECMAScript prints it (RFC 8785 §3.2.2.3). Nothing that is printed here is ever an entry.
+This ledger's own bytes hold no floats. CAP's events do (`RiskScore`, `learningRate`), and are
+hashed in canonical form all the same: a number is then the nearest IEEE 754 double, printed the way
+that ECMAScript prints it (RFC 8785 §3.2.2.3). Nothing that is printed here is ever an entry.
 """
 
 import json
 import math
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 JSON: TypeAlias = dict[str, Any]
+
+#: The largest whole number that is exact in every reader of JSON.
+EXACT: Final = 2**53 - 1
 
 
 def encode(value: Any) -> bytes:
@@ -20,9 +23,10 @@ def encode(value: Any) -> bytes:
 
 
 def number(decimal: str) -> float | int:
-    """Return the number that a decimal string means, whole ones as int."""
+    """Return the number that a decimal string means: whole ones that every reader keeps as int."""
     exact = Decimal(decimal)
-    return int(exact) if exact == exact.to_integral_value() else float(exact)
+    whole = exact == exact.to_integral_value() and abs(exact) <= EXACT
+    return int(exact) if whole else float(exact)
 
 
 def _print(value: Any) -> str:
