@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from ledger.lineage.projection import LineageProjection
 from ledger.readmodel.projection import Projection
 
-PROJECTIONS: Final[tuple[Projection, ...]] = ()
+PROJECTIONS: Final[tuple[Projection, ...]] = (LineageProjection(),)
