@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ledger.events.dataset import OutputMap
 from ledger.events.values import (
     Body,
     Code,
@@ -116,14 +117,6 @@ class OutcomeTree(Part):
 
     origin: Line = must("Origin of the log when the tree was made; in the key of each attempt.")
     root: Digest = must("Its root, which fixes the counts.")
-
-
-class OutputMap(Part):
-    """The sparse Merkle map over the digests of all outputs of the range."""
-
-    root: Digest = must("Its root.")
-    salt_commit: Digest = must("Commits to the salt in its keys.")
-    count: Count = must("Digests in it.")
 
 
 class CompletenessReport(Body):
