@@ -6,12 +6,16 @@ has signed or read from the checkpoint store. A head that is smaller, or does no
 (a standby that lagged, a restore, a rewound database), gets no signature and stops the writer.
 No receipt leaves before the checkpoint store has accepted its checkpoint, or a larger one that was
 proved consistent with it. Source: C2SP tlog-checkpoint; docs/formats.md §5.
+
+The same key signs the same roots once more for COSE receipts (`countersign`): never a root that is
+not under a note which the store has accepted, and never bytes that anybody else has made. So a
+receipt in that form can tell no history that a checkpoint does not tell.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.tree import Tree
@@ -20,7 +24,7 @@ from ledger.errors import HOW_TO_GO_ON, HistoryRewritten, IntegrityViolation, Un
 from ledger.head import Head
 from ledger.keys import KeyDestroyed, Keys, log_key, log_keys
 from ledger.migrate import BookRow
-from sealtrail.verify import merkle
+from sealtrail.verify import cose_receipt, merkle
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import (
     Checkpoint,
@@ -30,8 +34,22 @@ from sealtrail.verify.note import (
     open_checkpoint,
 )
 
+_Signed = TypeVar("_Signed")
+
 #: A process that has signed nothing for so long looks into the store before its next commit.
 _IDLE_S: Final = 0.05
+
+
+#: A root that was signed for receipts is used again for so long, while it covers what is asked.
+_COUNTERSIGNED_S: Final = 1.0
+
+
+class Countersigned(NamedTuple):
+    """A checkpoint's root under the COSE signature of the log's newest key."""
+
+    checkpoint: Checkpoint
+    kid: str
+    signature: bytes
 
 
 class Signer(NamedTuple):
@@ -99,6 +117,7 @@ class CheckpointNotary:
         self._generation = 1  # How many keys the log had when they were last counted.
         self._note, self._largest = store.read(origin)
         self._looked = clock.monotonic()
+        self._countersigned: tuple[float, Countersigned] | None = None
 
     @property
     def size(self) -> int:
@@ -160,8 +179,37 @@ class CheckpointNotary:
             self.refresh()
         return note
 
+    def countersign(self, size: int) -> Countersigned:
+        """Sign the root of the newest checkpoint for COSE receipts (RFC 9942).
+
+        size: what it has to cover at least. Signs one root a second at most, however many ask.
+        Raises Unavailable when no checkpoint that the store has accepted is as large, KeyDestroyed
+        for a log that signs nothing more, and what the store raises.
+        """
+        with self._lock:
+            known = self._countersigned
+        if known and known[0] > clock.monotonic() and known[1].checkpoint.size >= size:
+            return known[1]
+        _, checkpoint = self.refresh()  # By note or by the store: all of it was accepted there.
+        if checkpoint.size < size:
+            raise Unavailable("no signed checkpoint covers this yet; ask again")
+        made = self._by_signers(lambda signers: self._countersign(checkpoint, signers[-1]))
+        with self._lock:
+            self._countersigned = (clock.monotonic() + _COUNTERSIGNED_S, made)
+        return made
+
+    def _countersign(self, checkpoint: Checkpoint, signer: Signer) -> Countersigned:
+        kid = signer.key.label()
+        header = cose_receipt.protected_header(origin=self.origin, size=checkpoint.size, kid=kid)
+        message = cose_receipt.to_be_signed(header, checkpoint.root)
+        return Countersigned(checkpoint, kid, self._keys.sign(signer.name, message))
+
     def _signed(self, checkpoint: Checkpoint) -> bytes:
-        """Sign with every key that signs for this log now.
+        """Sign with every key that signs for this log now."""
+        return self._by_signers(lambda signers: sign_checkpoint(self._keys, checkpoint, signers))
+
+    def _by_signers(self, sign: Callable[[list[Signer]], _Signed]) -> _Signed:
+        """Call `sign` with the keys that sign for this log now, the newest last.
 
         Looked up for each signature: another process may begin or end a rotation at any moment. A
         key that begins is seen before the head that is signed here can have grown beyond the size
@@ -172,10 +220,10 @@ class CheckpointNotary:
         if begun or ended or not self._signers:
             self._find_signers()
         try:
-            return sign_checkpoint(self._keys, checkpoint, self._signers)
+            return sign(self._signers)
         except KeyDestroyed:
             self._find_signers()
-            return sign_checkpoint(self._keys, checkpoint, self._signers)
+            return sign(self._signers)
 
     def _find_signers(self) -> None:
         self._generation = len(log_keys(self._keys, self.origin))

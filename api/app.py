@@ -20,6 +20,7 @@ from api import (
     alerts,
     artifacts,
     content,
+    cose_receipts,
     disclosing,
     erasures,
     health,
@@ -82,6 +83,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
     app.state.sealtrail = state
     for prefix in ("/v1", "/v1/books/{book}"):
         app.include_router(public.router, prefix=prefix)
+        app.include_router(cose_receipts.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
         app.include_router(redacted.router, prefix=prefix)

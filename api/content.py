@@ -42,7 +42,7 @@ def event(
     """Return one entry: its exact bytes, what they say, where it lies, and the named fields."""
     names = named_fields(disclose)
     read = looking.book.reader.find
-    stored = _find(app, looking, event_id, "/v1/events/{id}", read, fields=names)
+    stored = find_entry(app, looking, event_id, "/v1/events/{id}", read, fields=names)
     document = {
         "event_id": stored.entry.event_id,
         "origin": looking.book.origin,
@@ -73,7 +73,7 @@ def event_proof(
     JSON, or the C2SP tlog-proof itself with `Accept: text/plain`.
     """
     read = looking.book.reader.locate  # Leaf and path stay, wherever the bytes are.
-    found = _find(app, looking, event_id, "/v1/events/{id}/proof", read)
+    found = find_entry(app, looking, event_id, "/v1/events/{id}/proof", read)
     proof = prove(looking.book, found.position, found.leaf)
     if _wants_text(request.headers.get("accept", "")):
         return Response(
@@ -147,7 +147,7 @@ def _weight(text: str) -> float:
     return float(text) if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text, re.ASCII) else 0.0
 
 
-def _find(
+def find_entry(
     app: State,
     looking: Look,
     event_id: str,

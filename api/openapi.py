@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from sealtrail.verify.cose_receipt import MEDIA_TYPE
+
 _PROBLEM: dict[str, Any] = {
     "description": "RFC 9457 problem details; `code` names the problem, `errors` the fields.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -115,6 +117,7 @@ _CONTENT: dict[str, dict[str, Any]] = {
     "/tile/{path}": _BINARY,
     "/events/{event_id}": _ANY,
     "/events/{event_id}/proof": {**_ANY, **_TEXT},
+    "/receipt": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     "/packets/{packet_id}": {"application/zip": {"schema": {"type": "string"}}},
     "/artifacts/{artifact_id}/preview": {"image/jpeg": {"schema": {"type": "string"}}},
     "/artifacts/{artifact_id}/content": _BINARY,

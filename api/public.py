@@ -27,8 +27,8 @@ from sealtrail.verify.note import Checkpoint
 router = APIRouter(tags=["public"])
 
 #: A size or position as it is spelled: int() alone would take more than one spelling.
-_NUMBER: Final = r"^(?:0|[1-9][0-9]{0,18})$"
-Number = Annotated[str, Query(pattern=_NUMBER, json_schema_extra={"format": "int64"})]
+NUMBER: Final = r"^(?:0|[1-9][0-9]{0,18})$"
+Number = Annotated[str, Query(pattern=NUMBER, json_schema_extra={"format": "int64"})]
 
 
 def _latest(book: Book) -> Checkpoint:
@@ -95,7 +95,7 @@ def consistency(
 def proof(
     book: PublicBook,
     response: Response,
-    position: Annotated[str, Path(pattern=_NUMBER)],
+    position: Annotated[str, Path(pattern=NUMBER)],
     size: Number | None = None,
 ) -> dict[str, Any]:
     """Prove the entry at a position, by its leaf hash alone, under any signed size.

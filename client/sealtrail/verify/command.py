@@ -3,6 +3,8 @@
 
     python verify.pyz PACKET.zip --trust trust.json
     python verify.pyz FILE.tlog-proof --entry ENTRY.json --trust trust.json
+    python verify.pyz STATEMENT.json --trust trust.json --file IMAGE
+    python verify.pyz FILE.receipt --entry ENTRY.json --trust trust.json
 
 It opens no connection and writes no file. Ends with 0 verified, 1 refuted, 2 wrong usage,
 3 incomplete, 4 unreadable; 70 means that the verifier itself failed, which is no verdict.
@@ -16,11 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from sealtrail.verify import cose_receipt
+from sealtrail.verify.cose_receipt_file import check_receipt_file
 from sealtrail.verify.ed25519 import Backend
 from sealtrail.verify.errors import Unreadable, VerifyError
 from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.proof_file import check_proof_file
 from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, Report, visible
+from sealtrail.verify.statement import check_statement, is_statement, read_statement
 from sealtrail.verify.trust import Trust
 from sealtrail.verify.zip import MAX_ARCHIVE
 
@@ -47,14 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command, for every program that offers it."""
-    parser.add_argument("file", metavar="PACKET", help="a packet (zip) or a .tlog-proof")
+    parser.add_argument("file", metavar="PACKET", help="a packet, proof, receipt or statement")
     parser.add_argument(
         "--trust",
         metavar="FILE",
         help="trust.json from another source than the packet; without it nothing is `verified`",
     )
     parser.add_argument(
-        "--entry", metavar="FILE", help="with a .tlog-proof: the exact bytes of its entry"
+        "--entry", metavar="FILE", help="with a single proof: the exact bytes of its entry"
+    )
+    parser.add_argument(
+        "--file",
+        dest="about",
+        metavar="FILE",
+        help="with a statement: the file that it is said to be about",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
@@ -87,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
             Path(options.file),
             trust=_trust(options.trust),
             entry=None if options.entry is None else _read(Path(options.entry)),
+            file=None if options.about is None else _read(Path(options.about)),
             now=now,
             backend=options.backend,
         )
@@ -104,13 +116,26 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(
-    path: Path, *, trust: Trust | None, entry: bytes | None, now: datetime, backend: Backend
+    path: Path,
+    *,
+    trust: Trust | None,
+    entry: bytes | None,
+    file: bytes | None,
+    now: datetime,
+    backend: Backend,
 ) -> Report:
     data = _read(path)
+    if file is not None and not is_statement(data):
+        raise NoSuchFile("--file goes with a statement.")
     if data.startswith(_PROOF_MARK):
         return check_proof_file(data, entry=entry, trust=trust, backend=backend)
+    if data.startswith(cose_receipt.MARK):
+        return check_receipt_file(data, entry=entry, trust=trust, backend=backend)
     if entry is not None:
-        raise NoSuchFile("--entry goes with a .tlog-proof; a packet holds its own entries.")
+        raise NoSuchFile("--entry goes with a single proof; a packet holds its own entries.")
+    if is_statement(data):
+        statement = read_statement(data)
+        return check_statement(statement, trust=trust, now=now, file=file, backend=backend)
     return check_packet(read_packet(data), trust=trust, now=now, backend=backend)
 
 

@@ -67,9 +67,21 @@ def check_inclusion(
     Source: RFC 9162 §2.1.3.2. Raises ProofInvalid; never returns a truth value, so a caller
     cannot forget to look at it.
     """
+    _require_hashes(root)
+    if root_of_inclusion(leaf=leaf, index=index, size=size, path=path) != root:
+        raise ProofInvalid("The inclusion path does not lead to the root.")
+
+
+def root_of_inclusion(*, leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root to which `path` leads; for a proof whose root is known by its signature only.
+
+    The path alone shows nothing: it leads from any leaf to some root. Neither does the root say
+    how large its tree is: that has to be signed, too. Raises ProofInvalid for a path that is no
+    path of a tree of this size.
+    """
     _require_number(index)
     _require_number(size)
-    _require_hashes(leaf, root, *path)
+    _require_hashes(leaf, *path)
     if index >= size:
         raise ProofInvalid("The position is not inside a log of this size.")
 
@@ -87,8 +99,7 @@ def check_inclusion(
         last >>= 1
     if last != 0:
         raise ProofInvalid("The inclusion path is shorter than the tree is high.")
-    if computed != root:
-        raise ProofInvalid("The inclusion path does not lead to the root.")
+    return computed
 
 
 def check_consistency(
