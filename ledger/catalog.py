@@ -20,19 +20,16 @@ from pydantic_core import SchemaValidator
 from ledger.errors import FieldError, MalformedEvent
 from ledger.events import (
     alert,
-    asset,
     custody,
     dataset,
     envelope,
-    export,
     generation,
     log,
-    moderation,
     page,
     retention,
     rotation,
-    training,
 )
+from ledger.events.client_made import CLIENT_MADE
 from ledger.events.complaints import complaints, pointer_of
 from ledger.events.kind import EventClass, lacking, members, pattern_of
 from ledger.events.shapes import shape_of
@@ -58,19 +55,9 @@ def _ledger(type_: str, model: type[Body], aggregate: str) -> EventClass:
 CATALOG: Final[dict[tuple[str, int], EventClass]] = {
     (one.type, one.schema): one
     for one in (
-        _client("INGEST", asset.Ingest, "Asset"),
-        _client("ASSET_WITHDRAWN", asset.AssetWithdrawn, "Asset"),
+        *(_client(*one) for one in CLIENT_MADE),
         _ledger("DATASET_SEALED", dataset.DatasetSealed, "Dataset"),
         _ledger("DATASET_SUPERSEDED", dataset.DatasetSuperseded, "Dataset"),
-        _client("TRAIN_STARTED", training.TrainStarted, "TrainingRun"),
-        _client("TRAIN", training.Train, "TrainingRun"),
-        _client("TRAIN_FAILED", training.TrainFailed, "TrainingRun"),
-        _client("GEN_ATTEMPT", generation.GenAttempt, "Generation"),
-        _client("GEN", generation.Gen, "Generation"),
-        _client("GEN_DENY", generation.GenDeny, "Generation"),
-        _client("GEN_ERROR", generation.GenError, "Generation"),
-        _client("MODERATION", moderation.Moderation, "Generation"),
-        _client("EXPORT", export.Export, "Export"),
         _ledger("OUTPUTS_ROLLED", dataset.OutputsRolled, "OutputPeriod"),
         _ledger("OUTCOME_LATE", generation.OutcomeLate, "Generation"),
         _ledger("EPOCH_SEALED", log.EpochSealed, "Log"),
@@ -159,10 +146,10 @@ def faults(
             errors = complaints(error, "/body", event.sealed)
     if sealed:
         errors += _sealed_faults(event, body, sealed)
-    if event.model.needs and not custody:
+    if event.needy and not custody:
         errors += [
             FieldError(f"/body{pointer_of(name)}", "required", f"send {name}, clear or in sealed")
-            for name in lacking(event.model.needs, body, sealed)
+            for name in lacking(_needed(event.model, body), body, sealed)
         ]
     return errors
 
@@ -255,6 +242,15 @@ def _check_maker(event: EventClass, body: JSON, *, by_ledger: bool) -> None:
         raise _malformed(pointer, "ledger-made", "only the ledger itself records this" + door)
     if by_ledger and not (event.ledger_made or timeout):
         raise _malformed("/type", "client-made", "the ledger itself never records this")
+
+
+def _needed(model: type[Body], body: JSON) -> tuple[str, ...]:
+    """Return what must be there, clear or sealed, given what is there."""
+    needs = model.needs
+    for (member, value), names in model.needs_when.items():
+        if any(found == value for _, found in members(member, body)):
+            needs += names
+    return needs
 
 
 def _sealed_faults(event: EventClass, body: JSON, sealed: Mapping[str, Any]) -> list[FieldError]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Assets come in with their rights, and are withdrawn."""
+"""Assets come in with their rights, are judged, and are withdrawn; rights change by event only."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ledger.events.values import (
     U64,
@@ -143,6 +144,46 @@ class Ingest(Body):
     confidentiality: Confidentiality = may("Its secrecy.")
     c2pa: C2pa = may("Provenance found in the file.")
     depicts: Depicts = may("What it shows.")
+
+
+_RIGHTS: Final = {
+    "rights.holder": "Who holds the rights.",
+    "rights.consent_evidence": "What shows the consent.",
+    "rights.permitted.attribution": "Credit that names a person.",
+}
+
+
+class AssetRightsChanged(Body):
+    """An asset is used on another basis from now on."""
+
+    sealed: ClassVar = {**_RIGHTS, "reason": "Why, in words."}
+    subjects: ClassVar = dict.fromkeys(_RIGHTS, "rights_holder")
+    forms: ClassVar = {"rights.permitted.attribution": Text}
+    artifacts: ClassVar = frozenset({"rights.consent_evidence"})
+
+    rights: Rights = must("Its rights, all of them.")
+    reason_code: Code = must("Why, such as `licence-ended`.")
+    effective_at: Time = may("From when on, if not from now.")
+
+
+class AssetClassified(Body):
+    """Somebody judged how secret an asset is, or whom it shows."""
+
+    sealed: ClassVar = {
+        "confidentiality.classifier": "Who classified it.",
+        "reason": "Why, in words.",
+    }
+    subjects: ClassVar = {"confidentiality.classifier": "reviewer"}
+
+    confidentiality: Confidentiality = may("Its secrecy; needed if there is no `depicts`.")
+    depicts: Depicts = may("What it shows.")
+    reason_code: Code = may("Why, such as `review`.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.confidentiality is None and self.depicts is None:
+            raise PydanticCustomError("required", "confidentiality or depicts must be here")
+        return self
 
 
 class AssetWithdrawn(Body):

@@ -92,7 +92,10 @@ def _dotted(location: Sequence[int | str]) -> str:
 
 _PATTERN: Final = "this must be of the form that docs/events.md says"
 #: Errors that ledger/events raises itself; their messages hold no value.
-_OURS: Final = frozenset({"distinct", "plain", "range", "required", "time", "uint64"})
+_OURS: Final = frozenset({
+    "changed", "distinct", "hosted", "must-be-sealed", "patch", "plain", "range", "required",
+    "state", "time", "uint64",
+})  # fmt: skip
 _BOUNDS: Final = {
     "greater_than_equal": ("range", "this must be at least {}", "ge"),
     "less_than_equal": ("range", "this must be at most {}", "le"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ledger.events.model import Model
 from ledger.events.moderation import Classifier
 from ledger.events.values import (
     U64,
@@ -38,28 +39,6 @@ from ledger.events.values import (
     may,
     must,
 )
-
-
-class Tokenizer(Part):
-    """What cut the prompt into tokens."""
-
-    id: Id = must("Which one.")
-    sha256: Digest = may("Its digest.")
-
-
-class Model(Part):
-    """Which model exactly: a marketing name is not enough."""
-
-    provider: Id = must("Who runs it.")
-    name: Line = must("Its name.")
-    version: Code = must("Its version.")
-    id: Id = may("Its identifier, such as `urn:cap:model:acme:painter`.")
-    build_id: Line = may("Its build.")
-    deployment_id: Line = may("Where it is deployed.")
-    type: Code = may("Kind of model.")
-    environment: Code = may("Such as `production`.")
-    manifest: Digest = may("Digest of its manifest: the model's fingerprint.")
-    tokenizer: Tokenizer = may("Its tokenizer.")
 
 
 class Params(Part):
@@ -151,6 +130,15 @@ class Before(Part):
     fingerprints: Fingerprints = may("Perceptual fingerprints.")
 
 
+class Quarantine(Part):
+    """Where an output is held back, and for how long."""
+
+    location: Line = must("Where it lies.")
+    expires_at: Time = may("Until when.")
+    access_level: Code = may("Who may see it.")
+    auto_delete: bool = may("Whether it is destroyed at the end by itself.")
+
+
 class Output(Part):
     """One output. Its digest is clear, because it is ours and strangers will ask for it."""
 
@@ -169,6 +157,7 @@ class Output(Part):
     disposition: Literal["delivered", "blurred", "quarantined", "withheld"] = may(
         "What became of it."
     )
+    quarantine: Quarantine = may("Where it is held back, if it is.")
 
 
 class Provider(Part):

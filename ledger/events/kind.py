@@ -43,6 +43,8 @@ class EventClass:
     forms: Mapping[str, TypeAdapter[Any]] = field(init=False, repr=False, compare=False)
     #: Pattern → role of the data subject whose value it is, where that is not the `user`.
     owners: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    #: Whether something has to be there, clear or sealed.
+    needy: bool = field(init=False, repr=False, compare=False)
     #: Takes the same bodies as `model`.
     shape: SchemaValidator = field(init=False, repr=False, compare=False)
 
@@ -53,6 +55,7 @@ class EventClass:
         object.__setattr__(self, "sealed", frozenset(sealed))
         object.__setattr__(self, "forms", dict.fromkeys(artifacts, _DIGEST) | forms)
         object.__setattr__(self, "owners", dict(self.model.subjects))
+        object.__setattr__(self, "needy", bool(self.model.needs or self.model.needs_when))
         object.__setattr__(self, "shape", shape_of(self.model))
 
     @property

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ledger.events import envelope
 from ledger.events.kind import EventClass
+from ledger.events.patch import CHANGED
 from ledger.events.training import PLAIN
 from ledger.events.values import RULES, Body, Part, Rule
 
@@ -79,7 +80,7 @@ def _envelope() -> str:
 
 
 def _forms() -> str:
-    rules = sorted({(rule.name, rule.text) for rule in (*RULES.values(), PLAIN)})
+    rules = sorted({(rule.name, rule.text) for rule in (*RULES.values(), PLAIN, CHANGED)})
     rows = ["| form | is |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rules)]
     about = "A pattern means the whole string, from its first character to its last."
     return _block("## Forms", "The spellings that members have.", about, rows)
@@ -120,7 +121,16 @@ def _sealed_only(body: type[Body]) -> Iterator[str]:
             form = "digest of the artifact" if name in body.artifacts else "JSON"
             if name in body.forms:
                 form = _form(body.forms[name], ())
-            yield _row(name, kept, "no", form, meaning)
+            needed = "yes" if name in body.needs else _needed_when(name, body)
+            yield _row(name, kept, needed, form, meaning)
+
+
+def _needed_when(name: str, body: type[Body]) -> str:
+    """Say when a committed name has to be there."""
+    for (member, value), names in body.needs_when.items():
+        if name in names:
+            return f"if `{member}` is `{value}`"
+    return "no"
 
 
 def _kept(name: str, body: type[Body]) -> str:

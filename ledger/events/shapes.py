@@ -29,7 +29,11 @@ def _plain(schema: Any) -> Any:
         return _typed_dict(schema)
     if schema.get("type", "").startswith("function-") and _is_model(schema["schema"]):
         return schema  # A rule over a whole model is asked with a model.
-    return {name: _plain(value) for name, value in schema.items()}
+    plain = {name: _plain(value) for name, value in schema.items()}
+    if schema.get("type") == "definitions":  # Parts that one model has more than once.
+        named = zip(plain["definitions"], schema["definitions"], strict=True)
+        plain["definitions"] = [one | {"ref": old["ref"]} for one, old in named]
+    return plain
 
 
 def _is_model(schema: Schema) -> bool:

@@ -38,6 +38,8 @@ class Body(Part):
     subjects: ClassVar[dict[str, str]] = {}
     #: Members that must be there, clear in the body or sealed.
     needs: ClassVar[tuple[str, ...]] = ()
+    #: (member, value) → what must be there, clear or sealed, where that member has that value.
+    needs_when: ClassVar[dict[tuple[str, str], tuple[str, ...]]] = {}
     #: Names, clear or sealed, whose value is the Digest of an artifact kept outside the entry.
     artifacts: ClassVar[frozenset[str]] = frozenset()
     #: Of a type that only the ledger records: what a client asks instead.

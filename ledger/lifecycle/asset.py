@@ -47,9 +47,11 @@ class Asset(Aggregate):
 
     def check(self, type_: str, body: JSON, others: Others, *, by_ledger: bool) -> None:
         del body, others, by_ledger
-        if type_ == "INGEST" and self.present:
-            raise self.refuse(type_, "this asset is in the ledger already", AssetExists)
-        if type_ == "ASSET_WITHDRAWN" and not self.present:
+        if type_ == "INGEST":
+            if self.present:
+                raise self.refuse(type_, "this asset is in the ledger already", AssetExists)
+            return
+        if not self.present:
             raise self.refuse(type_, "no such asset was ingested or generated", AssetUnknown)
         if type_ == "ASSET_WITHDRAWN" and self.withdrawn:
             raise self.refuse(type_, "this asset was withdrawn before", AssetWithdrawn)

@@ -4,10 +4,22 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-from ledger.lifecycle.aggregate import JSON, Aggregate, Others, Rewritten
+from ledger.lifecycle.aggregate import JSON, Aggregate, Others, OutOfOrder, Rewritten
 from ledger.lifecycle.asset import Asset, AssetExists
 
 OUTCOMES: Final = frozenset({"GEN", "GEN_DENY", "GEN_ERROR"})
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+class NotQuarantined(OutOfOrder):
+    """Only an output that is held in quarantine is released or destroyed, once."""
+
+    problem = "not-quarantined"
+
+
+_RELEASES: Final = frozenset({"OUTPUT_RELEASED", "OUTPUT_DESTROYED"})
+_HOLDING: Final = frozenset({"GEN", "OUTCOME_LATE", *_RELEASES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,7 @@ class Generation(Aggregate):
     outcome: str | None = None
     timed_out: bool = False
     late: bool = False
+    quarantined: frozenset[str] = _NONE  #: Outputs that are held back.
 
     @property
     def phase(self) -> str:
@@ -45,6 +58,11 @@ class Generation(Aggregate):
             self._check_unborn(body, others)
         if type_ == "OUTCOME_LATE" and (not self.timed_out or self.late):
             raise self.refuse(type_, "a late outcome follows the ledger's own timeout, once")
+        if type_ in _RELEASES and body["asset_id"] not in self.quarantined:
+            why = "no such output of this generation is in quarantine"
+            raise self.refuse(type_, why, NotQuarantined, pointer="/body/asset_id")
+        if type_ == "REPLAY_RUN" and self.outcome != "GEN" and not self.late:
+            raise self.refuse(type_, "only what gave an output is run again")
 
     def rewrite(self, type_: str, schema: int, body: JSON, *, by_ledger: bool) -> Rewritten | None:
         # Nothing that happened is without an entry: it came too late to be the outcome, and stays.
@@ -61,6 +79,18 @@ class Generation(Aggregate):
             outcome=type_ if type_ in OUTCOMES else self.outcome,
             timed_out=self.timed_out or (type_ == "GEN_ERROR" and body.get("timeout") is True),
             late=self.late or type_ == "OUTCOME_LATE",
+            quarantined=self._held(type_, body) if type_ in _HOLDING else self.quarantined,
+        )
+
+    def _held(self, type_: str, body: JSON) -> frozenset[str]:
+        """Return the outputs that are held back after an event."""
+        if type_ in _RELEASES:
+            return self.quarantined - {body["asset_id"]}
+        claimed = body.get("claimed", {}).get("body", {}) if type_ == "OUTCOME_LATE" else body
+        return frozenset(
+            output["asset_id"]
+            for output in claimed.get("outputs", ())
+            if output.get("disposition") == "quarantined"
         )
 
     def _check_unborn(self, body: JSON, others: Others) -> None:

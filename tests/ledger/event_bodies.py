@@ -3,6 +3,8 @@
 
 from typing import Any
 
+import register_bodies
+
 from event_values import AT, ID, D
 
 VERSIONED = {"id": "policy/7", "version": "7.1", "digest": D}
@@ -217,7 +219,13 @@ FULL: dict[str, dict[str, Any]] = {
                 "before_moderation": {"sha256": D, "pixel_sha256": D, "fingerprints": PRINTS},
                 "confidence": "0.9",
                 "safety_labels": ["person"],
-                "disposition": "blurred",
+                "disposition": "quarantined",
+                "quarantine": {
+                    "location": "vault 2",
+                    "expires_at": AT,
+                    "access_level": "trust-and-safety",
+                    "auto_delete": True,
+                },
             }
         ],
         "reference_assets": ["picture-0"],
@@ -302,6 +310,9 @@ FULL: dict[str, dict[str, Any]] = {
         "artifact_retention": "24h",
     },
 }
+
+LEAST |= register_bodies.LEAST
+FULL |= register_bodies.FULL
 
 TIMEOUT = {
     "error": {"class": "timeout", "code": "overdue", "stage": "model", "retryable": False},
