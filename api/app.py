@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from api import (
     alerts,
     artifacts,
+    cap_packs,
     content,
     cose_receipts,
     disclosing,
@@ -88,6 +89,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(disclosing.router, prefix=prefix)
         app.include_router(redacted.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)
+        app.include_router(cap_packs.router, prefix=prefix)
         app.include_router(artifacts.router, prefix=prefix)
         app.include_router(holds.router, prefix=prefix)
         app.include_router(erasures.router, prefix=prefix)

@@ -33,6 +33,7 @@ class Call:
     judgements: list[Fact] = field(default_factory=list)  #: MODERATION.
     escalation: Fact | None = None
     reviews: list[Fact] = field(default_factory=list)  #: HUMAN_REVIEW and HUMAN_OVERRIDE.
+    releases: list[Fact] = field(default_factory=list)  #: OUTPUT_RELEASED and OUTPUT_DESTROYED.
     outcome: Fact | None = None
 
     def add(self, fact: Fact) -> None:
@@ -45,6 +46,8 @@ class Call:
             self.escalation = fact
         elif fact.type in ("HUMAN_REVIEW", "HUMAN_OVERRIDE"):
             self.reviews.append(fact)
+        elif fact.type in ("OUTPUT_RELEASED", "OUTPUT_DESTROYED"):
+            self.releases.append(fact)
 
     def events(self) -> list[JSON]:
         """Return the attempt's event and, if there is one, the outcome's."""
@@ -156,11 +159,11 @@ def _made(call: Call, fact: Fact, first: JSON) -> JSON:
         type_ = "GEN_QUARANTINE"
         members |= {
             **_risk(call, fact),
-            "QuarantineReason": "output quarantined",
+            "QuarantineReason": fact.sure("QuarantineReason", _rules(call), UNSTATED),
             "ModelDecision": "QUARANTINE",
             "OutputAssetID": shown["AssetID"],
             "OutputAssetHash": shown["AssetHash"],
-            "ReviewStatus": {"status": "PENDING"},
+            **_kept(call, fact.body["outputs"][held[0]]),
         }
     elif warning is not None:
         type_ = "GEN_WARN"
@@ -172,6 +175,40 @@ def _made(call: Call, fact: Fact, first: JSON) -> JSON:
             "OutputAssetID": shown["AssetID"],
         }
     return _closing(call, fact, type_, members, Outputs=outputs)
+
+
+def _kept(call: Call, output: JSON) -> JSON:
+    """Return where an output is held back, and what became of it since."""
+    kept = output.get("quarantine") or {}
+    status: JSON = {"status": "PENDING"}
+    if any(one.body["review"]["state"] == "assigned" for one in call.reviews if _is_review(one)):
+        status = {"status": "IN_REVIEW", "reviewer": _assigned(call)}
+    for one in call.releases:
+        if one.body["asset_id"] == output["asset_id"]:
+            freed = one.type == "OUTPUT_RELEASED"
+            status = {
+                "status": "RELEASED" if freed else "DELETED",
+                "reviewedAt": one.recorded,
+                "finalDecision": "RELEASE" if freed else "DELETE",
+            }
+    level = names.upper_in(kept.get("access_level"), names.ACCESS_LEVELS)
+    details = {
+        "location": kept.get("location"),
+        "expiresAt": kept.get("expires_at"),
+        "accessLevel": level,
+        "autoDeleteOnExpiry": kept.get("auto_delete"),
+    }
+    return {"QuarantineDetails": there(details), "ReviewStatus": there(status)}
+
+
+def _rules(call: Call) -> str | None:
+    """Return the rules, or else the labels, of the last judgement before the outcome."""
+    last = call.judgements[-1].body["mod"] if call.judgements else {}
+    return " ".join(last.get("rule_ids") or last.get("labels") or ()) or None
+
+
+def _is_review(fact: Fact) -> bool:
+    return fact.type == "HUMAN_REVIEW"
 
 
 def _closing(call: Call, fact: Fact, type_: str, members: JSON, **more: Any) -> JSON:
@@ -189,22 +226,17 @@ def _closing(call: Call, fact: Fact, type_: str, members: JSON, **more: Any) -> 
 
 
 def _escalated(call: Call, fact: Fact) -> JSON:
-    # The classes of an escalation are A-Z codes too; whatever it says of a queue is a code.
-    body = fact.body
-    asked = body.get("review") or body.get("escalation") or body
-    due = asked.get("deadline")
+    asked = fact.body["escalation"]
     members = {
         "AttemptID": call.attempt.event_id,
         **_risk(call, fact),
-        "EscalationReason": fact.sure(
-            "EscalationReason", body.get("reason_code") or asked.get("reason_code"), UNSTATED
-        ),
+        "EscalationReason": fact.body["reason_code"],
         "ModelDecision": "ESCALATE",
         "EscalationDetails": there(
             {
-                "assignedTo": _assigned(call) or asked.get("queue"),
+                "assignedTo": _assigned(call) or asked["queue"],
                 "priority": names.upper_in(asked.get("priority"), names.PRIORITIES),
-                "deadline": due,
+                "deadline": asked.get("deadline"),
             }
         ),
         "FinalDecision": _decision(call) or {"outcome": "PENDING"},

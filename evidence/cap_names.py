@@ -44,6 +44,7 @@ DESTINATIONS: Final[Mapping[str, str]] = {
     "ARCHIVE": "ARCHIVE",
 }
 RECIPIENTS: Final = frozenset({"INTERNAL", "PARTNER", "PUBLIC", "REGULATOR"})
+ACCESS_LEVELS: Final = frozenset({"NONE", "REVIEWER_ONLY", "ADMIN_ONLY"})
 PRIORITIES: Final = frozenset({"LOW", "MEDIUM", "HIGH", "CRITICAL"})
 #: The kind of model by what it puts out.
 MODEL_TYPES: Final[Mapping[str, str]] = {

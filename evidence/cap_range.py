@@ -41,6 +41,8 @@ _OF_CALLS: Final = frozenset(
         "GEN_ESCALATED",
         "HUMAN_REVIEW",
         "HUMAN_OVERRIDE",
+        "OUTPUT_RELEASED",
+        "OUTPUT_DESTROYED",
     }
 )
 
@@ -147,10 +149,15 @@ def say(book: Book, within: Range, progress: Progress = lambda _done, _all: None
         elif type_ == "OUTCOME_LATE" and id_ in calls:
             late += 1
     for id_, call in calls.items():
-        if call.outcome is None:
+        if call.outcome is None or "quarantined" in _dispositions(call):
             _follow(book, id_, call, within)
         events += [(one["Sealtrail"]["Position"], one) for one in call.events()]
     return Said(events=[one for _, one in sorted(events, key=_place)], late=late)
+
+
+def _dispositions(call: Call) -> list[str]:
+    outputs = call.outcome.body.get("outputs", ()) if call.outcome is not None else ()
+    return [one.get("disposition", "") for one in outputs]
 
 
 def _place(placed: tuple[int, JSON]) -> int:

@@ -20,6 +20,7 @@ from scripts import (
     archive,
     attack,
     backup,
+    cap_pack,
     doctor,
     erase,
     fsck,
@@ -62,6 +63,7 @@ app.command("migrate")(tenants.migrate)
 app.command("init")(tenants.init)
 app.command("clock")(tenants.clock)
 app.command("fsck")(fsck.fsck)
+app.command("cap-pack")(cap_pack.cap_pack)
 app.command("restore")(restore.restore)
 app.command("doctor")(doctor.doctor)
 app.command("attack")(attack.attack)

@@ -87,7 +87,7 @@ def build(
     request = PacketRequest(event_ids=tuple(event_ids), disclosures=_read(disclosures))
     request.check()
     look_into = ledger.shelf.book(book)
-    _check_person(ledger, look_into.row.tenant, person)
+    check_person(ledger, look_into.row.tenant, person)
     try:
         purpose = purpose_code(purpose)
     except MalformedEvent as error:
@@ -134,10 +134,15 @@ def note_look(
         fields=sorted({name for shown in request.disclosures.values() for name in shown}),
         exported=True,
     )
+    return record_look(shelf, book.row.tenant, body, person)
+
+
+def record_look(shelf: Shelf, tenant: str, body: dict[str, Any], person: str) -> tuple[str, str]:
+    """Record the look of whoever runs a command; see `note_look`."""
     actor = {"kind": "human", "credential": CREDENTIAL}
     entry = with_person(ledger_made("ACCESS", LOG_ID, body, actor=actor), person)
     try:
-        outcome = shelf.access_book(book.row.tenant).record_own(entry)
+        outcome = shelf.access_book(tenant).record_own(entry)
     except TimeoutError:
         raise Unavailable("the look was not recorded in time; run the command again") from None
     if not isinstance(outcome, Recorded):  # Cannot be: its id was made just now.
@@ -145,7 +150,7 @@ def note_look(
     return entry.event_id, entry.disclosures[PERSON]
 
 
-def _check_person(ledger: Ledger, tenant: str, person: str) -> None:
+def check_person(ledger: Ledger, tenant: str, person: str) -> None:
     """Return if this can be a natural person's id; the message never repeats it."""
     if not 1 <= len(person) <= _PERSON_MAX or not person.isprintable() or not person.strip():
         raise Refused("a person's id is 1 to 256 printable characters, such as an employee number")

@@ -122,9 +122,7 @@ class Trust:
             for pem in _list(whole["tsa_roots"], "tsa_roots")
             for certificate in _certificates(_text(pem, "tsa_roots"))
         ]
-        return cls(
-            origins=origins, tsa_roots=tuple(roots), until=until, packet_keys=packet_keys
-        )
+        return cls(origins=origins, tsa_roots=tuple(roots), until=until, packet_keys=packet_keys)
 
     def print(self) -> bytes:
         """The file, laid out for people."""
