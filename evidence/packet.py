@@ -22,21 +22,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from anchoring.receipt import prove
 from anchoring.shelf import Book
 from evidence import packet_readme
-from evidence.packet_anchors import Cover, cover_files, first_covers, pem
+from evidence.anchored import Evidence, entry_file
+from evidence.packet_anchors import pem
 from ledger import clock
 from ledger.errors import FieldError, IntegrityViolation, MalformedEvent, TooLarge, Unavailable
 from ledger.reader import Stored
 from ledger.request import UUID7
-from sealtrail.verify import base64text, canonical
+from sealtrail.verify import canonical
 from sealtrail.verify.bag import seal
 from sealtrail.verify.build import build_verifier
 from sealtrail.verify.contents import LOG_KEYS, TSA_ROOTS
 from sealtrail.verify.disclosure import check_disclosure, digest, is_name
 from sealtrail.verify.errors import Refuted, VerifyError
-from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.report import Verdict
 from sealtrail.verify.trust import Trust
@@ -48,7 +47,6 @@ MAX_ENTRIES: Final = 1_000
 GROUND: Final = "not supplied by the requester; the ledger keeps commitments and no values"
 
 _VERIFIER: Final = "tools/verify.pyz"
-_SIGN_S: Final = 60.0
 
 Progress = Callable[[int, int], None]
 
@@ -130,15 +128,17 @@ def build_packet(
     steps = _Steps(progress, 2 * len(request.event_ids) + 1)
 
     records = _records(book, request, steps)
-    evidence = _Evidence(book, records, trust, now)
-    files = evidence.files(steps)
+    evidence = Evidence(book, [record.stored for record in records], trust, now)
+    files = evidence.files(steps.done)
+    for record in records:
+        files |= record.files()
     files |= _copies(book.row.origins, trust)
     packet_id = clock.random_bytes(16).hex()
     files[packet_readme.NAME] = packet_readme.read_me(
         packet_id=packet_id,
         made=clock.rfc3339(int(now.timestamp() * 1000)),
         origin=book.origin,
-        entries=evidence.lines(),
+        entries=_lines(records, evidence),
         covers=evidence.covers,
         files=files,
     )
@@ -178,8 +178,8 @@ class _Record:
         return digests
 
     def files(self) -> dict[str, bytes]:
-        value, position = self.stored.entry.value, self.stored.position
-        files = {f"data/records/{position}-{value['type']}.entry.json": self.stored.entry.data}
+        position = self.stored.position
+        files = dict([entry_file(self.stored)])
         if self.shown:
             # Sorted by name, so that the order in which they came does not show.
             shown = [self.shown[name] for name in sorted(self.shown)]
@@ -229,70 +229,20 @@ def _broken_rule(name: str, disclosure: str, sd: Sequence[str]) -> str | None:
     return None if shown == name else "name"
 
 
-class _Evidence:
-    """Entries with their proofs, the anchors over them, and the one history of all of it."""
-
-    def __init__(self, book: Book, records: Sequence[_Record], trust: Trust, now: datetime) -> None:
-        self._book, self._records, self._trust, self._now = book, records, trust, now
-        self._over = first_covers(book, [record.stored.position for record in records])
-        by_size = {cover.size: cover for cover in self._over.values() if cover is not None}
-        self.covers: Sequence[Cover] = [by_size[size] for size in sorted(by_size)]
-
-    def files(self, steps: _Steps) -> dict[str, bytes]:
-        newest = self._newest()
-        files: dict[str, bytes] = {}
-        cited: dict[str, set[int]] = {}  # Sizes by origin: a restore begins another history.
-        for record in self._records:
-            stored, cover = record.stored, self._over[record.stored.position]
-            note = newest if cover is None else cover.anchor.stamped
-            proof = prove(self._book, stored.position, stored.leaf, at=note)
-            files |= record.files()
-            files[f"data/proofs/{stored.position}.tlog-proof"] = proof.tlog_proof()
-            _cite(cited, note)
-            steps.done()
-        for cover in self.covers:
-            files |= cover_files(self._book, cover, newest=newest, trust=self._trust, now=self._now)
-            _cite(cited, newest)  # There the ANCHOR entry itself is proven.
-        for sizes in cited.values():
-            last = max(sizes)
-            for size in sorted(sizes - {last}):
-                path = self._book.tree.consistency(size, last)
-                lines = "".join(f"{base64text.encode(node)}\n" for node in path)
-                files[f"data/proofs/consistency-{size}-{last}.txt"] = lines.encode("ascii")
-        return files
-
-    def lines(self) -> list[packet_readme.Line]:
-        """The table of contents."""
-        return [
-            packet_readme.Line(
-                position=record.stored.position,
-                type=record.stored.entry.value["type"],
-                recorded=record.stored.entry.value["time"]["recorded"],
-                shown=len(record.shown),
-                committed=len(record.committed),
-                anchor=None if cover is None else cover.size,
-            )
-            for record in self._records
-            for cover in [self._over[record.stored.position]]
-        ]
-
-    def _newest(self) -> bytes:
-        """Return the newest signed note; one that covers all that goes under it."""
-        positions = [record.stored.position for record in self._records]
-        positions += [cover.entry.position for cover in self.covers]
-        note, checkpoint = self._book.notary.refresh()
-        if checkpoint.size <= max(positions):
-            try:
-                self._book.record([]).result(timeout=_SIGN_S)  # Signs a head nobody signed yet.
-            except TimeoutError:
-                raise Unavailable("the newest entries could not be signed in time") from None
-            note, _ = self._book.notary.refresh()
-        return note
-
-
-def _cite(cited: dict[str, set[int]], note: bytes) -> None:
-    checkpoint = Checkpoint.parse(Note.parse(note).text)
-    cited.setdefault(checkpoint.origin, set()).add(checkpoint.size)
+def _lines(records: Sequence[_Record], evidence: Evidence) -> list[packet_readme.Line]:
+    """Return the table of contents."""
+    return [
+        packet_readme.Line(
+            position=record.stored.position,
+            type=record.stored.entry.value["type"],
+            recorded=record.stored.entry.value["time"]["recorded"],
+            shown=len(record.shown),
+            committed=len(record.committed),
+            anchor=None if cover is None else cover.size,
+        )
+        for record in records
+        for cover in [evidence.over[record.stored.position]]
+    ]
 
 
 def _read_trust(path: Path) -> Trust:
