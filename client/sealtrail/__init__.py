@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from sealtrail.receipt import Receipt
     from sealtrail.recorder import Recorder
+    from sealtrail.trail import Trail
 
 __all__ = [
     "AuditUnavailable",
@@ -27,6 +28,7 @@ __all__ = [
     "Recorder",
     "RecorderError",
     "Refused",
+    "Trail",
 ]
 
 _HOME = {
@@ -37,6 +39,7 @@ _HOME = {
     "Recorder": "sealtrail.recorder",
     "RecorderError": "sealtrail.errors",
     "Refused": "sealtrail.errors",
+    "Trail": "sealtrail.trail",
 }
 
 

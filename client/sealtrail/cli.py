@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealtrail import journal_command
 from sealtrail.verify import command
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_ledger(still)
     still.add_argument("--json", action="store_true", help="print it as JSON")
     still.set_defaults(run=_tell_standing)
+
+    kept = commands.add_parser("journal", help="receipts kept here, and whether they still hold")
+    journal_command.add_arguments(kept, _add_ledger, _recorder_if_named)
     return parser
 
 
@@ -146,6 +150,11 @@ def _recorder(options: argparse.Namespace, trust: Trust | None = None) -> "Recor
         raise ValueError("Both the ledger's address and the token's file are needed.")
     token = Path(options.token_file).read_text(encoding="ascii").strip()
     return Recorder(options.ledger, token, trust=trust)
+
+
+def _recorder_if_named(options: argparse.Namespace, trust: Trust) -> "Recorder | None":
+    """Return a recorder, or None where no ledger is named: then nothing is asked of one."""
+    return _recorder(options, trust) if options.ledger else None
 
 
 def _as_json(proof: bytes) -> str:

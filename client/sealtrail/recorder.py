@@ -10,9 +10,9 @@
 Nothing is queued and nothing fails quietly. A request is repeated as long as repeating it is
 safe; a receipt is checked, byte by byte, before it is returned.
 
-KNOWN GAP: two receipts are not compared with each other. A ledger that shows this client one
-history and somebody else another is found out by a witness or by the anchored checkpoint, both
-of which are looked at elsewhere.
+Two receipts are not compared with each other here. `sealtrail.journal_check` holds all that were
+kept against the log of today; a ledger that shows this client one history and somebody else another
+is found out by a witness or by the anchored checkpoint.
 """
 
 import re
@@ -168,7 +168,10 @@ class Recorder:
         """
         if self._trust is None:
             raise ValueError("without trust nobody can say what a proof is worth")
-        old = OldProof.check(proof, entry=entry, trust=self._trust)
+        return self.standing_of(OldProof.check(proof, entry=entry, trust=self._trust))
+
+    def standing_of(self, old: OldProof) -> Standing:
+        """As `standing`, for a proof that was checked before."""
         try:
             answer = self._ask("GET", f"/v1/proofs/{old.proof.index}", answer_max=PROOF_MAX)
         except Refused as refusal:
@@ -176,7 +179,27 @@ class Recorder:
                 raise
         else:
             return old.against(_members(answer))
-        return old.beyond(self._ask("GET", "/v1/checkpoint", answer_max=PROOF_MAX).body)
+        return old.beyond(self.checkpoint())
+
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint that the ledger shows, unchecked. Any token will do.
+
+        Raises Refused or AuditUnavailable.
+        """
+        return self._ask("GET", "/v1/checkpoint", answer_max=PROOF_MAX).body
+
+    def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """The path that shows the log of new_size entries to extend that of old_size, unchecked.
+
+        Source: RFC 9162 §2.1.4. Raises ReceiptInvalid, Refused or AuditUnavailable.
+        """
+        asked = f"/v1/consistency?from={old_size}&to={new_size}"
+        listed = _members(self._ask("GET", asked, answer_max=PROOF_MAX)).get("path")
+        try:
+            texts = [node.removeprefix("sha256:") for node in listed or ()]
+            return tuple(bytes.fromhex(text) for text in texts)
+        except (AttributeError, TypeError, ValueError):
+            raise ReceiptInvalid("The consistency path can not be read.", check="path") from None
 
     def packet(
         self,

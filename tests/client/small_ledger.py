@@ -136,6 +136,14 @@ class SmallLedger:
             return 201, json.dumps(made).encode()
         if name == ["packets", "00ff"]:
             return 200, self.packet
+        leaves = [merkle.leaf_hash(entry) for entry in self.entries]
+        if name == ["checkpoint"]:
+            root = merkle.tree_root(leaves)
+            return 200, self.sign(Checkpoint(origin=ORIGIN, size=len(leaves), root=root).print())
+        if name[0].startswith("consistency?"):
+            old, new = (int(one.partition("=")[2]) for one in name[0][12:].split("&"))
+            nodes = Frontier.empty().append(leaves[:old]).consistency(leaves[old:new])
+            return 200, json.dumps({"path": [f"sha256:{node.hex()}" for node in nodes]}).encode()
         return 404, b'{"code":"not-found"}'
 
     def sign(self, text: str) -> bytes:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes before and after a call: assets, training runs, deliveries, as bodies of events."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sealtrail.calls import Call
+from sealtrail.content import content_of, is_digest, kind_of
+from sealtrail.models import PARAMS
+from sealtrail.receipt import Receipt
+from sealtrail.request import new_event_id
+
+if TYPE_CHECKING:
+    from sealtrail.trail import Trail
+
+JSON = dict[str, Any]
+
+_LICENCE: Final = ("licence:", "license:")
+_TEXTS: Final = {"prompt": "prompt.user", "negative_prompt": "prompt.negative"}
+
+
+def ingest(
+    thing: Any, *, rights: str | Mapping[str, Any], facts: Mapping[str, Any]
+) -> tuple[str, JSON, JSON]:
+    """Return asset id, body and sealed values of an INGEST."""
+    rest = dict(facts)
+    asset_id = rest.pop("asset_id", None) or new_event_id()
+    content = content_of(thing, mime=rest.pop("mime", None))
+    asset: JSON = {"type": rest.pop("type", kind_of(content.mime)), "mime": content.mime}
+    digests = {"sha256": content.sha256}
+    if content.size:
+        asset["size"] = str(content.size)
+    if content.pixel_sha256 is not None:
+        digests["pixel_sha256"] = content.pixel_sha256
+        asset |= {"width": content.width, "height": content.height}
+    sealed: JSON = {}
+    if rest.pop("personal", False):
+        sealed = {f"asset.{name}": value for name, value in digests.items()}
+    else:
+        asset |= digests
+    asset |= {
+        name: rest.pop(name) for name in ("name", "source_url", "retrieved_at") if name in rest
+    }
+    return asset_id, {"asset": asset, "rights": _rights(rights), **rest}, sealed
+
+
+def export(thing: Any, *, asset_id: str, to: str, facts: Mapping[str, Any]) -> tuple[JSON, JSON]:
+    """Return body and sealed values of an EXPORT."""
+    rest = dict(facts)
+    recipient = rest.pop("recipient", None)
+    destination: JSON = {"type": rest.pop("type", "DELIVERY"), "platform": to}
+    destination |= {name: rest.pop(name) for name in ("recipient_type", "url") if name in rest}
+    body = {"asset_id": asset_id, "asset_sha256": content_of(thing).sha256}
+    sealed = {} if recipient is None else {"destination.recipient": recipient}
+    return {**body, "destination": destination, **rest}, sealed
+
+
+def said_by(arguments: Mapping[str, Any]) -> tuple[str | None, JSON, JSON]:
+    """Return prompt, parameters and further sealed texts among a function's arguments."""
+    texts = {
+        _TEXTS[name]: value
+        for name, value in arguments.items()
+        if name in _TEXTS and isinstance(value, str)
+    }
+    params = {
+        name: value
+        for name, value in arguments.items()
+        if name in PARAMS and isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    }
+    return texts.pop("prompt.user", None), params, texts
+
+
+def name_outputs(call: Call, made: Any) -> None:
+    """Name what a function returned: one output, or a list or tuple of them."""
+    for one in made if isinstance(made, (list, tuple)) else [made]:
+        call.output(one)
+
+
+class Training:
+    """A training run that is under way; `trail.train` makes it, `with` runs it.
+
+    Leaving the block records TRAIN with what `produced` named, TRAIN_FAILED after an exception.
+    """
+
+    def __init__(self, trail: "Trail", plan: Mapping[str, Any]) -> None:
+        rest = dict(plan)
+        code = rest.pop("code", None)
+        if code is not None:
+            rest["code_digest"] = _digest_of(code)
+        self._trail, self._plan = trail, rest
+        self._files: list[JSON] = []
+        self._result: JSON = {}
+        self.id = new_event_id()
+        self.started: Receipt | None = None
+        self.receipt: Receipt | None = None
+
+    def produced(self, path: str | Path, *, name: str | None = None) -> str:
+        """Name one file of weights; returns its digest."""
+        content = content_of(Path(path))
+        named = {"path": name or Path(path).name, "sha256": content.sha256}
+        self._files.append({**named, "size": str(content.size)})
+        return content.sha256
+
+    def fact(self, **members: Any) -> None:
+        """Set further members of the result, such as `metrics_digest` or `manifest_digest`."""
+        self._result.update(members)
+
+    def __enter__(self) -> Self:
+        plan = {"started_at": _now(), **self._plan}
+        self._plan = plan
+        self.started = self._trail.record("TRAIN_STARTED", self.id, {"train": plan})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if problem is not None:
+            failed = type(problem).__name__.replace("_", "-")[:64]
+            error = {"class": "exception", "code": failed, "stage": "training", "retryable": False}
+            text = str(problem)[:2000]
+            sealed = {"error.message": text} if text else {}
+            body: JSON = {"error": error, "ended_at": _now()}
+            self.receipt = self._trail.record("TRAIN_FAILED", self.id, body, sealed=sealed)
+            return
+        result: JSON = {**self._plan, "ended_at": _now(), **self._result}
+        if self._files:
+            result["weights"] = {"files": self._files}
+        self.receipt = self._trail.record("TRAIN", self.id, {"train": result})
+
+
+def _rights(rights: str | Mapping[str, Any]) -> JSON:
+    if not isinstance(rights, str):
+        return dict(rights)
+    if rights.startswith(_LICENCE):
+        return {"basis": "LICENSED", "license": rights.partition(":")[2]}
+    return {"basis": rights.upper()}
+
+
+def _digest_of(code: str | Path) -> str:
+    if isinstance(code, str) and is_digest(code):
+        return code
+    return content_of(Path(code)).sha256
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

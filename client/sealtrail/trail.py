@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one object that a pipeline needs: what happens goes on record, or does not happen.
+
+    trail = sealtrail.Trail(application="studio")        # address, token and trust: environment
+    with trail.acting_for("emp-7", consent="c-2026-3"):
+        with trail.gen(model="acme/painter@3.1", prompt=text) as call:
+            picture = paint(text)
+            call.output(picture)
+        show(picture)
+
+    SEALTRAIL_URL                     the ledger's address
+    SEALTRAIL_TOKEN[_FILE]            a pipeline's token, or the file that holds it
+    SEALTRAIL_TRUST                   file with the keys to believe, from elsewhere than the ledger
+
+Every receipt is verified before anything goes on, and kept in a local journal: see
+`sealtrail.journal`. Nothing here fails open.
+"""
+
+import functools
+import inspect
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
+
+from sealtrail import stages
+from sealtrail.acting import Acting, ActingFor, acting
+from sealtrail.calls import Call
+from sealtrail.cost import Cost, cost_of
+from sealtrail.errors import AuditUnavailable, OutcomeLate, Refused
+from sealtrail.journal import Journal
+from sealtrail.models import attempt_body, named_model
+from sealtrail.receipt import Receipt
+from sealtrail.recorder import Recorder
+from sealtrail.request import new_event_id, new_record_key
+from sealtrail.stages import Training
+from sealtrail.verify.trust import Trust
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Trail:
+    """Records what a program does with models. Safe for several threads and for asyncio.
+
+    application: a plain name of the program; it names the journal's folder and the source of its
+    events, so never a person. trust: keys to believe, or the file with them; False goes without,
+    and then anybody who answers under the ledger's address is believed. journal: where receipts
+    are kept; False keeps none.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        trust: Trust | str | os.PathLike[str] | Literal[False] | None = None,
+        application: str = "default",
+        journal: Journal | bool = True,
+        timeout_s: float = 10,
+        attempts: int = 5,
+    ) -> None:
+        """Raises ValueError naming what is missing, OSError for a file that cannot be read."""
+        keys = _trust(trust)
+        self._recorder = Recorder(
+            url or _environment("SEALTRAIL_URL", "SEALTRAIL_LEDGER"),
+            token or _token(),
+            trust=keys,
+            timeout_s=timeout_s,
+            attempts=attempts,
+        )
+        self._journal: Journal | None
+        if isinstance(journal, Journal):
+            self._journal = journal
+        else:
+            self._journal = Journal(context=application) if journal else None
+        self._sequence = _Sequence(f"{application}:{secrets.token_hex(8)}")
+        self._usage: list[tuple[str | None, Mapping[str, Any]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and the journal. Receipts stay valid; they need neither."""
+        self._recorder.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    @property
+    def recorder(self) -> Recorder:
+        """The connection to the ledger, for what this class has no word for."""
+        return self._recorder
+
+    @property
+    def journal(self) -> Journal | None:
+        return self._journal
+
+    # Who and which call
+
+    def acting_for(
+        self,
+        person: str,
+        *,
+        consent: str | Sequence[str] | None = None,
+        session: str | None = None,
+        account: str | None = None,
+    ) -> ActingFor:
+        """Name the natural person behind what follows, as `with` or `async with`.
+
+        consent: ids of consents that cover it; they go along with every attempt.
+        """
+        consents = (consent,) if isinstance(consent, str) else tuple(consent or ())
+        return ActingFor(Acting(person=person, consents=consents, session=session, account=account))
+
+    def gen(
+        self,
+        *,
+        model: str | Mapping[str, Any],
+        prompt: str | None = None,
+        operation: str = "generate",
+        params: Mapping[str, Any] | None = None,
+        inputs: Sequence[Any] = (),
+        sealed: Mapping[str, Any] | None = None,
+        **facts: Any,
+    ) -> Call:
+        """Return a call of a model for `with` or `async with`; see `sealtrail.calls`.
+
+        model: `provider/name@version`, or the members of a model (docs/events.md, GEN_ATTEMPT).
+        params: floats become decimal strings. inputs: bytes, paths or Pillow images that the model
+        is given; only their digests are recorded, sealed. facts: further members of the body.
+        """
+        body, texts = attempt_body(
+            named_model(model),
+            operation=operation,
+            prompt=prompt,
+            params=params,
+            inputs=inputs,
+            consents=who.consents if (who := acting()) is not None else (),
+            facts=facts,
+        )
+        return Call(self, body, texts | dict(sealed or {}))
+
+    def generates(
+        self, *, model: str | Mapping[str, Any], operation: str = "generate", **facts: Any
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function that calls a model and returns its output, or a list of outputs.
+
+        Arguments named `prompt` and `negative_prompt` are sealed; those with the name of a
+        parameter (seed, steps, width, …) are recorded. Works for `def` and `async def`.
+        """
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            signature = inspect.signature(function)
+
+            def call_of(*args: P.args, **kwargs: P.kwargs) -> Call:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                prompt, params, texts = stages.said_by(bound.arguments)
+                return self.gen(
+                    model=model,
+                    prompt=prompt,
+                    operation=operation,
+                    params=params,
+                    sealed=texts,
+                    **facts,
+                )
+
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def later(*args: P.args, **kwargs: P.kwargs) -> Any:
+                    async with call_of(*args, **kwargs) as call:
+                        made = await function(*args, **kwargs)
+                        stages.name_outputs(call, made)
+                    return made
+
+                return cast("Callable[P, R]", later)
+
+            @functools.wraps(function)
+            def now(*args: P.args, **kwargs: P.kwargs) -> R:
+                with call_of(*args, **kwargs) as call:
+                    made = function(*args, **kwargs)
+                    stages.name_outputs(call, made)
+                return made
+
+            return now
+
+        return decorate
+
+    # The other stages
+
+    def ingest(self, thing: Any, *, rights: str | Mapping[str, Any], **facts: Any) -> Receipt:
+        """Record an asset that came in: bytes, a path, a Pillow image or its digest.
+
+        rights: `OWNED`, `PUBLIC_DOMAIN` …, `licence:<name>`, or the members of `rights`.
+        facts: asset_id, name, source_url, personal=True (its digest is sealed), mime, and further
+        members of the body. Its id is `receipt_body(receipt)["asset"]`… of the receipt's entry.
+        """
+        asset_id, body, sealed = stages.ingest(thing, rights=rights, facts=facts)
+        return self.record("INGEST", asset_id, body, sealed=sealed)
+
+    def train(self, **plan: Any) -> Training:
+        """Return a training run for `with`: TRAIN_STARTED before it, TRAIN or TRAIN_FAILED after.
+
+        plan: type, inputs, output_model, code (a path or digest), base_model, config … as the
+        members of `train` (docs/events.md, TRAIN_STARTED).
+        """
+        return Training(self, plan)
+
+    def export(self, thing: Any, *, asset_id: str, to: str, **facts: Any) -> Receipt:
+        """Record that an asset leaves the house; call it before it does.
+
+        thing: the bytes that leave. to: the platform. facts: recipient (sealed), type,
+        recipient_type, label_shown, marking_verified … (docs/events.md, EXPORT).
+        """
+        body, sealed = stages.export(thing, asset_id=asset_id, to=to, facts=facts)
+        return self.record("EXPORT", new_event_id(), body, sealed=sealed)
+
+    # What a session cost
+
+    def calculate_session_cost(self, session: str | None = None) -> Cost:
+        """Add up what the outcomes recorded by this object have used, or those of one session.
+
+        session: as given to `acting_for`; None takes all. Exact, and apart for each currency.
+        """
+        return cost_of(usage for whose, usage in self._usage if session is None or whose == session)
+
+    # One event
+
+    def record(
+        self,
+        type: str,  # noqa: A002 - the word of the wire format
+        aggregate_id: str,
+        body: Mapping[str, Any],
+        *,
+        sealed: Mapping[str, Any] | None = None,
+        links: Sequence[Mapping[str, str]] = (),
+        usage: Mapping[str, Any] | None = None,
+        **groups: Any,
+    ) -> Receipt:
+        """Record one event for whom this acts, and keep its receipt.
+
+        Raises what `Recorder.post` raises; AuditUnavailable also where the receipt could not be
+        kept, though the event is recorded then.
+        """
+        who = acting()
+        sealed = {**(who.sealed() if who is not None else {}), **(sealed or {})}
+        event_id, record_key = new_event_id(), new_record_key()
+        number = self._sequence.take()
+        self._before(event_id, record_key)
+        try:
+            receipt = self._recorder.post(
+                type,
+                aggregate_id=aggregate_id,
+                body=body,
+                on_behalf_of=None if who is None else who.person,
+                sealed=sealed or None,
+                links=links or None,
+                source={"id": self._sequence.id, "n": number},
+                event_id=event_id,
+                record_key=record_key,
+                **groups,
+            )
+        except Refused:
+            self._sequence.give_back(number)  # Nothing was recorded under it.
+            if self._journal is not None:
+                self._journal.drop(event_id)
+            raise
+        except OutcomeLate as late:
+            self._keep(late.receipt, None)
+            raise
+        self._keep(receipt, usage)
+        if usage:
+            self._usage.append((None if who is None else who.session, dict(usage)))
+        return receipt
+
+    def _before(self, event_id: str, record_key: bytes) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.pending(event_id, record_key)
+        except OSError as problem:
+            raise AuditUnavailable(
+                "The journal cannot be written, so nothing was sent.", attempts=0
+            ) from problem
+
+    def _keep(self, receipt: Receipt, usage: Mapping[str, Any] | None) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.keep(receipt, usage=usage)
+        except OSError as problem:
+            raise AuditUnavailable(
+                "The event is recorded, but its receipt could not be kept in the journal.",
+                attempts=1,
+                event_id=receipt.event_id,
+            ) from problem
+
+
+class _Sequence:
+    """Numbers without gaps, from 0: one that was refused is given to the next event."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self._lock = threading.Lock()
+        self._next = 0
+        self._returned: list[int] = []
+
+    def take(self) -> int:
+        with self._lock:
+            if self._returned:
+                return self._returned.pop(0)
+            self._next += 1
+            return self._next - 1
+
+    def give_back(self, number: int) -> None:
+        with self._lock:
+            self._returned.append(number)
+            self._returned.sort()
+
+
+def _environment(*names: str) -> str:
+    for name in names:
+        if os.environ.get(name):
+            return os.environ[name]
+    raise ValueError(f"set {names[0]}, or say it when you make the Trail")
+
+
+def _token() -> str:
+    file = os.environ.get("SEALTRAIL_TOKEN_FILE")
+    if file and not os.environ.get("SEALTRAIL_TOKEN"):
+        return Path(file).read_text(encoding="ascii").strip()
+    return _environment("SEALTRAIL_TOKEN")
+
+
+def _trust(given: Trust | str | os.PathLike[str] | Literal[False] | None) -> Trust | None:
+    if given is False or isinstance(given, Trust):
+        return given or None
+    path = given or os.environ.get("SEALTRAIL_TRUST")
+    if not path:
+        raise ValueError(
+            "set SEALTRAIL_TRUST to the file with the ledger's keys, which came to you by another "
+            "way than its answers; trust=False goes without and believes whoever answers"
+        )
+    return Trust.parse(Path(path).read_bytes())
