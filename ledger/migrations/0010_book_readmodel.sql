@@ -15,6 +15,9 @@ CREATE TABLE {book}.search_term (
     bits   bytea NOT NULL CHECK (octet_length(bits) BETWEEN 2 AND 1024),
     PRIMARY KEY (key, value, block)
 );
+CREATE INDEX search_term_block ON {book}.search_term USING brin (block) WITH (autosummarize = on);
+CREATE INDEX search_term_shown ON {book}.search_term (block, key)
+    WHERE key IN ('outcome', 'model', 'template', 'policy', 'risk', 'label', 'rule', 'reason', 'flag');
 
 CREATE TABLE {book}.search_text (
     key       text COLLATE "C" NOT NULL,
@@ -33,6 +36,8 @@ CREATE TABLE {book}.register (
     status       text NOT NULL,
     event_id     uuid NOT NULL,
     recorded_at  bigint NOT NULL,
+    effective_at bigint NOT NULL,
+    until_at     bigint,
     digest       text,
     ticket       text,
     said         text NOT NULL,
@@ -43,5 +48,6 @@ GRANT SELECT ON {book}.readmodel, {book}.search_term, {book}.search_text, {book}
     TO {append}, {read}, {retain};
 GRANT INSERT, UPDATE ON {book}.readmodel TO {append};
 GRANT INSERT, UPDATE, DELETE ON {book}.search_term TO {append};
-GRANT INSERT ON {book}.search_text, {book}.register TO {append};
+GRANT INSERT, DELETE ON {book}.search_text TO {append};
+GRANT INSERT ON {book}.register TO {append};
 GRANT TRUNCATE ON {book}.search_term, {book}.search_text, {book}.register TO {retain};

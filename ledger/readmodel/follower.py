@@ -18,12 +18,11 @@ from psycopg import sql
 
 from ledger import clock
 from ledger.database import Connection, Database, set_role
-from ledger.decoding import decode
 from ledger.errors import EntryDamaged
-from ledger.readmodel.projection import Bare, BareReader, Item, Projection
+from ledger.readmodel.projection import Bare, Item, Projection, WholeProjection
 from ledger.readmodel.projections import PROJECTIONS
-from sealtrail.verify.canonical import NotCanonical
-from sealtrail.verify.merkle import leaf_hash
+from ledger.readmodel.stored import entry_of
+from ledger.retention.remains import body_from
 
 #: So many entries are read at a time: a few MiB of bytes.
 BATCH: Final = 4_096
@@ -48,8 +47,9 @@ SELECT h.size, coalesce((
 _SIZE: Final = "SELECT size FROM {book}.head WHERE id = 1"
 _LEAF: Final = "SELECT leaf FROM {book}.entry WHERE position = %s"
 _ENTRIES: Final = """
-SELECT e.position, e.leaf, e.event_id::text, e.topic, e.stream, e.recorded_at, b.bytes
+SELECT e.position, e.leaf, e.event_id::text, e.topic, e.stream, e.recorded_at, b.bytes, r.body
   FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
+  LEFT JOIN {book}.remains r USING (position)
  WHERE e.position >= %s AND e.position < %s ORDER BY e.position
 """
 _MOVE: Final = "UPDATE {book}.readmodel SET position = %s, leaf = %s WHERE name = %s"
@@ -190,20 +190,22 @@ class Follower:
             raise EntryDamaged(f"entries between {begin} and {end} are gone")
         items: list[Item] = []
         bare: list[Bare] = []
-        for position, leaf, event_id, topic, stream, recorded_ms, data in rows:
+        for position, leaf, event_id, topic, stream, recorded_ms, data, kept in rows:
             type_ = topic.partition("/")[0]
-            entry = None if data is None else _entry(data, leaf)
+            entry = None if data is None else entry_of(data, leaf)
             if entry is None:
-                bare.append(Bare(position, event_id, type_, recorded_ms, stream))
+                body = {} if kept is None else body_from(topic, kept)
+                bare.append(Bare(position, event_id, type_, recorded_ms, stream, body))
             else:
                 items.append(Item(position, event_id, type_, recorded_ms, leaf, entry))
         failed: list[Exception] = []
         for one in group:
             try:
                 with connection.transaction():
-                    one.write(connection, self._schema, items)
-                    if bare and isinstance(one, BareReader):
-                        one.write_bare(connection, self._schema, bare)
+                    if isinstance(one, WholeProjection):
+                        one.write_whole(connection, self._schema, items, bare)
+                    else:
+                        one.write(connection, self._schema, items)
                     connection.execute(self._sql(_MOVE), (end, rows[-1][1], one.name))
             except Exception as error:  # One question's fault is no other's.
                 if connection.broken:
@@ -268,14 +270,3 @@ def rebuild(
             clock.pause(_WAIT_S)
         elif not done.behind:
             return read
-
-
-def _entry(data: bytes, leaf: bytes) -> dict[str, object] | None:
-    """Read an entry's bytes; None for what is not the preimage of its leaf. fsck tells of those."""
-    if leaf_hash(data) != leaf:
-        return None
-    try:
-        value = decode(data)
-    except NotCanonical:
-        return None
-    return value if isinstance(value, dict) else None

@@ -34,6 +34,7 @@ class Bare(NamedTuple):
     type: str
     recorded_ms: int
     stream: str  #: `<aggregate type>/<aggregate id>`.
+    body: JSON  #: What was kept of it, where a stream's state needs it (ledger.retention.remains).
 
 
 class Projection(Protocol):
@@ -60,8 +61,10 @@ class Projection(Protocol):
 
 
 @runtime_checkable
-class BareReader(Protocol):
+class WholeProjection(Protocol):
     """A projection that keeps something of entries whose bytes are not at hand, too."""
 
-    def write_bare(self, connection: Connection, schema: str, bare: Sequence[Bare]) -> None:
-        """Write what is left of these; called after `write` of the same stretch of the log."""
+    def write_whole(
+        self, connection: Connection, schema: str, items: Sequence[Item], bare: Sequence[Bare]
+    ) -> None:
+        """Like `write`, instead of it, with what is left of all others of the same stretch."""

@@ -5,5 +5,11 @@ from typing import Final
 
 from ledger.lineage.projection import LineageProjection
 from ledger.readmodel.projection import Projection
+from ledger.readmodel.searching import Searching
+from ledger.similar.index import SimilarProjection
 
-PROJECTIONS: Final[tuple[Projection, ...]] = (LineageProjection(),)
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    Searching(),
+    LineageProjection(),
+    SimilarProjection(),
+)

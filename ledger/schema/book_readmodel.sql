@@ -19,6 +19,10 @@ CREATE TABLE {book}.search_term (
     bits   bytea NOT NULL CHECK (octet_length(bits) BETWEEN 2 AND 1024),
     PRIMARY KEY (key, value, block)
 );
+-- What is shown of an entry that was found, and what a block loses when it grows old.
+CREATE INDEX search_term_block ON {book}.search_term USING brin (block) WITH (autosummarize = on);
+CREATE INDEX search_term_shown ON {book}.search_term (block, key)
+    WHERE key IN ('outcome', 'model', 'template', 'policy', 'risk', 'label', 'rule', 'reason', 'flag');
 
 -- The words of terms, for free text: those of the value itself, and what an entry says about it, as
 -- the publication of a prompt template does.
@@ -41,6 +45,8 @@ CREATE TABLE {book}.register (
     status       text NOT NULL,                        -- registered, deployed, retired, revoked, ...
     event_id     uuid NOT NULL,
     recorded_at  bigint NOT NULL,                      -- milliseconds since 1970
+    effective_at bigint NOT NULL,                      -- from when it counts, milliseconds since 1970
+    until_at     bigint,                               -- from when it counts no more; NULL: open
     digest       text,                                 -- of its manifest, or of the thing itself
     ticket       text,                                 -- of the change
     said         text NOT NULL,                        -- the entry's body, canonical JSON
@@ -51,5 +57,6 @@ GRANT SELECT ON {book}.readmodel, {book}.search_term, {book}.search_text, {book}
     TO {append}, {read}, {retain};
 GRANT INSERT, UPDATE ON {book}.readmodel TO {append};
 GRANT INSERT, UPDATE, DELETE ON {book}.search_term TO {append};
-GRANT INSERT ON {book}.search_text, {book}.register TO {append};
+GRANT INSERT, DELETE ON {book}.search_text TO {append};
+GRANT INSERT ON {book}.register TO {append};
 GRANT TRUNCATE ON {book}.search_term, {book}.search_text, {book}.register TO {retain};
