@@ -7,7 +7,6 @@ and one that says that nothing has changed.
 
 import base64
 import json
-import re
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from anchoring.receipt import digest_text, prove
 from anchoring.shelf import Book
 from api.caching import EACH_TIME, tagged
 from api.disclosing import Disclose, disclosed, named_fields
+from api.preference import JSON, TEXT, preferred
 from api.public import hash_tile
 from api.state import AppState, AuditorLook, Look, State, book_in_public, look, maybe_identity
 from api.tiles import TilePath, bundle
@@ -75,7 +75,7 @@ def event_proof(
     read = looking.book.reader.locate  # Leaf and path stay, wherever the bytes are.
     found = find_entry(app, looking, event_id, "/v1/events/{id}/proof", read)
     proof = prove(looking.book, found.position, found.leaf)
-    if _wants_text(request.headers.get("accept", "")):
+    if preferred(request.headers.get("accept", ""), JSON, TEXT) == TEXT:
         return Response(
             proof.tlog_proof(),
             media_type="text/plain; charset=utf-8",
@@ -130,21 +130,6 @@ def _bundle(request: Request, app: State, looking: Look, wanted: TilePath) -> Re
         media_type="application/octet-stream",
         cache=EACH_TIME,
     )
-
-
-def _wants_text(accept: str) -> bool:
-    """Whether a client names text/plain, and does not like JSON better (RFC 9110 §12.5.1)."""
-    weights = {"text/plain": 0.0, "application/json": 0.0}
-    for part in accept.lower().split(","):
-        media_type, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = next((_weight(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
-        if media_type in weights:
-            weights[media_type] = weight
-    return weights["text/plain"] > 0 and weights["text/plain"] >= weights["application/json"]
-
-
-def _weight(text: str) -> float:
-    return float(text) if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text, re.ASCII) else 0.0
 
 
 def find_entry(
