@@ -33,6 +33,7 @@ from ledger.database import LINE, Connection
 from ledger.erasure.cases import Case
 from ledger.erasure.erasures import Erasures
 from ledger.errors import LedgerError
+from ledger.readmodel.follower import catch_up
 from ledger.redaction.detector import installed
 from ledger.redaction.follower import Follower
 from ledger.retention.cold import Cold
@@ -44,7 +45,7 @@ log = logging.getLogger("sealtrail.scheduler")
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
 _SWEEP_S: Final = 15
 
-#: Of which so many belong to the redaction where an API has to be served by the same interpreter.
+#: Of which so many belong to each follower where the same interpreter has to serve an API.
 _BESIDE_S: Final = 1
 _NIGHT_RETRY_S: Final = 600
 _CUSTODY_S: Final = 60
@@ -115,7 +116,7 @@ class Scheduler:
         beside_api: bool = False,
     ) -> None:
         """beside_api: in the process of the API, which is kept waiting by whatever runs here."""
-        self._redact_s = _BESIDE_S if beside_api else _SWEEP_S
+        self._follow_s = _BESIDE_S if beside_api else _SWEEP_S
         self._shelf, self._settings, self._authorities = shelf, settings, authorities
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
@@ -144,6 +145,7 @@ class Scheduler:
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._add("overlaps", self._end_overlaps, IntervalTrigger(hours=1), now=True)
         self._add("redaction", self._redact, IntervalTrigger(seconds=_SWEEP_S))
+        self._add("read model", self._read, IntervalTrigger(seconds=_SWEEP_S))
         self._add("redaction tidy", self._tidy, IntervalTrigger(hours=24))
         self._add_job("key sheets", self._sheets, IntervalTrigger(seconds=_CUSTODY_S), now=True)
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
@@ -276,11 +278,15 @@ class Scheduler:
         """Make redacted copies of new prompts; nothing to do where no library is installed."""
         if book.row.kind != "main" or not installed():
             return
-        done = self._follower(book).run(budget_s=self._redact_s)
+        done = self._follower(book).run(budget_s=self._follow_s)
         if done.withheld:
             log.warning(
                 "%s: %d prompts could not be redacted in time", book.row.name, done.withheld
             )
+
+    def _read(self, book: Book) -> None:
+        """Feed the read model, so that whoever searches has little left to wait for."""
+        catch_up(book.database, book.row.schema, budget_s=self._follow_s)
 
     def _tidy(self, book: Book) -> None:
         self._follower(book).tidy()
