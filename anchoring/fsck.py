@@ -18,6 +18,8 @@ from psycopg import sql
 
 from anchoring.anchor_walk import AnchorWalk
 from anchoring.chain_walk import ChainWalk, FirstKeys
+from anchoring.completeness import REPORT
+from anchoring.completeness_walk import CompletenessWalk
 from anchoring.hold_walk import holds_that_differ
 from anchoring.incarnation_walk import IncarnationWalk
 from anchoring.lifecycle_walk import Streams
@@ -109,6 +111,7 @@ class Fsck:
         self._vault = VaultWalk(book.row, book.chain, full)
         self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
+        self._completeness = CompletenessWalk(self._schema, book.row.origins)
         self._kept = RetentionWalk(self._schema, cold, read_cold)
         self._frontier = Frontier.empty()
         self._roots: dict[int, bytes] = {0: self._frontier.root()}
@@ -164,6 +167,7 @@ class Fsck:
         for at, said in self._streams.begun_twice(connection, self._begun):
             self.report.add(at, "lifecycle", said)
         self._take(self._anchors.finish(connection))
+        self._take(self._completeness.finish(connection))
         self._take(self._kept.finish(connection, progress))
         self._say_absent()
         self._take(self._vault.finish(connection))
@@ -189,6 +193,8 @@ class Fsck:
         for position, type_, body in found.told:
             if type_ == "ANCHOR" or type_ in TOLD:
                 self._kept.take(position, type_, body)
+            if type_ in ("ANCHOR", REPORT):
+                self._completeness.take(position, type_, body)
             if type_ == "ANCHOR":
                 self._anchors.take(position, body)
             elif type_ == "INCARNATION_OPENED":

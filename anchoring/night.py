@@ -5,7 +5,8 @@ The clock that woke us is not trusted: we look at what is missing and do that, o
 other, each step safe to repeat after a crash at any line.
 
     close     the first entry after midnight makes size_d final; if none is there, EPOCH_SEALED is
-    report    COMPLETENESS_REPORT over [size_{d-1}, size_d)
+    report    COMPLETENESS_REPORT over [size_{d-1}, size_d), and the final one of each day that
+              has no open attempt any more
     agree     day root and log root by two implementations; where they differ, stop
     choose    the signed checkpoint over all of this, kept before anybody is asked
     stamp     RFC 3161 tokens, verified before they are believed; a failure is recorded once
@@ -22,12 +23,12 @@ from typing import Any, Final
 
 from anchoring.anchors import Anchor, Anchors, StoredToken
 from anchoring.checkpoint import open_of_lineage
-from anchoring.completeness import provisional_report
+from anchoring.completeness import Reports, cited
 from anchoring.second_opinion import GrowingTree, TreeDisagrees, day_root
 from anchoring.shelf import Book
 from anchoring.timestamp import Authority, TsaRefused, TsaUnavailable, obtain
 from ledger import clock
-from ledger.errors import EntryDamaged, LedgerError, Unavailable
+from ledger.errors import EntryDamaged, LedgerError, Refused, Unavailable
 from ledger.lifecycle import OutOfOrder
 from ledger.reader import Reader
 from ledger.request import ledger_made
@@ -57,7 +58,7 @@ class Night:
 
     def __init__(self, book: Book, authorities: Sequence[Authority], *, quorum: int = 1) -> None:
         self._book, self._authorities, self._quorum = book, authorities, quorum
-        self._anchors = Anchors(book)
+        self._anchors, self._reports = Anchors(book), Reports(book)
 
     def catch_up(self, now_ms: int) -> Iterator[Anchored]:
         """Finish what was chosen before, then anchor every closed day without an anchor in order.
@@ -70,6 +71,7 @@ class Night:
         for day in self.missing_days(now_ms):
             if self._anchors.get(f"day/{day}") is None:
                 yield self._day(day)
+        self._reports.finals()  # Of days whose last attempt ended since they were anchored.
 
     def interim(self) -> Anchored:
         """Anchor everything recorded so far."""
@@ -104,7 +106,9 @@ class Night:
 
     def _day(self, day: str) -> Anchored:
         begin, end = self._close(day)
-        self._report(day, begin, end)
+        self._reports.provisional(day, begin, end)
+        with suppress(Refused, Unavailable):  # Told at the end; no anchor waits for it.
+            self._reports.finals()
         self._book.settle()  # An unsigned head is signed first.
         note, checkpoint = self._book.notary.refresh()
         return self._finish(
@@ -139,13 +143,6 @@ class Night:
         before = self._book.reader.at(position - 1).entry.recorded_ms if position else 0
         if not before < moment <= self._book.reader.at(position).entry.recorded_ms:
             raise EntryDamaged(f"the times around position {position} are not in order")
-
-    def _report(self, day: str, begin: int, end: int) -> None:
-        stream = self._book.reader.of_stream(f"AnchorDay/{day}")
-        if any(stored.entry.value["type"] == "COMPLETENESS_REPORT" for stored in stream):
-            return
-        body = provisional_report(self._book, day=day, from_size=begin, to_size=end)
-        self._record("COMPLETENESS_REPORT", day, body)
 
     def _record(self, type_: str, day: str, body: dict[str, Any]) -> None:
         """Record an entry of the day, unless another night was faster."""
@@ -327,6 +324,9 @@ class Night:
         }
         if anchor.kind == "day":
             body["size_d"] = anchor.to_size
+            final = self._reports.newest_final(anchor.size)
+            if final is not None:
+                body["completeness"] = cited(final)
         if previous is not None:
             body["previous"] = {"size": previous.size, "root": _text(previous.root)}
             signer = Checkpoint.parse(Note.parse(previous.stamped).text).origin

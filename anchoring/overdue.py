@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
+from anchoring.completeness import reports, waiting
 from anchoring.shelf import Book
 from ledger.errors import Refused
 from ledger.request import ledger_made
@@ -40,9 +41,6 @@ SELECT a.position FROM unnest(%s::text[], %s::bigint[]) AS a (stream, position)
  WHERE NOT EXISTS (SELECT 1 FROM {book}.entry o WHERE o.stream = a.stream
                     AND o.topic IN ('GEN/1', 'GEN_DENY/1', 'GEN_ERROR/1'))
 """
-
-#: The daily reports of eleven years.
-_REPORTS: Final = 4_096
 
 
 class Sweep:
@@ -107,21 +105,24 @@ class Sweep:
         return deadline_s
 
     def _low_water(self) -> int:
-        """Return a position before which no attempt is open: from the reports of all days.
+        """Return a position before which no attempt is open: from the reports of the last days.
 
-        A report lists what was open in its own range. An attempt of an earlier one may still be:
-        the sweep may not have run for days, and the night has caught up with them since.
+        A provisional report lists what was open in its own range. An attempt of an earlier one may
+        still be: the sweep may not have run for days, and the night has caught up with them since.
+        Of a day that was reported for good, and of those before it, none is open.
         """
-        low: int | None = None
+        days = waiting(self.book)
+        low = days[-1]["to_size"] if days else self._reported_size()
         listed: list[dict[str, Any]] = []
-        for report in self.book.reader.of_topic("COMPLETENESS_REPORT/1", limit=_REPORTS):
-            body = report.entry.value["body"]
-            if low is None:  # The newest: all after it has been in no report.
-                low = body["to_size"]
+        for body in reversed(days):
             if body["open_count"] > len(body["open"]):
                 low = body["from_size"]
             listed += body["open"]
-        return min([low or 0, *self._still_open(listed)])
+        return min([low, *self._still_open(listed)])
+
+    def _reported_size(self) -> int:
+        """Return the end of the last day that was reported for good; 0 if none was."""
+        return next((report.entry.value["body"]["to_size"] for report in reports(self.book)), 0)
 
     def _still_open(self, listed: list[dict[str, Any]]) -> list[int]:
         """Return the positions of those attempts that nothing has ended since."""

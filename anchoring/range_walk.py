@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from anchoring import retention_walk
+from anchoring import completeness_walk, retention_walk
 from anchoring.lifecycle_walk import LifecycleWalk, Told, born_of
 from anchoring.outline import Outlines, Skimmed
 from anchoring.tile_walk import Damage, compare_leaves
@@ -31,7 +31,11 @@ _STEP: Final = 4_096
 _MINUTES: Final = 4_096
 
 #: Types whose bodies say something of the whole log.
-_TOLD: Final = retention_walk.TOLD | {"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED", "KEY_ROTATED"}
+_TOLD: Final = (
+    retention_walk.TOLD
+    | completeness_walk.TOLD
+    | {"EPOCH_SEALED", "ANCHOR", "INCARNATION_OPENED", "KEY_ROTATED"}
+)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,6 +24,9 @@ SELECT e.position, e.leaf, e.mac, e.event_id::text, e.stream, e.version, e.topic
   FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
 """
 
+#: No log ever has so many entries.
+_LAST: Final = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -79,13 +82,20 @@ class Reader:
             rows = connection.execute(self._range, (begin, end)).fetchall()
             return [self._checked(connection, row) for row in rows]
 
-    def of_topic(self, topic: str, *, begin: int = 0, limit: int = 1_000) -> list[Stored]:
-        """Return entries of one rare topic (see the index entry_rare), newest first."""
+    def of_topic(
+        self, topic: str, *, begin: int = 0, end: int | None = None, limit: int = 1_000
+    ) -> list[Stored]:
+        """Return entries of one rare topic (see the index entry_rare), newest first.
+
+        begin, end: only those of positions [begin, end).
+        """
         query = self._select + sql.SQL(
-            " WHERE e.topic = %s AND e.position >= %s ORDER BY e.position DESC LIMIT %s"
+            " WHERE e.topic = %s AND e.position >= %s AND e.position < %s"
+            " ORDER BY e.position DESC LIMIT %s"
         )
+        end = _LAST if end is None else end
         with self._database.duty(self._schema, "read") as connection:
-            rows = connection.execute(query, (topic, begin, limit)).fetchall()
+            rows = connection.execute(query, (topic, begin, end, limit)).fetchall()
             return [self._checked(connection, row) for row in rows]
 
     def of_stream(self, stream: str) -> list[Stored]:

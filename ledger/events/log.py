@@ -61,6 +61,13 @@ class TokenRef(Part):
     token_digest: Digest = must("SHA-256 over the authority's raw reply.")
 
 
+class FinalReport(Part):
+    """The newest final completeness report under a checkpoint."""
+
+    day: Day = must("Its UTC day.")
+    root: Digest = must("Root of its tree of outcomes.")
+
+
 class Anchor(Body):
     """A signed checkpoint was time-stamped: all before it is older than its tokens."""
 
@@ -75,11 +82,13 @@ class Anchor(Body):
     consistency: Digests = may("Proof that it extends the previous one (RFC 9162).")
     tokens: Annotated[list[TokenRef], Field(min_length=1, max_length=16)] = must("The tokens.")
     witnesses: Annotated[list[Line], Field(max_length=16)] = must("Who cosigned.")
+    completeness: FinalReport = may("The newest final report under it; of a day's anchor only.")
 
     @model_validator(mode="after")
     def _closes_a_day_or_not(self) -> Self:
         closes = self.to_size if self.kind == "day" else None
-        if self.size_d != closes or self.from_size > self.to_size:
+        fits = self.size_d == closes and self.from_size <= self.to_size
+        if not fits or (self.completeness is not None and closes is None):
             raise PydanticCustomError(
                 "range", "from_size, to_size and size_d must describe the range of this kind"
             )

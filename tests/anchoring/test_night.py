@@ -247,8 +247,8 @@ def test_a_night_that_broke_off_goes_on_where_it_was(noon, tsa):
     night = Night(noon.book, [tsa])
     begin, end = night._close(today)
     assert night._close(today) == (begin, end)
-    night._report(today, begin, end)
-    night._report(today, begin, end)
+    night._reports.provisional(today, begin, end)
+    night._reports.provisional(today, begin, end)
     noon.post(attempt())
 
     (step,) = run(noon, tsa)

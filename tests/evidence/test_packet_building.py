@@ -215,7 +215,7 @@ def test_the_nights_anchor_goes_before_one_on_demand_over_the_same_checkpoint(fr
     sent = fresh.anchored()
     anchors, night = Anchors(fresh.house.book), fresh.night()
     interim = anchors.get("interim/3")
-    night._report(interim.day, 0, 3)
+    night._reports.provisional(interim.day, 0, 3)
     same = dataclasses.replace(interim, anchor_id=f"day/{interim.day}", kind="day")
     night._finish(anchors.choose(same))
 

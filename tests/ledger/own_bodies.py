@@ -47,8 +47,11 @@ ANCHOR = {
         }
     ],
     "witnesses": [],
+    "completeness": {"day": "2026-01-13", "root": D},
 }
-INTERIM = {name: value for name, value in ANCHOR.items() if name != "size_d"} | {"kind": "interim"}
+INTERIM = {
+    name: value for name, value in ANCHOR.items() if name not in ("size_d", "completeness")
+} | {"kind": "interim"}
 
 RETENTION: dict[str, dict[str, Any]] = {
     "RETENTION_POLICY_PUBLISHED": {

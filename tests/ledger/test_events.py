@@ -314,6 +314,7 @@ def test_an_interim_anchor_closes_no_day():
 
     for wrong in (
         INTERIM | {"size_d": 9},
+        INTERIM | {"completeness": OWN["ANCHOR"]["completeness"]},
         OWN["ANCHOR"] | {"size_d": 8},
         INTERIM | {"from_size": 10},
         {k: v for k, v in OWN["ANCHOR"].items() if k != "size_d"},

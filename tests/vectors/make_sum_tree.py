@@ -41,7 +41,7 @@ def packed(counts):
 def leaf_of(one):
     late = int(one["late"])
     value = value_of(one["attempt_index"], one["state"], one["outcome_index"], one["late"])
-    counts = tuple(int(one["state"] == state) for state in STATES) + (late,)
+    counts = (*(int(one["state"] == state) for state in STATES), late)
     return sha256(b"\x20" + key_of(one["attempt_id"]) + value).digest(), counts
 
 

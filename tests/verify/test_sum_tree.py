@@ -130,7 +130,7 @@ def test_a_tree_with_another_outcome_has_another_root(outcomes, key, outcome):
 
 @given(trees.filter(bool), st.data())
 def test_a_prover_who_has_the_tree_cannot_lie(outcomes, data):
-    """Another state, index, key, count or length of the path: no change of an honest proof holds."""
+    """Another state, index, key, count or length: no change of an honest proof holds."""
     key = data.draw(st.sampled_from(sorted(outcomes)))
     root, path = tree_of(outcomes).root, way(outcomes, key)
     honest = (outcomes[key], root.counts)
@@ -222,8 +222,8 @@ def test_one_tree_has_one_shape():
 
     with pytest.raises(Refuted, match="deeper"):
         check_path(deeper.hash, key, SumPath(siblings=(EMPTY,), terminal=(key, outcome)))
+    path = SumPath(siblings=(leaf(key, outcome),) * (DEPTH + 1), terminal=None)
     with pytest.raises(Refuted, match="longer"):
-        path = SumPath(siblings=(leaf(key, outcome),) * (DEPTH + 1), terminal=None)
         check_path(deeper.hash, key, path)
 
 
