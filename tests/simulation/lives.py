@@ -5,12 +5,11 @@ Written from docs/events.md, and after nothing of ours: no state is kept but the
 happened to each thing, and every question is answered by looking through it.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from datetime import UTC, datetime
 
 from naive_tree import NaiveTree
+from reports import wrong_report
 
 OUTCOMES = {"GEN": "gen", "GEN_DENY": "deny", "GEN_ERROR": "error"}
 DAY_MS = 86_400_000
@@ -36,8 +35,6 @@ class Lives:
         self._assets = {}
         #: For the sweep under way: the time by which attempts are overdue.
         self.overdue_ms = 0
-        #: Whether clients write at the same time, so that a report may be a moment old.
-        self.busy = False
 
     def trial(self):
         """The same, to be taken further and thrown away."""
@@ -168,37 +165,13 @@ class Lives:
         return None
 
     def _report(self, entry, auditor):
-        body, day = entry["body"], entry["aggregate"]["id"]
-        begin, end = _range(auditor, day)
-        reports = [e for e in auditor.entries if e["type"] == "COMPLETENESS_REPORT"]
-        attempts = self.attempts(begin, end)
-        counts = {"attempts": len(attempts), "gen": 0, "deny": 0, "error": 0, "late": 0}
-        names = {**OUTCOMES, "OUTCOME_LATE": "late"}
-        for outcome in (one for _, _, outcomes in attempts for one in outcomes):
-            counts[names[outcome]] += 1
-        still = [{"attempt_id": id_, "index": at} for at, id_, outcomes in attempts if not outcomes]
-        expected = {
-            "kind": "provisional",
-            "day": day,
-            "number": len(reports) + 1,
-            "from_size": begin,
-            "to_size": end,
-            "counts": counts,
-            "open_count": len(still),
-            "open": still[:64],
-        }
-        if reports:
-            expected["previous"] = reports[-1]["event_id"]
-        if len(still) > 64:
-            data = json.dumps(still, sort_keys=True, separators=(",", ":")).encode()
-            expected["open_digest"] = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        if self.busy:
-            moving = ("counts", "open_count", "open", "open_digest")
-            expected = {name: expected[name] for name in expected if name not in moving}
-            body = {name: body[name] for name in body if name not in moving}
-        if any(report["body"]["day"] == day for report in reports):
-            return "this day was reported before"
-        return None if body == expected else f"the report says {body}, not {expected}"
+        span = _range(auditor, entry["aggregate"]["id"])
+        attempts = sorted(
+            (history[0][2], id_, [(type_, position) for type_, _, position in history[1:]])
+            for (kind, id_), history in self._histories.items()
+            if kind == "Generation" and span[0] <= history[0][2] < span[1]
+        )
+        return wrong_report(entry, auditor, attempts, span)
 
     def _anchor(self, entry, auditor):
         body, tree = entry["body"], auditor.tree

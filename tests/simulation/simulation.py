@@ -197,9 +197,7 @@ class Simulation:
         first = self._any()
         twice = self._any() if self._rng.random() < 0.5 else None
         work = [(p, self.sender.batch(2)) for p in self.world.processes]
-        self.auditor.lives.busy = True
         self._all(work, nights=[p for p in (first, twice) if p is not None])
-        self.auditor.lives.busy = False
 
     def interim(self):
         process = self._any()
