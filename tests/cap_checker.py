@@ -40,11 +40,10 @@ def canonical(value):
     if isinstance(value, list):
         return f"[{','.join(canonical(one) for one in value)}]"
     if isinstance(value, float):
-        if value == int(value) and abs(value) < 1e21:
-            return str(int(value))
-        exact = Decimal(repr(value))
-        if 1e-6 <= abs(value) < 1e21:
-            return f"{exact:f}"
+        exact = Decimal(repr(value)) if value else Decimal(0)
+        if not value or 1e-6 <= abs(value) < 1e21:
+            text = f"{exact:f}"
+            return text.removesuffix(".0")
         mantissa, exponent = f"{exact.normalize():e}".split("e")
         return f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"
     return json.dumps(value, ensure_ascii=False)
