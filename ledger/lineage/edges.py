@@ -6,11 +6,13 @@
       └─member-of─► Dataset ─trained-on─► TrainingRun ─produced─► Model ─base-model─► TrainingRun
 
 Every edge goes from the cause to what was made of it. A thing is named like its stream,
-`<aggregate type>/<aggregate id>`. All of it is what a client claimed and the ledger recorded.
+`<aggregate type>/<aggregate id>`; one version of a set adds `@` and the digest of its manifest,
+one version of a model `@` and the version: an asset that was in last year's set went into no run on
+this year's. All of it is what a client claimed and the ledger recorded.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 JSON = dict[str, Any]
@@ -68,8 +70,8 @@ LINKS: Final[Mapping[str, _Link]] = {
     "supersedes": _Link(None, inward=True),
 }
 
-#: In which order the relations of one thing are walked and shown.
-RELS: Final = tuple(LINKS)
+#: All relations, in the order in which those of one thing are walked and shown.
+RELS: Final = (*LINKS, "sealed-as", "registered-as")
 
 _KINDS: Final = frozenset(
     {
@@ -135,9 +137,33 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def model_id(model: Mapping[str, Any]) -> str | None:
-    """Return the id of the model that a body names; None if it names none."""
-    return model.get("id")
+def is_thing(text: str) -> bool:
+    """Say if a text names a thing of a kind that lineages know, such as `Model/…`."""
+    return text.partition("/")[0] in _KINDS and "/" in text
+
+
+def stream_named(thing: str) -> tuple[str, str | None]:
+    """Return the stream of a thing's name, and which version of it is named, if one is."""
+    if thing.startswith(("Dataset/", "Model/")):
+        stream, at, version = thing.partition("@")
+        return stream, version if at else None
+    return thing, None
+
+
+def about(version: str, bodies: Iterable[JSON]) -> list[bool]:
+    """Say of each event of a set or a model if it is about one version, or about all of them.
+
+    version: as a thing's name has it. bodies: of the stream's events, in order.
+    """
+    names, found = {version}, []
+    for body in bodies:
+        told = body.get("dataset", body.get("model"))
+        told = told if isinstance(told, dict) else {}
+        said = {told[name] for name in ("manifest_digest", "version") if name in told}
+        found.append(not said or not names.isdisjoint(said))
+        if said and found[-1]:
+            names |= said  # From its sealing on, a set's version is known by its name, too.
+    return found
 
 
 def _pair(named: Mapping[str, Any], asset: str, suffix: str) -> Iterator[tuple[str, str, str]]:
@@ -150,8 +176,8 @@ def _of_attempt(here: str, body: JSON) -> Iterator[Edge]:
     for one in body.get("inputs", ()):
         if "ref_asset" in one:
             yield Edge(f"Asset/{one['ref_asset']}", here, "input-asset")
-    if (id_ := model_id(body["model"])) is not None:
-        yield Edge(f"Model/{id_}", here, "used-model")
+    if "id" in body["model"]:
+        yield Edge(f"Model/{body['model']['id']}@{body['model']['version']}", here, "used-model")
 
 
 def _of_gen(here: str, body: JSON) -> Iterator[Edge]:
@@ -168,7 +194,7 @@ def _of_export(here: str, body: JSON) -> Iterator[Edge]:
 def _of_plan(here: str, body: JSON) -> Iterator[Edge]:
     train = body["train"]
     for one in train["inputs"]:
-        yield Edge(f"Dataset/{one['dataset_id']}", here, "trained-on")
+        yield Edge(f"Dataset/{one['dataset_id']}@{one['manifest_digest']}", here, "trained-on")
     for one in train.get("input_asset_ids", ()):
         yield Edge(f"Asset/{one}", here, "trained-on")
     if "base_model" in train:
@@ -181,8 +207,15 @@ def _of_train(here: str, body: JSON) -> Iterator[Edge]:
 
 
 def _of_model(here: str, body: JSON) -> Iterator[Edge]:
-    if isinstance(run := body.get("training_run"), str):
-        yield Edge(f"TrainingRun/{run}", here, "produced")
+    version = f"{here}@{body['model']['version']}"
+    if "training_run" in body:
+        yield Edge(f"TrainingRun/{body['training_run']}", version, "produced")
+    else:
+        yield Edge(here, version, "registered-as")
+
+
+def _of_set(here: str, body: JSON) -> Iterator[Edge]:
+    yield Edge(here, f"{here}@{body['dataset']['manifest_digest']}", "sealed-as")
 
 
 _BODIES: Final[Mapping[str, Callable[[str, JSON], Iterator[Edge]]]] = {
@@ -192,4 +225,5 @@ _BODIES: Final[Mapping[str, Callable[[str, JSON], Iterator[Edge]]]] = {
     "TRAIN_STARTED": _of_plan,
     "TRAIN": _of_train,
     "MODEL_REGISTERED": _of_model,
+    "DATASET_SEALED": _of_set,
 }

@@ -53,18 +53,23 @@ def _node(node: Node, depth: int) -> JSON:
     found: JSON = {
         "generation": node.call.generation,
         "parents": [one.json() for one in node.edges],
-        "attempt": None if attempt is None else attempt.json() | _traced(attempt),
         "moderations": [one.json() for one in node.events if one.type == "MODERATION"],
         "reviews": [one.json() for one in node.events if one.type in _REVIEWS],
-        "outcome": None if outcome is None else outcome.json(),
         "outputs": [one.json() for one in node.events if one.type in _OUTPUTS],
         "late": [one.json() for one in node.events if one.type == "OUTCOME_LATE"],
         "exports": [[one.json() for one in export] for export in node.exports],
-        "usage": {} if outcome is None else outcome.body.get("usage", {}),
-        "took_ms": _took_ms(attempt, outcome),
+        "open": outcome is None,
         "below": node.below,
         "calls": [],
     }
+    if attempt is not None:
+        found["attempt"] = attempt.json() | _traced(attempt)
+    if outcome is not None:
+        found["outcome"] = outcome.json()
+        found["usage"] = outcome.body.get("usage", {})
+    took_ms = _took_ms(attempt, outcome)
+    if took_ms is not None:
+        found["took_ms"] = took_ms
     if node.calls and depth > 1:
         found["calls"] = [_node(one, depth - 1) for one in node.calls]
     return found
