@@ -26,6 +26,7 @@ from api import (
     erasures,
     health,
     holds,
+    lineage,
     packets,
     problems,
     public,
@@ -86,6 +87,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(public.router, prefix=prefix)
         app.include_router(cose_receipts.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
+        app.include_router(lineage.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
         app.include_router(redacted.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)

@@ -20,7 +20,8 @@ from ledger.errors import LedgerError, Unauthenticated
 #: taken piece by piece (api/uploads.py).
 BODY_MAX: Final = 8 * 1024 * 1024
 _WITH_BODY: Final = re.compile(
-    r"/v1(?:/books/[^/]*)?/(?:packets|cap-packs|events:search|redacted:search|(?:artifacts|holds|erasures|retrievals)(?:/.*)?)"
+    r"/v1(?:/books/[^/]*)?/(?:packets|cap-packs|events:search|redacted:search"
+    r"|assets:lineage|usage|(?:artifacts|holds|erasures|retrievals)(?:/.*)?)"
 )
 
 _PUBLIC: Final = re.compile(
