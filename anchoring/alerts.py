@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-import psycopg
 from psycopg import sql
 
 from anchoring.shelf import Book
@@ -289,10 +288,7 @@ def _locked(book: Book) -> Iterator[Connection]:
         schema = book.row.schema
         with book.database.duty(schema, "append") as connection, connection.transaction():
             connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_S}s'")
-            try:
-                connection.execute(_LOCK, (schema,))
-            except psycopg.errors.LockNotAvailable as error:
-                raise AlertsBusy from error
+            connection.execute(_LOCK, (schema,))
             yield connection
     finally:
         _turn.release()

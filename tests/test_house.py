@@ -73,6 +73,7 @@ OPTIONAL = {
         "client/sealtrail/verify/timestamp_backend.py",
     ),
     "PIL": ("ledger/archive/picture.py",),
+    "iscc_lib": ("ledger/archive/picture.py",),
 }
 #: Named to another library, or within one, instead of being imported.
 NAMED = {"httptools": "scripts/connections.py", "uvloop": "scripts/serve.py"}

@@ -277,13 +277,9 @@ class Artifacts:
             }
             told = canonical.encode(said) + b"\n" + picture.preview
             preview = seal_facts(key, "preview", told, aad=bound)
-        self.rows.store(
-            one.artifact_id,
-            at_ms=self._now_ms(),
-            preview=preview,
-            # A perceptual hash confirms a guess: it is clear only where the digest is.
-            fingerprint=picture.fingerprint if picture and one.digest is not None else None,
-        )
+        # A perceptual hash confirms a guess: it is clear only where the digest is.
+        clear = picture if one.digest is not None else None
+        self.rows.store(one, at_ms=self._now_ms(), preview=preview, picture=clear)
         self._spool.remove(id_)
 
     def _key(self, one: Artifact) -> bytes:

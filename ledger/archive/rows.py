@@ -8,8 +8,10 @@ from uuid import UUID
 
 from psycopg import sql
 
+from ledger.archive.picture import Picture
 from ledger.database import Connection, Database
 from ledger.errors import Conflict, IntegrityViolation, NotFound, Unavailable
+from ledger.similar.index import archived_hashes, keep
 
 State: TypeAlias = Literal["announced", "missed", "stored", "erased", "expired"]
 
@@ -35,7 +37,8 @@ UPDATE {book}.artifact SET state = 'missed', missed_at = %(now)s
  WHERE state = 'announced' AND deadline < %(now)s RETURNING
 """
 _STORE: Final = """
-UPDATE {book}.artifact SET state = 'stored', stored_at = %s, preview = %s, fingerprint = %s
+UPDATE {book}.artifact SET state = 'stored', stored_at = %s, preview = %s, fingerprint = %s,
+       image_code = %s
  WHERE artifact_id = %s AND state IN ('announced', 'missed')
 """
 _CLEAR: Final = """
@@ -184,11 +187,21 @@ class ArtifactRows:
             connection.execute(self._sql(query), (name, artifact_id))
 
     def store(
-        self, artifact_id: UUID, *, at_ms: int, preview: bytes | None, fingerprint: bytes | None
+        self, one: Artifact, *, at_ms: int, preview: bytes | None, picture: Picture | None
     ) -> None:
-        """Say that an artifact is in the archive; safe to repeat."""
-        with self._database.duty(self._schema, "append") as connection:
-            connection.execute(self._sql(_STORE), (at_ms, preview, fingerprint, artifact_id))
+        """Say that an artifact is in the archive; safe to repeat.
+
+        picture: what may be known of it without its key; then others like it can be found.
+        """
+        phash, code = (picture.fingerprint, picture.image_code) if picture else (None, None)
+        with (
+            self._database.duty(self._schema, "append") as connection,
+            connection.transaction(),
+        ):
+            row = (at_ms, preview, phash, code, one.artifact_id)
+            if connection.execute(self._sql(_STORE), row).rowcount:
+                found = [(one.event_id, one.name, h) for h in archived_hashes(code, phash)]
+                keep(connection, self._schema, found)
 
     def miss(self, now_ms: int) -> list[Artifact]:
         """Mark what is not here after its deadline; return what was not marked before."""
