@@ -20,6 +20,7 @@ from api import (
     alerts,
     artifacts,
     cap_packs,
+    cloudevents,
     content,
     cose_receipts,
     disclosing,
@@ -32,6 +33,7 @@ from api import (
     public,
     redacted,
     retrievals,
+    similar,
 )
 from api.checkers import Checkers
 from api.door import Door
@@ -66,7 +68,13 @@ def create_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> 
         state.shelf.close()
 
     checkers = Checkers(state.checkers)
-    return Ingest(state.shelf, state.credentials, checkers, Door(routes(state, lifespan)))
+    return Ingest(
+        state.shelf,
+        state.credentials,
+        checkers,
+        Door(routes(state, lifespan)),
+        link_check=state.link_check,
+    )
 
 
 def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
@@ -86,6 +94,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
     for prefix in ("/v1", "/v1/books/{book}"):
         app.include_router(public.router, prefix=prefix)
         app.include_router(cose_receipts.router, prefix=prefix)
+        app.include_router(cloudevents.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(lineage.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
@@ -97,6 +106,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(erasures.router, prefix=prefix)
         app.include_router(retrievals.router, prefix=prefix)
         app.include_router(alerts.router, prefix=prefix)
+        app.include_router(similar.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])
