@@ -44,7 +44,7 @@ def generations(node):
 
 
 def test_a_request_shows_every_call_with_what_happened_to_it(house):
-    """Attempt, moderation, outcome, cost, time and delivery of each, under the call that made it."""
+    """Attempt, moderation, outcome, cost, time and delivery, each call under its maker."""
     root, recorded = call(house)
     child, under = call(house, recorded)
     asset = event_id()
