@@ -21,7 +21,7 @@ from ledger.errors import LedgerError, Unauthenticated
 BODY_MAX: Final = 8 * 1024 * 1024
 _WITH_BODY: Final = re.compile(
     r"/v1(?:/books/[^/]*)?/(?:packets|cap-packs|events:search|redacted:search"
-    r"|assets:lineage|usage|(?:artifacts|holds|erasures|retrievals)(?:/.*)?)"
+    r"|assets:lineage|usage|(?:alerts|artifacts|holds|erasures|retrievals)(?:/.*)?)"
 )
 
 _PUBLIC: Final = re.compile(

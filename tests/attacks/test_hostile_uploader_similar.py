@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody with an auditor's token, or whose picture an auditor looks for.
+
+They want the server to choke on a picture, or to say who is in it.
+"""
+
+import io
+import struct
+import zlib
+
+import pytest
+from archiving import gallery_in, picture
+from house import house_in
+from PIL import Image
+from served_house import serving
+
+from api import similar
+
+#: What is tried here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def service(postgres, tmp_path_factory):
+    with house_in(postgres, tmp_path_factory.mktemp("similar")) as house, serving(house) as made:
+        made.gallery = gallery_in(house)
+        yield made
+
+
+def look_for(service, content, media_type="image/png"):
+    return service.ask(
+        "POST",
+        "/v1/assets:similar",
+        token=service.auditor,
+        content=content,
+        headers={"content-type": media_type},
+    )
+
+
+def chunk(kind, data):
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def bomb(width, height):
+    """A PNG of a few kilobytes that claims to be a wall of black."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    rows = zlib.compress(bytes(10 * 2**20), 9)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def frames(count):
+    """A GIF with many frames; only the first one is looked at."""
+    images = [Image.new("P", (400, 400), at % 256) for at in range(count)]
+    data = io.BytesIO()
+    images[0].save(data, "GIF", save_all=True, append_images=images[1:])
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (bomb(60_000, 60_000), "image/png"),
+        (bomb(2**31 - 1, 2**31 - 1), "image/png"),
+        (bomb(7_900, 7_900)[:2_000], "image/png"),
+        (picture(64, 64), "image/jpeg"),
+        (b"\xff\xd8\xff\xe0" + bytes(100_000), "image/jpeg"),
+        (b"GIF89a" + b"\xff" * 5_000, "image/gif"),
+        (b"RIFF\xff\xff\xff\x7fWEBPVP8L" + b"\x2f" * 4_000, "image/webp"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/png"),
+    ],
+    ids=["3.6 gigapixels", "4 exapixels", "cut off", "another type", "jpeg", "gif", "webp", "svg"],
+)
+def test_a_picture_that_is_a_weapon(service, content, media_type):
+    """An attacker has an auditor look for a picture that unfolds to gigabytes or breaks a decoder.
+
+    Tries: pixels beyond all memory, broken streams, one format under the name of another.
+    Caught by: the decoder's own process, with bounds of memory, time and pixels, and no keys.
+    Not caught: a decoder's mistake that stays within those bounds; it learns one picture.
+    """
+    refused = look_for(service, content, media_type)
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["rule"] == "picture"
+    assert service.ask("GET", "/livez").status_code == 200
+    assert look_for(service, picture(90, 60, seed=3)).status_code == 200
+
+
+def test_a_film_under_the_name_of_a_picture(service):
+    """An attacker sends a thousand frames where one picture is asked for.
+
+    Tries: to keep a core busy with all of them.
+    Caught by: only the first frame is decoded.
+    Not caught: what the other frames show is not looked for.
+    """
+    assert look_for(service, frames(1_000)).status_code in (200, 422)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["image/svg+xml", "image/tiff", "text/html", "", "video/mp4"]
+)
+def test_a_format_that_nobody_decodes(service, media_type):
+    """An attacker names a format whose decoder has more mistakes.
+
+    Tries: a vector graphic, a container, a page.
+    Caught by: a closed list of four formats, by the media type and again by the decoder.
+    Not caught: mistakes in these four.
+    """
+    refused = look_for(service, picture(90, 60), media_type)
+
+    assert refused.status_code == 415
+    assert refused.json()["code"] == "picture-type"
+
+
+def test_a_picture_larger_than_any(service):
+    """An attacker sends gigabytes as a picture.
+
+    Tries: to fill the memory before anybody looks at it.
+    Caught by: a bound on the body, told before more than that is held.
+    Not caught: two bodies of that size at a time.
+    """
+    refused = look_for(service, bytes(similar.PICTURE_MAX + 1))
+
+    assert refused.status_code == 413
+
+
+def test_many_pictures_at_a_time(service):
+    """An attacker sends pictures faster than they are decoded.
+
+    Tries: to take every core and 1 GiB with each.
+    Caught by: a number of places; who finds none is told to come again, and recording goes on.
+    Not caught: an auditor who keeps other auditors from looking for pictures.
+    """
+    taken = [similar._PLACES.acquire(blocking=False) for _ in range(2)]
+    try:
+        refused = look_for(service, picture(90, 60, seed=4))
+    finally:
+        for _ in taken:
+            similar._PLACES.release()
+
+    assert taken == [True, True]
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "overloaded"
+    assert look_for(service, picture(90, 60, seed=4)).status_code == 200
+
+
+def test_asking_whose_picture_is_here(service):
+    """An auditor, or whoever has the database, holds a picture and asks whether it was uploaded.
+
+    Tries: the picture of a user who uploaded it for an edit.
+    Caught by: uploads whose digest is sealed are in no index, and their hash lies under their key.
+    Not caught: a client that records fingerprints of uploads in clear.
+    """
+    data = picture(300, 200, seed=8)
+    event_id = service.gallery.upload_of(data)
+    one = service.gallery.artifacts.announce(
+        event_id, "asset.sha256", size=len(data), media_type="image/png", credential="c"
+    )
+    service.gallery.artifacts.append(one.artifact_id, 0, [data])
+
+    answer = look_for(service, data).json()
+
+    assert answer["found"] == []
+    assert any("uploads" in line for line in answer["limits"])
