@@ -19,6 +19,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from anchoring.outcomes import Attempt, any_open, attempts_of, late_recorded
+from anchoring.output_map import output_map
 from anchoring.shelf import Book
 from anchoring.sum_tree import Leaf, build
 from ledger.lifecycle import OutOfOrder
@@ -201,6 +202,8 @@ class Reports:
             final = final_report(self._book, day=body["day"], from_size=begin, to_size=end)
             if final is None:
                 break
+            if self._book.row.kind == "main":  # Nothing is put out by a record of looks.
+                final["outputs"] = output_map(self._book, body["day"], begin, end)
             self._record(final)
             done.append(body["day"])
         return done

@@ -34,6 +34,8 @@ def wrong_report(entry, auditor, attempts, span):
         order = _order_of_finals(body, before, same_day, ended)
     if order:
         return order[0]
+    # What the range put out is another construction; docs/formats.md has it, and its own tests.
+    body = {name: value for name, value in body.items() if name != "outputs"}
     return None if body == expected else f"the report says {body}, not {expected}"
 
 
