@@ -66,6 +66,19 @@ def unpack(data: bytes) -> int:
     return mask_of(offsets)
 
 
+def has(data: bytes, offset: int) -> bool:
+    """Say if the set that `pack` printed has an offset; cheaper than reading all of it."""
+    if len(data) == _BYTES:
+        return bool(data[offset >> 3] >> (offset & 7) & 1)
+    wanted = offset.to_bytes(2, "big")
+    at = data.find(wanted)
+    while at % 2 == 1:  # Half of one offset and half of the next; -1 is odd, too.
+        if at < 0:
+            return False
+        at = data.find(wanted, at + 1)
+    return True
+
+
 def offsets_of(mask: int, *, descending: bool = False) -> Iterator[int]:
     """Yield the offsets of a set in order."""
     digits = f"{mask:b}"

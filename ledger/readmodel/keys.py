@@ -33,6 +33,7 @@ class Key:
     personal: str | None = None  #: The committed name under which the vault is asked.
     words: bool = False  #: Whether free text finds it.
     fold: Literal["upper", "lower"] | None = None  #: How its values are spelled.
+    known: tuple[str, ...] = ()  #: All values that there are, where they are few.
 
 
 def _asked(name: str, field: str, meaning: str, example: str) -> Key:
@@ -47,6 +48,7 @@ _TABLE: Final = (
         " policies, templates and texts, CONSENT, TEST, LEDGER for what the log says of itself",
         example="stage:GEN",
         fold="upper",
+        known=("INGEST", "TRAIN", "GEN", "EXPORT", "REGISTER", "CONSENT", "TEST", "LEDGER"),
     ),
     Key(name="after", meaning="recorded at this day or time, or later", example="after:2026-11-01"),
     Key(name="before", meaning="recorded before this day or time", example="before:2026-12-01"),
@@ -61,6 +63,7 @@ _TABLE: Final = (
         meaning="where the entry's bytes are: database, cold, expired",
         example="tier:cold",
         fold="lower",
+        known=("database", "cold", "expired"),
     ),
     Key(
         name="hold",
@@ -81,6 +84,7 @@ _TABLE: Final = (
         example="outcome:timeout",
         tier="warm",
         fold="lower",
+        known=("generated", "denied", "failed", "timeout", "late", "open"),
     ),
     Key(
         name="model",
@@ -254,6 +258,7 @@ _TABLE: Final = (
         example="review:opened",
         tier="hot",
         paths=("body.review.state",),
+        known=("opened", "assigned", "decided"),
     ),
     Key(
         name="destination",
@@ -286,6 +291,7 @@ _TABLE: Final = (
         tier="hot",
         paths=("actor.kind",),
         fold="lower",
+        known=("human", "service", "agent", "system"),
     ),
     Key(
         name="role",

@@ -17,6 +17,7 @@ from psycopg import sql
 from ledger import arrays, clock
 from ledger.database import Connection
 from ledger.readmodel.terms import version_of
+from ledger.references import model_stream
 from sealtrail.verify import canonical
 
 JSON = dict[str, Any]
@@ -97,7 +98,7 @@ class Named(NamedTuple):
     """A thing that an entry names."""
 
     kind: str
-    id: str | None
+    id: str
     version: str = ""
     digest: str | None = None
 
@@ -110,7 +111,7 @@ class Registers:
 
     def load(self, connection: Connection, schema: str, named: Iterable[Named]) -> None:
         """Read what the registers say of these things."""
-        wanted = sorted({(one.kind, one.id) for one in named if one.id is not None})
+        wanted = sorted({(one.kind, one.id) for one in named})
         if not wanted:
             return
         query = sql.SQL(_LOAD).format(book=sql.Identifier(schema))
@@ -126,7 +127,7 @@ class Registers:
         rows = sorted(
             [
                 row
-                for row in self._rows.get((one.kind, one.id or ""), ())
+                for row in self._rows.get((one.kind, one.id), ())
                 if row.since < position and row.version in ("", one.version)
             ],
             key=lambda row: row.since,
@@ -149,12 +150,18 @@ class Registers:
 
 
 def row_of(entry: JSON, position: int, recorded_ms: int) -> Row | None:
-    """Return what an entry says to a register; None for one that says nothing to any."""
+    """Return what an entry says to a register; None for one that says nothing to any.
+
+    Of an entry whose bytes are gone this is what remains of it, which may be too little.
+    """
     says = _SAYS.get(entry["type"])
     if says is None:
         return None
     kind, status = says
     body = entry["body"]
+    version = "" if kind == "consent" else version_of(entry)
+    if not version and kind != "consent" and status != "retired":
+        return None
     consent = body.get("consent") or {}
     if status == "granted" and consent.get("action") == "opt_out":
         status = "declined"
@@ -163,7 +170,7 @@ def row_of(entry: JSON, position: int, recorded_ms: int) -> Row | None:
     return Row(
         kind=kind,
         id=entry["aggregate"]["id"],
-        version="" if kind == "consent" else version_of(entry),
+        version=version,
         since=position,
         status=status,
         event_id=entry["event_id"],
@@ -182,8 +189,9 @@ def named_in(entry: JSON) -> list[Named]:
     found = []
     if entry["aggregate"]["type"] != "Model" and isinstance(body.get("model"), dict):
         model = body["model"]
-        version = model.get("version", "")
-        found.append(Named("model", model.get("id"), version, model.get("manifest")))
+        if {"provider", "name", "version"} <= model.keys():
+            id_ = model_stream(model).removeprefix("Model/")
+            found.append(Named("model", id_, model["version"], model.get("manifest")))
     template = (body.get("prompt") or {}).get("template")
     policies = (body.get("policy"), (body.get("mod") or {}).get("policy"))
     for kind, thing in (("template", template), *(("policy", one) for one in policies)):

@@ -163,8 +163,7 @@ class _Stretch:
         attempt = self._attempts.get(one.stream)
         if attempt is not None and attempt.position != one.position:
             self._end(attempt, outcome_of(entry))
-        if one.body:
-            self._register(entry, one.position, one.recorded_ms)
+        self._register(entry, one.position, one.recorded_ms)
 
     def flush(self) -> None:
         """Write what was taken in."""
