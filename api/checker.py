@@ -4,7 +4,7 @@
 It has no key, no database and no file; it reads frames from a socket that it inherits, answers each
 in order, and ends when the server at the other end does. Frames: int32 length ‖ MessagePack.
 
-    to the checker     ["caller", index, identity, pipelines]   who index means from now on
+    to the checker     ["caller", index, identity, pipelines, strict]   who index means from now on
                        ["one" | "array" | "lines", number, index, received_ms, body]
     from the checker   [0, []]                                   ready
                        [number, [result, …]]                     api.checking.pack
@@ -77,8 +77,8 @@ class _Checker:
     def answer(self, message: list[Any]) -> bytes:
         """Return the frame that answers a message; none for news about callers."""
         if message[0] == "caller":
-            _, index, identity, pipelines = message
-            self._callers[index] = Caller(Identity(**identity), frozenset(pipelines))
+            _, index, identity, pipelines, strict = message
+            self._callers[index] = Caller(Identity(**identity), frozenset(pipelines), strict)
             return b""
         kind, number, index, received_ms, data = message
         caller = self._callers[index]

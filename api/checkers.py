@@ -120,7 +120,8 @@ class _Checker(asyncio.Protocol):
         if len(self._callers) >= _CALLERS_MAX:
             self._callers.clear()
         index = self._callers[caller] = len(self._callers)
-        self._send(["caller", index, asdict(caller.identity), sorted(caller.pipelines)])
+        identity, pipelines, strict = caller
+        self._send(["caller", index, asdict(identity), sorted(pipelines), strict])
         return index
 
     def _send(self, message: list[Any]) -> None:

@@ -22,6 +22,7 @@ class Caller(NamedTuple):
 
     identity: Identity
     pipelines: frozenset[str]
+    strict: bool = False  #: Whether this tenant refuses what names something unknown.
 
 
 class Refusal(NamedTuple):
@@ -86,4 +87,10 @@ def _checked(check: Callable[[], Prepared]) -> Checked:
 def _prepared(request: Any, caller: Caller, received_ms: int) -> Prepared:
     if not isinstance(request, dict):
         raise MalformedEvent(errors=[FieldError("", "type", "an event is a JSON object")])
-    return prepare(request, caller.identity, received_ms=received_ms, pipelines=caller.pipelines)
+    return prepare(
+        request,
+        caller.identity,
+        received_ms=received_ms,
+        pipelines=caller.pipelines,
+        strict=caller.strict,
+    )

@@ -33,6 +33,7 @@ from ledger.errors import (
 from ledger.outcome import Outcome, Recorded, Repeated
 from ledger.printing import json_bytes
 from ledger.request import Identity, Prepared
+from ledger.setting_values import LinkCheck
 
 SINGLE_MAX: Final = 1024 * 1024  #: Bytes of one request; its committed values included.
 BATCH_MAX: Final = 8 * 1024 * 1024
@@ -67,10 +68,16 @@ class Ingest:
     """Answers POSTs of events itself and hands every other request to `rest`."""
 
     def __init__(
-        self, shelf: Shelf, credentials: Credentials, checkers: Checkers, rest: Asgi
+        self,
+        shelf: Shelf,
+        credentials: Credentials,
+        checkers: Checkers,
+        rest: Asgi,
+        *,
+        link_check: LinkCheck,
     ) -> None:
         self._shelf, self._credentials, self._rest = shelf, credentials, rest
-        self._checkers = checkers
+        self._checkers, self._link_check = checkers, link_check
         self._desk = Desk()
         self._tasks: set[asyncio.Task[None]] = set()
         self._callers: dict[bytes, tuple[float, _Sender]] = {}
@@ -240,7 +247,7 @@ class Ingest:
         book = self._shelf.opened(identity.tenant)
         if pipelines is None or book is None:
             return None
-        sender = _Sender(Caller(identity, pipelines), book)
+        sender = _Sender(self._caller(identity, pipelines), book)
         if name is None and authorization is not None:
             if len(self._callers) >= _CALLERS_MAX:
                 self._callers.clear()
@@ -252,7 +259,10 @@ class Ingest:
         _check(identity, name)
         pipelines = await asyncio.to_thread(self._credentials.pipelines, identity.tenant)
         book = await asyncio.to_thread(self._shelf.book, identity.tenant)
-        return _Sender(Caller(identity, pipelines), book)
+        return _Sender(self._caller(identity, pipelines), book)
+
+    def _caller(self, identity: Identity, pipelines: frozenset[str]) -> Caller:
+        return Caller(identity, pipelines, self._link_check.strict(identity.tenant))
 
 
 def _awaited() -> tuple["asyncio.Future[Any]", Callable[[Any], None]]:

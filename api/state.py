@@ -17,6 +17,7 @@ from api.night_watch import NightWatch
 from ledger.access import Credentials
 from ledger.archive.artifacts import Storeroom
 from ledger.request import Identity
+from ledger.setting_values import LinkCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class State:
     packet_dir: Path
     packet_ttl_s: int
     checkers: int = 0  #: Processes that check requests beside this one.
+    link_check: LinkCheck = field(default_factory=LinkCheck)
     storeroom: Storeroom | None = None  #: None: no archive, so no artifacts.
     link_ttl_s: int = 900  #: How long a signed link to one artifact works.
     night_watch: NightWatch = field(default_factory=NightWatch)

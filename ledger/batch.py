@@ -16,6 +16,7 @@ from ledger import catalog, clock, lifecycle
 from ledger.errors import Conflict, EventConflict, LedgerError, SourceConflict, TooLarge
 from ledger.head import Chain, Head, Link
 from ledger.lifecycle import Aggregate
+from ledger.lifecycle.references import ENTRY, check_reference
 from ledger.lookup import LOG_ID, LOG_STREAM, Knowledge, Known
 from ledger.printing import canonical_bytes
 from ledger.request import Prepared, ledger_made
@@ -150,6 +151,8 @@ class Builder:
             states,
             by_ledger=prepared.by_ledger,
         )
+        if prepared.references and decision is None:
+            self._check_references(prepared)
         type_, body, event = prepared.type, prepared.body, None
         if decision is not None:
             type_, body = decision.type, decision.body
@@ -161,6 +164,20 @@ class Builder:
             if f"Asset/{asset}" != prepared.stream:
                 states[f"Asset/{asset}"] = lifecycle.Asset.born(asset)
         return row
+
+    def _check_references(self, prepared: Prepared) -> None:
+        """Return if all that an event names is as it says; else raise OutOfOrder."""
+        knowledge, now = self._knowledge, self._recorded_text.decode()
+        for one in prepared.references:
+            self._note_leaf(one.stream.removeprefix(ENTRY))
+            check_reference(one, prepared.type, knowledge.states, knowledge.leaves, now)
+
+    def _note_leaf(self, event_id: str) -> None:
+        """Note the leaf of an entry of this very commit, should that be what is named."""
+        known = self._knowledge.events.get(event_id)
+        if known is not None and known.position >= self._head.size:
+            leaf = self._rows[known.position - self._head.size].link.leaf
+            self._knowledge.leaves[event_id] = leaf
 
     def _append(
         self,

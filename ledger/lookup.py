@@ -8,7 +8,7 @@ somebody has.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from psycopg import sql
@@ -18,6 +18,8 @@ from ledger.database import Connection
 from ledger.errors import EntryDamaged
 from ledger.head import Head
 from ledger.lifecycle import Aggregate
+from ledger.lifecycle.references import ENTRY
+from ledger.references import is_event_id
 from ledger.request import Prepared
 from ledger.retention.remains import body_from
 from ledger.store import EntryMapper, HeadMoved
@@ -31,7 +33,7 @@ _LOOKUP: Final = """
 SELECT 'head', h.size, NULL::text, NULL::bigint, NULL::text, h.tag, NULL::bytea, NULL::bytea
   FROM {book}.head h WHERE h.id = 1
 UNION ALL
-SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, NULL, NULL
+SELECT 'id', e.position, e.event_id::text, NULL, NULL, e.request_digest, e.leaf, NULL
   FROM {book}.entry e WHERE e.event_id = ANY(%b::uuid[])
 UNION ALL
 SELECT 'source', e.position, e.source_id, e.source_n, NULL, NULL, NULL, NULL
@@ -44,6 +46,14 @@ SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes,
   FROM {book}.entry e LEFT JOIN {book}.entry_body b USING (position)
   LEFT JOIN {book}.remains r USING (position)
  WHERE e.stream = ANY(%b::text[])
+UNION ALL
+SELECT 'stream', e.position, e.stream, e.version, e.topic, e.leaf, b.bytes,
+       CASE WHEN b.bytes IS NULL AND {book}.elsewhere(e.position)
+            THEN coalesce(r.body, ''::bytea) END
+  FROM unnest(%b::text[]) AS t (name)
+ CROSS JOIN LATERAL (SELECT x.position, x.stream, x.version, x.topic, x.leaf FROM {book}.entry x
+                      WHERE x.stream = t.name ORDER BY x.version DESC LIMIT 1) e
+  LEFT JOIN {book}.entry_body b USING (position) LEFT JOIN {book}.remains r USING (position)
 UNION ALL
 SELECT 'birth', a.position, a.asset_id, NULL, NULL, NULL, NULL, NULL
   FROM {book}.asset_birth a WHERE a.asset_id = ANY(%b::text[])
@@ -65,6 +75,7 @@ class Knowledge:
     """What is known of the ids and streams of one batch; grows as the batch is built."""
 
     events: dict[str, Known] = field(default_factory=dict)
+    leaves: dict[str, bytes] = field(default_factory=dict)  #: Of entries that others link.
     sources: set[tuple[str, int]] = field(default_factory=set)
     states: dict[str, Aggregate] = field(default_factory=dict)
     log_version: int = 0
@@ -119,9 +130,10 @@ class Lookup:
         after `load`. An event that a new stream admits is inserted as that stream's version 1 or as
         the birth of that asset, and there, as for ids and sources, a unique index says if the
         stream was not new: then all is undone and built again after `load`. And the swap of the
-        head proves the states that are remembered.
+        head proves the states that are remembered. What an event only names is inserted nowhere,
+        and no index would tell: it is remembered, or it is asked for.
         """
-        if states.log_version is None:
+        if states.log_version is None or not _at_hand(batch, states):
             return None
         knowledge = Knowledge(log_version=states.log_version)
         known = knowledge.states
@@ -152,13 +164,16 @@ class Lookup:
                 knowledge.states[stream] = state
         sources = [p.source for p in batch if p.source is not None]
         assets = [s.removeprefix("Asset/") for s in missing if s.startswith("Asset/")]
+        linked = _linked(batch)
+        tails = {s for s in missing if lifecycle.is_tail(s)}
         rows = connection.execute(
             self._query,
             (
-                arrays.uuids([p.event_id for p in batch]),
+                arrays.uuids([*(p.event_id for p in batch), *linked]),
                 arrays.texts([id_ for id_, _ in sources]),
                 arrays.bigints([n for _, n in sources]),
-                arrays.texts(sorted(missing)),
+                arrays.texts(sorted(missing - tails)),
+                arrays.texts(sorted(tails)),
                 arrays.texts(assets),
                 states.log_version is None,
             ),
@@ -186,6 +201,7 @@ class Lookup:
         what, position, name, number, topic, digest, data, remains = row
         if what == "id":
             knowledge.events[name] = Known(position=position, request_digest=digest)
+            knowledge.leaves[name] = data
         elif what == "source":
             knowledge.sources.add((name, number))
         elif what == "stream":
@@ -210,6 +226,32 @@ def _streams(batch: Iterable[Prepared]) -> Iterable[str]:
         if prepared.aggregate != "Log":
             yield prepared.stream
         yield from catalog.consulted(prepared.type, prepared.body)
+        if prepared.references:
+            yield from (
+                one.stream for one in prepared.references if not one.stream.startswith(ENTRY)
+            )
+
+
+def _at_hand(batch: Sequence[Prepared], states: States) -> bool:
+    """Say if all that the events of a batch name is remembered."""
+    return all(
+        states.get(one.stream) is not None
+        for prepared in batch
+        if prepared.references
+        for one in prepared.references
+    )
+
+
+def _linked(batch: Sequence[Prepared]) -> set[str]:
+    """Return the ids of events that a batch links by their leaves."""
+    names = (
+        one.stream.removeprefix(ENTRY)
+        for prepared in batch
+        if prepared.references
+        for one in prepared.references
+        if one.stream.startswith(ENTRY)
+    )
+    return {name for name in names if is_event_id(name)}
 
 
 def _fold(stream: str, entries: list[_Said], born: bool) -> Aggregate:
@@ -218,6 +260,8 @@ def _fold(stream: str, entries: list[_Said], born: bool) -> Aggregate:
     entries.sort(key=lambda entry: entry.version)
     if born and (not entries or entries[0].type != "INGEST"):
         state = lifecycle.Asset.born(id_)
+    if entries and state.tail:
+        state = replace(state, version=entries[-1].version - 1)
     for entry in entries:
         if entry.version != state.version + 1:
             raise EntryDamaged("an entry of a stream is gone")

@@ -22,14 +22,11 @@ from ledger.commitments import commit_values
 from ledger.decoding import fast_parse
 from ledger.errors import FieldError, Forbidden, MalformedEvent
 from ledger.frame import Frame, framed
+from ledger.lifecycle.references import Reference
+from ledger.references import references_of
 from ledger.vault.owners import NAMED, NAMES, Owned, owned_in
 from sealtrail.verify import canonical
-from sealtrail.verify.disclosure import (
-    PERSON,
-    RECORD_KEY_BYTES,
-    decode_base64url,
-    digest,
-)
+from sealtrail.verify.disclosure import PERSON, RECORD_KEY_BYTES, decode_base64url, digest
 from sealtrail.verify.entry import ENTRY_MAX
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.merkle import HASH_BYTES
@@ -89,6 +86,7 @@ class Prepared(NamedTuple):
     owned: tuple[Owned, ...]  #: Whose they are.
     source: tuple[str, int] | None = None
     by_ledger: bool = False
+    references: tuple[Reference, ...] = ()  #: What it names that has to be looked up.
 
     @property
     def stream(self) -> str:
@@ -100,11 +98,17 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    request: JSON, identity: Identity, *, received_ms: int, pipelines: frozenset[str]
+    request: JSON,
+    identity: Identity,
+    *,
+    received_ms: int,
+    pipelines: frozenset[str],
+    strict: bool = False,
 ) -> Prepared:
     """Check one request and return what the writer needs.
 
     pipelines: names registered as pipelines of this tenant; they are no persons.
+    strict: the tenant refuses what names something unknown (ledger.references).
     Raises MalformedEvent naming each field and rule that was found broken, TooLarge for a part
     over PART_MAX, Forbidden when this credential may not record. No message holds a value of the
     request, nor the name of a member that we do not know.
@@ -158,6 +162,7 @@ def prepare(
         disclosures=commitments.disclosures,
         owned=owned_in(commitments.values, event.owners) if commitments.values else (),
         source=(source["id"], source["n"]) if source else None,
+        references=references_of(event.type, groups.get("links"), body, strict=strict),
     )
 
 

@@ -100,6 +100,37 @@ def web(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCheck:
+    """Which tenants refuse what names something unknown; the others record it as it was sent."""
+
+    refuse: bool = False
+    others: frozenset[str] = frozenset()  #: Tenants for which it is the other way round.
+
+    def strict(self, tenant: str) -> bool:
+        """Say if this tenant refuses."""
+        return self.refuse is not (tenant in self.others)
+
+    def __str__(self) -> str:
+        return "refuse" if self.refuse else "flag"
+
+
+def link_check(text: str) -> LinkCheck:
+    """Read `flag` or `refuse`, and after it tenants that have it otherwise: `flag,acme=refuse`."""
+    default, *tenants = text.split(",")
+    modes = {"flag": False, "refuse": True}
+    others = set()
+    for one in tenants:
+        name, _, mode = one.strip().partition("=")
+        if mode not in modes or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+            raise ValueError("must be flag or refuse, then tenants: flag,acme=refuse.")
+        if modes[mode] is not modes.get(default):
+            others.add(name)
+    if default not in modes:
+        raise ValueError("must be flag or refuse, then tenants: flag,acme=refuse.")
+    return LinkCheck(refuse=modes[default], others=frozenset(others))
+
+
 def label(text: str) -> str:
     if not re.fullmatch(r"[!-~]([ -~]{0,30}[!-~])?", text):
         raise ValueError("must be 1 to 32 printable ASCII characters.")

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ledger import setting_values as values
 from ledger.errors import FieldError, Refused
-from ledger.setting_values import Authority, BucketName
+from ledger.setting_values import Authority, BucketName, LinkCheck
 
 PREFIX: Final = "SEALTRAIL_"
 
@@ -75,6 +75,7 @@ class Settings:
     backup_keep_d: int
     key_sheet_dir: Path | None
     redaction_model: str | None
+    link_check: LinkCheck
     clock_skew_s: int
     clock_jump_h: int
     night_time: str
@@ -246,6 +247,12 @@ SETTINGS: Final = (
     Setting("redaction_model", "name or directory", "model", values.model, None,
         "An installed spaCy model that finds names and places in prompts. Not set: redacted copies "
         "hide what has a pattern, such as addresses and numbers, and no names."),
+    Setting("link_check", "flag or refuse, then tenant=mode", "link-check", values.link_check,
+        LinkCheck(),
+        "What becomes of a call that names a model, template, policy or consent that is unknown or "
+        "retired (docs/registers.md): `flag` records it as sent, and search marks it; `refuse` "
+        "answers 409. `flag,acme=refuse` is for one tenant otherwise. A generation under a consent "
+        "that was revoked is refused either way."),
     Setting("clock_skew_s", "seconds", "range", values.whole(1, 60), 5,
         "If this host's clock and the database's are further apart, ingest answers 503."),
     Setting("clock_jump_h", "hours", "range", values.whole(1, 8760), 24,

@@ -122,6 +122,7 @@ def serve(
         packet_dir=ledger.settings.packet_dir,
         packet_ttl_s=ledger.settings.packet_ttl_h * 3600,
         checkers=ledger.settings.checkers,
+        link_check=ledger.settings.link_check,
         storeroom=open_storeroom(ledger.settings),
         link_ttl_s=ledger.settings.link_ttl_s,
     )

@@ -15,6 +15,7 @@ from api.state import State
 from ledger.access import Credentials
 from ledger.archive.artifacts import Storeroom
 from ledger.archive.directory import DirectoryArchive
+from ledger.setting_values import LinkCheck
 from scripts.serve import bind, make_server
 
 DAY_S = 86_400
@@ -60,13 +61,16 @@ class Service:
         return [one.entry.value for one in entries if one.entry.value["type"] == "ACCESS"]
 
 
+FLAG = LinkCheck()
+
+
 @contextlib.contextmanager
-def serving(house: House, *, checkers: int = 0) -> Iterator[Service]:
+def serving(house: House, *, checkers: int = 0, link_check: LinkCheck = FLAG) -> Iterator[Service]:
     """Serve a house over HTTP until the context ends."""
     trust_file = house.directory / "trust.json"
     trust_file.write_bytes(house.trust().print())
     with (
-        answering(house, trust_file, checkers=checkers) as url,
+        answering(house, trust_file, checkers=checkers, link_check=link_check) as url,
         httpx2.Client(timeout=60) as client,
     ):
         yield Service(
@@ -79,7 +83,9 @@ def serving(house: House, *, checkers: int = 0) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def answering(house: House, trust_file: Path, *, checkers: int = 0) -> Iterator[str]:
+def answering(
+    house: House, trust_file: Path, *, checkers: int = 0, link_check: LinkCheck = FLAG
+) -> Iterator[str]:
     """Run the HTTP server of a house in a thread; yields its address."""
     state = State(
         shelf=house.shelf,
@@ -88,6 +94,7 @@ def answering(house: House, trust_file: Path, *, checkers: int = 0) -> Iterator[
         packet_dir=house.directory / "packets",
         packet_ttl_s=DAY_S,
         checkers=checkers,
+        link_check=link_check,
         storeroom=Storeroom(
             archive=DirectoryArchive(house.directory / "archive"),
             uploads=house.directory / "uploads",

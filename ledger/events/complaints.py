@@ -93,8 +93,8 @@ def _dotted(location: Sequence[int | str]) -> str:
 _PATTERN: Final = "this must be of the form that docs/events.md says"
 #: Errors that ledger/events raises itself; their messages hold no value.
 _OURS: Final = frozenset({
-    "changed", "distinct", "hosted", "must-be-sealed", "patch", "plain", "range", "required",
-    "state", "time", "uint64",
+    "changed", "distinct", "hosted", "kind", "must-be-sealed", "patch", "plain", "range",
+    "required", "state", "time", "uint64",
 })  # fmt: skip
 _BOUNDS: Final = {
     "greater_than_equal": ("range", "this must be at least {}", "ge"),

@@ -69,7 +69,7 @@ __all__ = [
     "Others", "OutOfOrder", "OutputPeriod", "Policy", "PromptTemplate", "RedTeamSuite", "Register",
     "Rewritten", "SealedVersion", "TakedownDiffers", "TrainingDiffers", "TrainingRun",
     "TransparencyTemplate", "VersionExists", "VersionNotNewer", "VersionRetired", "VersionUnknown",
-    "Writer", "decide", "fresh",
+    "Writer", "decide", "fresh", "is_tail",
 ]  # fmt: skip
 
 #: Events whose body decides nothing here; it need not be at hand.
@@ -101,6 +101,11 @@ AGGREGATES: Final[Mapping[str, type[Aggregate]]] = {
 def fresh(aggregate: str, id_: str) -> Aggregate:
     """Return the state of a stream before its first event."""
     return AGGREGATES[aggregate](id_)
+
+
+def is_tail(stream: str) -> bool:
+    """Say if a stream's newest entry alone tells its state."""
+    return AGGREGATES[stream.partition("/")[0]].tail
 
 
 def decide(

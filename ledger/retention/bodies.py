@@ -19,7 +19,7 @@ from psycopg import sql
 from ledger.database import Connection, Database
 from ledger.errors import Unavailable
 from ledger.retention.members import WIDTH
-from ledger.retention.remains import remains_of
+from ledger.retention.remains import TELLING, remains_of
 from ledger.store import read_entry
 from sealtrail.verify import canonical
 
@@ -33,9 +33,6 @@ _PARTITIONS: Final = """
 SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i
   JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass
 """
-
-#: Types of which something has to be kept beside the index (ledger.retention.remains).
-_TELLING: Final = ["GEN_ERROR/1", "TRAIN_STARTED/1"]
 
 
 class BodiesBusy(Unavailable):
@@ -123,7 +120,7 @@ class Bodies:
                 "SELECT e.position, b.bytes FROM {book}.entry e JOIN {book}.entry_body b"
                 " USING (position) WHERE e.position = ANY(%s) AND e.topic = ANY(%s)"
             ),
-            (list(positions), _TELLING),
+            (list(positions), list(TELLING)),
         ).fetchall()
         for position, data in rows:
             value = read_entry(bytes(data)).value

@@ -21,14 +21,72 @@ _PROMISED: Final = (
 )  # fmt: skip
 
 
+#: Type → names of members, groups by a point, that are kept where they are there.
+_KEPT: Final[dict[str, tuple[str, ...]]] = {
+    "TRAIN_STARTED": tuple(f"train.{name}" for name in _PROMISED),
+    "DATASET_SEALED": (
+        "dataset.version", "dataset.manifest_digest", "dataset.smt_root", "dataset.member_count",
+    ),
+    "DATASET_SUPERSEDED": ("dataset.version", "dataset.by"),
+    "MODEL_REGISTERED": ("model.version", "manifest.digest"),
+    "MODEL_RETIRED": ("model.version", "effective_at"),
+    **dict.fromkeys(
+        ("POLICY_PUBLISHED", "PROMPT_TEMPLATE_PUBLISHED", "CONSENT_TEXT_PUBLISHED",
+         "TRANSPARENCY_TEMPLATE_PUBLISHED"),
+        ("version", "digest"),
+    ),
+    **dict.fromkeys(
+        ("POLICY_RETIRED", "PROMPT_TEMPLATE_RETIRED", "CONSENT_TEXT_RETIRED",
+         "TRANSPARENCY_TEMPLATE_RETIRED"),
+        ("version", "effective_at"),
+    ),
+    "CONSENT_GRANTED": ("consent.action", "consent.expires_at"),
+    "TAKEDOWN": ("takedown.request_id", "takedown.received_at", "takedown.removed_at"),
+    "OUTPUT_RELEASED": ("asset_id",),
+    "OUTPUT_DESTROYED": ("asset_id",),
+}  # fmt: skip
+
+#: Topics of which something may have to be kept. What a Writer said last is not: one that was
+#: silent until its entries left begins anew, and no number of its sequence is taken twice.
+TELLING: Final = (
+    *(f"{type_}/1" for type_ in _KEPT), "GEN_ERROR/1", "GEN/1", "OUTCOME_LATE/1"
+)  # fmt: skip
+
+#: What a body folds as of which nothing was kept: by an older release, or nobody.
+_NOTHING: Final[dict[str, JSON]] = {
+    "TRAIN_STARTED/1": {"train": {"inputs": []}},
+    "CONSENT_GRANTED/1": {"consent": {"action": "opt_in"}},
+}
+
+
 def remains_of(type_: str, body: JSON) -> JSON | None:
     """Return the members that a later state needs; None where the type is enough."""
-    if type_ == "GEN_ERROR" and body.get("timeout") is True:
-        return {"timeout": True}
-    if type_ == "TRAIN_STARTED":
-        train = body["train"]
-        return {"train": {name: train[name] for name in _PROMISED if name in train}}
-    return None
+    if type_ == "GEN_ERROR":
+        return {"timeout": True} if body.get("timeout") is True else None
+    if type_ == "GEN":
+        return _held_back(body)
+    if type_ == "OUTCOME_LATE":
+        held = _held_back(body["claimed"]["body"])
+        return None if held is None else {"claimed": {"body": held}}
+    if type_ not in _KEPT:
+        return None
+    kept: JSON = {}
+    for name in _KEPT[type_]:
+        group, _, member = name.rpartition(".")
+        said = body.get(group, {}) if group else body
+        if member in said:
+            (kept.setdefault(group, {}) if group else kept)[member] = said[member]
+    return kept
+
+
+def _held_back(body: JSON) -> JSON | None:
+    """Return the outputs in quarantine; None if there are none."""
+    held = [
+        {"asset_id": output["asset_id"], "disposition": "quarantined"}
+        for output in body.get("outputs", ())
+        if output.get("disposition") == "quarantined"
+    ]
+    return {"outputs": held} if held else None
 
 
 def body_from(topic: str, remains: bytes | None) -> JSON:
@@ -37,7 +95,7 @@ def body_from(topic: str, remains: bytes | None) -> JSON:
     topic: the index column, such as `GEN/1`. Raises EntryDamaged for remains that are none.
     """
     if remains is None:
-        return {"train": {"inputs": []}} if topic == "TRAIN_STARTED/1" else {}
+        return _NOTHING.get(topic, {})
     try:
         body = canonical.decode(remains)
     except VerifyError as error:

@@ -4,7 +4,6 @@
 from typing import Any
 
 import register_bodies
-
 from event_values import AT, ID, D
 
 VERSIONED = {"id": "policy/7", "version": "7.1", "digest": D}
@@ -313,6 +312,7 @@ FULL: dict[str, dict[str, Any]] = {
 
 LEAST |= register_bodies.LEAST
 FULL |= register_bodies.FULL
+NEEDED = register_bodies.NEEDED
 
 TIMEOUT = {
     "error": {"class": "timeout", "code": "overdue", "stage": "model", "retryable": False},

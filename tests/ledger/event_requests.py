@@ -4,7 +4,7 @@
 from typing import Any
 
 import pytest
-from event_bodies import LEAST
+from event_bodies import LEAST, NEEDED
 from event_values import AT, ID
 
 from ledger.errors import MalformedEvent
@@ -30,6 +30,7 @@ def request(type_: str = "GEN_ATTEMPT", **changes: Any) -> dict[str, Any]:
         "on_behalf_of": "emp-7",
         "body": LEAST[type_],
         "record_key": encode_base64url(KEY),
+        "sealed": NEEDED.get(type_, ...),
         **changes,
     }
     return {name: value for name, value in whole.items() if value is not ...}

@@ -99,6 +99,12 @@ LEAST: dict[str, dict[str, Any]] = {
     "FORENSIC_DRY_RUN": {"requests": 1000, "covered": 1000},
 }
 
+#: What has to be sealed beside the full body, and for some beside the least.
+NEEDED: dict[str, dict[str, Any]] = {
+    "HUMAN_REVIEW": {"reviewer": "emp-9"},
+    "HUMAN_OVERRIDE": {"reviewer": "emp-9"},
+}
+
 #: A hosted model, which has no files: the other half of MODEL_REGISTERED.
 HOSTED = {"model": NAMED, "weights": {"unavailable": "hosted", "snapshot": D}}
 
@@ -288,7 +294,7 @@ FULL: dict[str, dict[str, Any]] = {
     "CONFIG_CHANGED": {
         "before": D,
         "after": D,
-        "diff": [{"op": "replace", "path": "/threshold", "value": "0.8"}],
+        "diff": DIFF,
         "last_n": 9,
         "change_ticket": "CHG-7",
         "how": "reload",

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from event_bodies import FULL, LEAST, TIMEOUT
+from event_bodies import FULL, LEAST, NEEDED, TIMEOUT
 from event_envelope import ENVELOPE
 from event_values import AT, D
 from hypothesis import given
 from hypothesis import strategies as st
 from own_bodies import ALSO, FINAL, INTERIM, OWN, REPORT
+from register_bodies import HOSTED
 
 from ledger import catalog
 from ledger.errors import MalformedEvent
@@ -41,7 +42,7 @@ def changed(body: Any, path: Path, value: Any) -> Any:
 
 def broken(type_: str, body: Any, sealed: Any = None, **more: Any) -> set[tuple[str, str]]:
     with pytest.raises(MalformedEvent) as refusal:
-        catalog.validate(type_, 1, body, sealed or {}, **more)
+        catalog.validate(type_, 1, body, NEEDED.get(type_, {}) | (sealed or {}), **more)
     return {(error.pointer, error.rule) for error in refusal.value.errors}
 
 
@@ -61,14 +62,14 @@ IDS = [f"{type_} {'.'.join(map(str, path))}" for type_, path in EVERY_MEMBER]
 def test_a_small_record_and_a_full_one_are_taken(type_):
     """A pipeline may begin with little; all that the schema names has a place."""
     for body in (LEAST[type_], FULL[type_]):
-        assert catalog.validate(type_, 1, body, {}) is body
+        assert catalog.validate(type_, 1, body, NEEDED.get(type_, {})) is body
 
 
 def test_the_full_records_leave_no_member_out():
     """Every member of every class stands in a body above, so that these tests see all of them."""
     for type_, body in (FULL | OWN).items():
         schema = catalog.json_schema(type_, 1)
-        whole = named(body) | named(ALSO.get(type_, {}))
+        whole = named(body) | named((ALSO | {"MODEL_REGISTERED": HOSTED}).get(type_, {}))
         assert members(schema, schema.get("$defs", {})) == whole, type_
 
 
