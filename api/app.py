@@ -28,6 +28,7 @@ from api import (
     health,
     holds,
     lineage,
+    openlineage,
     packets,
     problems,
     public,
@@ -95,6 +96,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(public.router, prefix=prefix)
         app.include_router(cose_receipts.router, prefix=prefix)
         app.include_router(cloudevents.router, prefix=prefix)
+        app.include_router(openlineage.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(lineage.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
@@ -110,6 +112,15 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])
+    # OpenLineage's clients add this path to the address that they are given.
+    app.add_api_route(
+        "/api/v1/lineage",
+        openlineage.openlineage,
+        methods=["POST"],
+        name="lineage",
+        response_class=Response,
+        tags=["ingest"],
+    )
     app.include_router(health.router)
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -10,6 +10,7 @@ told by pointers into what was sent. Nothing that was sent vanishes silently: th
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -198,13 +199,8 @@ def _prepared(
         return prepare(
             made.request, caller.identity, received_ms=received_ms, pipelines=caller.pipelines
         )
-    except MalformedEvent as error:
-        fields = [
-            FieldError(made.pointer(one.pointer), one.rule, one.detail) for one in error.errors
-        ]
-        return MalformedEvent(str(error), errors=list(dict.fromkeys(fields)), **error.facts)
     except LedgerError as error:
-        return error
+        return _pointed(error, made)
     except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
         return problems.unexpected(error)
 
@@ -227,6 +223,8 @@ def _answer(
 ) -> Answer:
     ignored = made.ignored if isinstance(made, Translation) else 0
     if isinstance(outcome, LedgerError):
+        if isinstance(prepared, Prepared) and isinstance(made, Translation):
+            outcome = _pointed(outcome, made)
         return _refused(outcome)
     if isinstance(prepared, LedgerError):
         return _refused(prepared)
@@ -237,6 +235,16 @@ def _answer(
         return Answer(200, json_bytes(repeated.json()), ignored)
     except LedgerError as error:  # This one alone; the others have their receipts.
         return _refused(error)
+
+
+def _pointed(error: LedgerError, made: Translation) -> LedgerError:
+    """Return the refusal with pointers into what was sent instead of its translation."""
+    if not error.errors:
+        return error
+    fields = [FieldError(made.pointer(one.pointer), one.rule, one.detail) for one in error.errors]
+    pointed = copy(error)
+    pointed.errors = tuple(dict.fromkeys(fields))
+    return pointed
 
 
 def _refused(error: LedgerError) -> Answer:
