@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anthropic's wire format: messages, whole or in events that end with `message_stop`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from sealtrail.models import decimal_text
+from sealtrail.providers.bodies import json_of, read_json, unbase64
+from sealtrail.providers.exchange import (
+    JSON,
+    Asked,
+    Headers,
+    Kind,
+    StreamReader,
+    Told,
+    Unspeakable,
+    count,
+    denied,
+    failed,
+    made,
+    output,
+    plain_code,
+    plain_line,
+    plain_token,
+    text_value,
+    without_none,
+)
+from sealtrail.providers.sse import EventStream, Spoken
+
+_INPUTS_MAX = 32
+
+
+class Anthropic:
+    """Reads what speaks Anthropic's format."""
+
+    def __init__(self, name: str = "anthropic") -> None:
+        self.name = name
+
+    def kind(self, method: str, path: str) -> Kind:
+        path = path.strip("/").removeprefix("v1/")
+        if method == "POST" and path == "messages":
+            return "call"
+        if path == "messages/count_tokens" or (method in {"GET", "HEAD"} and path[:6] == "models"):
+            return "harmless"
+        return "unknown"
+
+    def asked(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
+        del path, headers
+        request = read_json(body)
+        sealed, pictures = _texts(request)
+        if len(pictures) > _INPUTS_MAX:
+            raise Unspeakable("a call is given at most 32 inputs")
+        for at, data in enumerate(pictures):
+            sealed[f"inputs[{at}].sha256"] = output(data)["sha256"]
+        temperature, top_p = request.get("temperature"), request.get("top_p")
+        params = {
+            "max_tokens": count(request.get("max_tokens")),
+            "temperature": _decimal(temperature),
+            "top_p": _decimal(top_p),
+        }
+        name = plain_line(request.get("model")) or "unnamed"
+        return Asked(
+            model={"provider": self.name, "name": name, "version": "hosted"},
+            operation="chat",
+            input_type="text+image" if pictures else "text",
+            params=without_none(params),
+            inputs=[{"type": "image", "role": "source"} for _ in pictures],
+            sealed=sealed,
+            stream=request.get("stream") is True,
+        )
+
+    def told(self, asked: Asked, status: int, headers: Headers, body: bytes) -> Told:
+        del asked
+        answer = json_of(body)
+        facts = facts_of(headers, answer)
+        if status >= 400 or answer.get("type") == "error":
+            return _error(status, answer.get("error"), facts)
+        spoken = Spoken()
+        content = answer.get("content")
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") == "text":
+                spoken.add(part.get("text"))
+        reason = plain_code(answer.get("stop_reason"))
+        if reason == "refusal":
+            return denied("refusal", spoken.text, facts=facts)
+        if reason:
+            facts["finish_reason"] = reason
+        said = spoken.output()
+        raw = output(body, mime="application/json")
+        return made([raw] if said is None else [said, raw], facts=facts)
+
+    def stream(self, asked: Asked) -> StreamReader:
+        return MessageStream(asked)
+
+    def refusal(self, code: str, message: str, status: int) -> tuple[JSON, bytes]:
+        kind = "permission_error" if status < 500 else "api_error"
+        document = {"type": "error", "error": {"type": kind, "message": f"{code}: {message}"}}
+        headers = {"content-type": "application/json", "x-should-retry": "false"}
+        return headers, json.dumps(document).encode()
+
+
+class MessageStream(EventStream):
+    """`message_start`, blocks and their deltas, `message_delta`, and at the end `message_stop`."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._said: JSON = {}
+        self._spoken = Spoken()
+        self._reason = ""
+        self._error: Any = None
+
+    def event(self, name: str, data: Any) -> bool:
+        if not isinstance(data, dict):
+            return False
+        kind = data.get("type") or name
+        if kind == "message_start" and isinstance(data.get("message"), dict):
+            self._said |= {n: data["message"].get(n) for n in ("model", "usage")}
+        delta = data.get("delta")
+        delta = delta if isinstance(delta, dict) else {}
+        if kind == "content_block_delta":
+            self._spoken.add(delta.get("text"))
+        elif kind == "message_delta":
+            self._reason = plain_code(delta.get("stop_reason")) or self._reason
+            if isinstance(data.get("usage"), dict):
+                before = self._said.get("usage")
+                before = before if isinstance(before, dict) else {}
+                self._said["usage"] = before | data["usage"]
+        elif kind == "error":
+            self._error = data.get("error") or {}
+        return kind in {"message_stop", "error"}
+
+    def told(self, status: int, headers: Headers, *, aborted: bool) -> Told:
+        self.facts = facts_of(headers, self._said)
+        if self._reason and self._reason != "refusal":
+            self.facts["finish_reason"] = self._reason
+        said = self._spoken.output()
+        if said is not None:
+            self.outputs.append(said)
+        return super().told(status, headers, aborted=aborted)
+
+    def finished(self, headers: Headers) -> Told | None:
+        del headers
+        if self._error is not None:
+            return _error(200, self._error, self.facts)
+        if self._reason == "refusal":
+            return denied("refusal", self._spoken.text, facts=self.facts)
+        return None
+
+
+def facts_of(headers: Headers, answer: JSON) -> JSON:
+    """Return what an answer says of its provider and of what was used."""
+    used = answer.get("usage")
+    used = used if isinstance(used, dict) else {}
+    provider = without_none(
+        {
+            "request_id": plain_token(headers.get("request-id", headers.get("x-request-id"))),
+            "model_returned": plain_line(answer.get("model")),
+        }
+    )
+    usage = without_none(
+        {
+            "input_tokens": count(used.get("input_tokens")),
+            "output_tokens": count(used.get("output_tokens")),
+        }
+    )
+    facts: JSON = {"provider": provider} if provider else {}
+    return facts | ({"usage": usage} if usage else {})
+
+
+def _error(status: int, error: Any, facts: JSON) -> Told:
+    error = error if isinstance(error, dict) else {}
+    message = error.get("message")
+    code = plain_code(error.get("type"))
+    retryable = None if status >= 400 else code in {"overloaded_error", "api_error"}
+    text = message if isinstance(message, str) else ""
+    return failed(status, code, text, facts=facts, retryable=retryable)
+
+
+def _texts(request: JSON) -> tuple[JSON, list[bytes]]:
+    """Return the sealed texts of a conversation, and its pictures."""
+    sealed: JSON = {}
+    system = request.get("system")
+    if isinstance(system, list):
+        system = "\n".join(str(one.get("text", "")) for one in system if isinstance(one, dict))
+    if isinstance(system, str) and system:
+        sealed["prompt.system"] = text_value(system)
+    pictures: list[bytes] = []
+    spoken: list[str] = []
+    user = None
+    for role, part in _parts(request):
+        if isinstance(part.get("text"), str):
+            spoken.append(f"{role}: {part['text']}")
+            user = part["text"] if role == "user" else user
+        source = part.get("source")
+        found = unbase64(source.get("data")) if isinstance(source, dict) else None
+        if found is not None:
+            pictures.append(found)
+    if user is not None:
+        sealed["prompt.user"] = text_value(user)
+    if len(spoken) > 1:
+        sealed["prompt.rendered"] = text_value(spoken)
+    return sealed, pictures
+
+
+def _parts(request: JSON) -> Iterator[tuple[str, JSON]]:
+    """Yield role and content of each part of a conversation."""
+    messages = request.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if not isinstance(message, dict):
+            continue
+        content = message.get("content")
+        for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+            if isinstance(part, dict):
+                yield str(message.get("role")), part
+
+
+def _decimal(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return decimal_text(value)

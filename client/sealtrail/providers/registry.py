@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers by the name of their provider, or by the address under which one is called."""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from sealtrail.providers.anthropic import Anthropic
+from sealtrail.providers.exchange import Provider
+from sealtrail.providers.openai import NanoGpt, OpenAi
+
+#: Name → its reader. Others that speak OpenAI's format are made with `compatible`.
+READERS: Final[dict[str, Callable[[], Provider]]] = {
+    "openai": OpenAi,
+    "anthropic": Anthropic,
+    "xai": lambda: OpenAi("xai"),
+    "nanogpt": NanoGpt,
+}
+
+#: Where the providers themselves listen.
+ADDRESSES: Final[dict[str, str]] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "xai": "https://api.x.ai/v1",
+    "nanogpt": "https://nano-gpt.com/api/v1",
+}
+_BY_HOST: Final = {urlsplit(address).hostname: name for name, address in ADDRESSES.items()}
+
+
+def reader(name: str) -> Provider:
+    """Return the reader of a provider. Raises KeyError for an unknown name."""
+    return READERS[name]()
+
+
+def compatible(name: str) -> Provider:
+    """Return a reader of OpenAI's format under another provider's name."""
+    return OpenAi(name)
+
+
+def reader_for(host: str | None) -> Provider | None:
+    """Return the reader of the provider that listens under a host's name, if it is known."""
+    name = _BY_HOST.get(host)
+    return None if name is None else reader(name)
