@@ -72,7 +72,7 @@ OPTIONAL = {
         "client/sealtrail/verify/ed25519.py",
         "client/sealtrail/verify/timestamp_backend.py",
     ),
-    "PIL": ("ledger/archive/picture.py",),
+    "PIL": ("ledger/archive/picture.py", "ledger/archive/pixels.py"),
     "iscc_lib": ("ledger/archive/picture.py",),
 }
 #: Named to another library, or within one, instead of being imported.

@@ -108,7 +108,8 @@ def _parsed(output: bytes) -> Picture:
 # What follows runs in the other process.
 
 
-def _confine() -> None:
+def confine() -> None:
+    """Take from this process what a decoder does not need."""
     for limit, value in (
         (resource.RLIMIT_AS, _MEMORY),
         (resource.RLIMIT_CPU, _CPU_S),
@@ -126,7 +127,7 @@ def _main(format_: str) -> None:
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = _PIXELS_MAX // 2  # It refuses twice as many.
     data = sys.stdin.buffer.read(INPUT_MAX + 1)
-    _confine()
+    confine()
     with Image.open(io.BytesIO(data), formats=[format_]) as image:
         width, height = image.size
         if width * height > _PIXELS_MAX:
