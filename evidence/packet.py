@@ -124,7 +124,7 @@ def build_packet(
     """
     request.check()
     now = clock.now() if now is None else now
-    trust = _read_trust(trust_file)
+    trust = read_trust(trust_file)
     steps = _Steps(progress, 2 * len(request.event_ids) + 1)
 
     records = _records(book, request, steps)
@@ -245,7 +245,8 @@ def _lines(records: Sequence[_Record], evidence: Evidence) -> list[packet_readme
     ]
 
 
-def _read_trust(path: Path) -> Trust:
+def read_trust(path: Path) -> Trust:
+    """Return what we publish for others to trust; raises TrustUnreadable."""
     try:
         return Trust.parse(path.read_bytes())
     except (OSError, VerifyError) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sealtrail.verify import absence, canonical
+from sealtrail.verify import absence, canonical, completeness
 from sealtrail.verify.anchored import Claim, entries_in, judge_anchored, read_anchored
 from sealtrail.verify.contents import Packet
 from sealtrail.verify.ed25519 import Backend
@@ -27,6 +27,7 @@ Checker = Callable[[Claim], None]
 #: By what the document calls itself.
 KINDS: Final[Mapping[str, Checker]] = {
     "absence/1": absence.judge_absence,
+    "completeness/1": completeness.judge_completeness,
     "presence/1": absence.judge_presence,
 }
 
