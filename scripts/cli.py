@@ -21,6 +21,7 @@ from scripts import (
     attack,
     backup,
     cap_pack,
+    completeness,
     doctor,
     erase,
     fsck,
@@ -64,6 +65,7 @@ app.command("init")(tenants.init)
 app.command("clock")(tenants.clock)
 app.command("fsck")(fsck.fsck)
 app.command("cap-pack")(cap_pack.cap_pack)
+app.command("completeness")(completeness.day_completeness)
 app.command("restore")(restore.restore)
 app.command("doctor")(doctor.doctor)
 app.command("attack")(attack.attack)
