@@ -9,6 +9,7 @@ the end: that no stream began twice. That no asset was born twice, the index of 
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from psycopg import sql
@@ -17,7 +18,9 @@ from ledger import catalog, lifecycle
 from ledger.database import Connection
 from ledger.errors import LedgerError, Refused
 from ledger.lifecycle import Aggregate, Asset
-from ledger.retention.remains import body_from
+from ledger.lifecycle.references import check_reference
+from ledger.references import consents_of
+from ledger.retention.remains import TELLING, body_from
 from ledger.store import Entry, read_entry
 
 _KEPT: Final = 200_000
@@ -36,6 +39,7 @@ class Told(NamedTuple):
     body: JSON
     by_ledger: bool
     hollow: bool = False  #: Told by the index alone: the bytes are elsewhere.
+    recorded: str = ""  #: When, in the ledger's spelling; where the entry rests on a consent.
 
 
 class LifecycleWalk:
@@ -53,6 +57,12 @@ class LifecycleWalk:
             " LEFT JOIN {book}.entry_body b USING (position)"
             " LEFT JOIN {book}.remains r USING (position)"
             " WHERE e.stream = %s AND e.position < %s ORDER BY e.position"
+        ).format(book=book)
+        self._newest = sql.SQL(
+            "SELECT b.bytes, e.topic, r.body, e.version FROM {book}.entry e"
+            " LEFT JOIN {book}.entry_body b USING (position)"
+            " LEFT JOIN {book}.remains r USING (position)"
+            " WHERE e.stream = %s AND e.position < %s ORDER BY e.version DESC LIMIT 1"
         ).format(book=book)
         self._remains = sql.SQL("SELECT body FROM {}.remains WHERE position = %s").format(book)
         self._births = sql.SQL(
@@ -95,7 +105,8 @@ class LifecycleWalk:
         type_, body, version = of.type, of.body, of.version
         if version == 1:
             self._begun += 1
-        first = version == 1 and type_ != "ASSET_WITHDRAWN"
+        # An output's stream begins with what comes after its birth.
+        first = version == 1 and (of.kind != "Asset" or type_ == "INGEST")
         state = self._state(connection, stream, position, first=first)
         complaint = None
         if version != state.version + 1:
@@ -113,7 +124,7 @@ class LifecycleWalk:
 
     def remains(self, connection: Connection, position: int, topic: str) -> JSON:
         """Return what is kept of a body that is elsewhere; raises EntryDamaged."""
-        if topic not in ("GEN_ERROR/1", "TRAIN_STARTED/1"):
+        if topic not in TELLING:
             return {}
         row = connection.execute(self._remains, (position,)).fetchone()
         return body_from(topic, None if row is None else bytes(row[0]))
@@ -140,6 +151,9 @@ class LifecycleWalk:
         }
         try:
             state.check(of.type, of.body, others, by_ledger=of.by_ledger)
+            for one in consents_of(of.type, of.body):
+                others = {one.stream: self._state(connection, one.stream, position, first=False)}
+                check_reference(one, of.type, others, {}, of.recorded)
         except Refused as refusal:
             return f"{of.type} may not follow: {refusal}"
         return None
@@ -159,12 +173,23 @@ class LifecycleWalk:
         state = lifecycle.fresh(aggregate, id_)
         if not self._partial or first:
             return state
+        if state.tail:
+            return self._from_newest(connection, state, (stream, position))
         entries = [_said(*row) for row in connection.execute(self._stream, (stream, position))]
         if aggregate == "Asset" and self._born_as_output(connection, id_, position, entries):
             state = Asset.born(id_)
         for type_, body in entries:
             state = state.after(type_, body)
         return state
+
+    def _from_newest(
+        self, connection: Connection, state: Aggregate, before: tuple[str, int]
+    ) -> Aggregate:
+        row = connection.execute(self._newest, before).fetchone()
+        if row is None:
+            return state
+        *said, version = row
+        return replace(state, version=version - 1).after(*_said(*said))
 
     def _born_as_output(
         self, connection: Connection, asset: str, position: int, entries: list[tuple[str, JSON]]

@@ -67,7 +67,7 @@ class Skimmed(NamedTuple):
     source_id: str | None
     source_n: int | None
     part: str  #: The canonical text of the client's part.
-    assets: list[str]  #: That a GEN made, or an EXPORT takes.
+    assets: list[str]  #: That a GEN made, or an EXPORT takes; consents of a GEN_ATTEMPT.
 
 
 @dataclass(slots=True)
@@ -112,6 +112,10 @@ class Outline:
         self.attempts = self.topic == "GEN_ATTEMPT/1" and self.kind == "Generation"
         self.by_ledger = value["actor"]["kind"] == "system"
         self._timeout = {"timeout": True} if value["body"].get("timeout") is True else {}
+        outputs = value["body"].get("outputs", ()) if self.type == "GEN" else ()
+        #: What became of each output decides what may become of it later; it is printed as it is.
+        held = [output.get("disposition") == "quarantined" for output in outputs]
+        self._fates = [{"disposition": "quarantined"} if one else {} for one in held]
 
     def skim(self, text: str) -> Skimmed | None:
         """Return what an entry says, if its bytes are those of this outline."""
@@ -147,7 +151,10 @@ class Outline:
         if self.type == "EXPORT":
             return {"asset_id": assets[0]}
         if self.type == "GEN":
-            return {"outputs": [{"asset_id": asset} for asset in assets]}
+            told = zip(assets, self._fates, strict=True)
+            return {"outputs": [{"asset_id": asset, **fate} for asset, fate in told]}
+        if self.type == "GEN_ATTEMPT" and assets:
+            return {"consent_ids": assets}
         return self._timeout
 
 
@@ -247,8 +254,12 @@ def _string(drawing: _Drawing, path: tuple[str | int, ...], value: str) -> str:
     captured = _CAPTURED.get(path)
     if captured is not None:
         return drawing.capture(*captured)
-    if path == _EXPORTED.get(drawing.type) or (
-        drawing.type == "GEN" and path[:2] == ("body", "outputs") and path[3:] == ("asset_id",)
+    if drawing.type == "GEN" and path[:2] == ("body", "outputs") and path[3:] == ("disposition",):
+        return re.escape(value)
+    if (
+        path == _EXPORTED.get(drawing.type)
+        or (drawing.type == "GEN" and path[:2] == ("body", "outputs") and path[3:] == ("asset_id",))
+        or (drawing.type == "GEN_ATTEMPT" and path[:2] == ("body", "consent_ids"))
     ):
         return drawing.capture(f"asset{len(drawing.captured)}", _TEXT)
     if path[0] == "time":

@@ -20,7 +20,7 @@ from anchoring.tile_walk import Damage, compare_leaves
 from ledger import clock
 from ledger.database import Connection
 from ledger.decoding import decode
-from ledger.errors import LedgerError, Unavailable
+from ledger.errors import EntryDamaged, LedgerError, Unavailable
 from ledger.printing import canonical_bytes
 from ledger.reader import Reader, disagreement
 from ledger.store import Entry
@@ -145,17 +145,26 @@ class RangeWalk:
         position, _, _, _, stream, version, topic, recorded_ms, *_ = row
         type_, _, schema = topic.partition("/")
         kind, _, id_ = stream.partition("/")
+        try:
+            body = self._lifecycles.remains(connection, position, topic)
+        except EntryDamaged as damage:
+            self._add(position, "lifecycle", f"at position {position} {damage}")
+            return
         told = Told(
             type=type_,
             schema=int(schema) if schema.isdecimal() else 0,
             kind=kind,
             aggregate_id=id_,
             version=version,
-            body=self._lifecycles.remains(connection, position, topic),
+            body=body,
             by_ledger=False,
             hollow=True,
         )
-        self._follow(connection, position, recorded_ms, stream, told)
+        try:
+            self._follow(connection, position, recorded_ms, stream, told)
+        except (LookupError, TypeError, AttributeError):
+            said = "what is kept of the body is not of its type"
+            self._add(position, "lifecycle", f"at position {position} {said}")
 
     def _skimmed(self, connection: Connection, row: tuple[Any, ...], of: Skimmed) -> None:
         """Judge what an outline gave; whatever does not fit is judged again from the value."""
@@ -169,7 +178,7 @@ class RangeWalk:
             value = check_members(decode(data))
             self._meaning(connection, position, Entry(data=data, value=value), row[3:11])
             return
-        if version == 1 and outline.attempts and self._lifecycles.attempt(stream):
+        if version == 1 and outline.attempts and not assets and self._lifecycles.attempt(stream):
             self._follow_time(position, ms)
             return
         said = Told(
@@ -180,6 +189,7 @@ class RangeWalk:
             version=version,
             body=outline.body(assets),
             by_ledger=outline.by_ledger,
+            recorded=recorded,
         )
         self._follow(connection, position, ms, stream, said)
 
@@ -203,6 +213,7 @@ class RangeWalk:
             version=entry.originator_version,
             body=body,
             by_ledger=value["actor"].get("kind") == "system",
+            recorded=value["time"]["recorded"],
         )
         self._follow(connection, position, entry.recorded_ms, entry.stream, told)
 

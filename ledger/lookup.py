@@ -265,5 +265,8 @@ def _fold(stream: str, entries: list[_Said], born: bool) -> Aggregate:
     for entry in entries:
         if entry.version != state.version + 1:
             raise EntryDamaged("an entry of a stream is gone")
-        state = state.after(entry.type, entry.body)
+        try:
+            state = state.after(entry.type, entry.body)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise EntryDamaged("what is kept of an entry is not of its type") from error
     return state

@@ -52,11 +52,8 @@ TELLING: Final = (
     *(f"{type_}/1" for type_ in _KEPT), "GEN_ERROR/1", "GEN/1", "OUTCOME_LATE/1"
 )  # fmt: skip
 
-#: What a body folds as of which nothing was kept: by an older release, or nobody.
-_NOTHING: Final[dict[str, JSON]] = {
-    "TRAIN_STARTED/1": {"train": {"inputs": []}},
-    "CONSENT_GRANTED/1": {"consent": {"action": "opt_in"}},
-}
+#: Of these something is always kept; of a run's start older releases kept nothing.
+_ALWAYS: Final = frozenset(f"{type_}/1" for type_ in _KEPT if type_ != "TRAIN_STARTED")
 
 
 def remains_of(type_: str, body: JSON) -> JSON | None:
@@ -95,7 +92,9 @@ def body_from(topic: str, remains: bytes | None) -> JSON:
     topic: the index column, such as `GEN/1`. Raises EntryDamaged for remains that are none.
     """
     if remains is None:
-        return _NOTHING.get(topic, {})
+        if topic in _ALWAYS:
+            raise EntryDamaged("what is kept of a body that is gone is gone, too")
+        return {"train": {"inputs": []}} if topic == "TRAIN_STARTED/1" else {}
     try:
         body = canonical.decode(remains)
     except VerifyError as error:

@@ -84,6 +84,8 @@ SHAPES = {
         time={"recorded": "2026-01-14T18:23:45.123Z"}, actor={"kind": "system"}, trace={}
     ),
     "gen": entry("GEN", body={"outputs": [{"asset_id": "b"}, {"asset_id": "c", "n": 1}]}),
+    "held back": entry("GEN", body={"outputs": [{"asset_id": "b", "disposition": "quarantined"}]}),
+    "under consent": entry(body={"consent_ids": ["c-1", "c-2"], "operation": "chat"}),
     "export": entry("EXPORT", "Export", body={"asset_id": "b"}),
     "timeout": entry("GEN_ERROR", body={"timeout": True, "asset_id": "no asset"}),
 }
@@ -99,6 +101,8 @@ def test_an_outline_fits_the_entry_that_it_was_made_of(shape):
     assert found is not None
     body = outline_of(value).body(found.assets)
     expected = {"gen": {"outputs": [{"asset_id": "b"}, {"asset_id": "c"}]},
+                "held back": SHAPES["held back"]["body"],
+                "under consent": {"consent_ids": ["c-1", "c-2"]},
                 "export": {"asset_id": "b"}, "timeout": {"timeout": True}}  # fmt: skip
     assert body == expected.get(shape, {})
 
