@@ -34,6 +34,8 @@ from api import (
     public,
     redacted,
     retrievals,
+    schemas,
+    search,
     similar,
 )
 from api.checkers import Checkers
@@ -107,6 +109,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(holds.router, prefix=prefix)
         app.include_router(erasures.router, prefix=prefix)
         app.include_router(retrievals.router, prefix=prefix)
+        app.include_router(search.router, prefix=prefix)
         app.include_router(alerts.router, prefix=prefix)
         app.include_router(similar.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
@@ -121,6 +124,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         response_class=Response,
         tags=["ingest"],
     )
+    app.include_router(schemas.router)
     app.include_router(health.router)
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

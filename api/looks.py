@@ -58,9 +58,15 @@ def look_body(
     size: int,
     fields: Sequence[str],
     exported: bool,
+    found: str | None = None,
 ) -> dict[str, Any]:
-    """Return what an ACCESS entry says of one look, whoever looked and by whichever way."""
-    query = {"book": book, "path": path, "event_ids": sorted(event_ids)}
+    """Return what an ACCESS entry says of one look, whoever looked and by whichever way.
+
+    found: a digest over what was found, where that is too much to be listed.
+    """
+    query: dict[str, canonical.JSON] = {"book": book, "path": path, "event_ids": sorted(event_ids)}
+    if found is not None:
+        query["found"] = found
     return {
         "purpose": purpose,
         "path": path,
@@ -86,10 +92,12 @@ def note_look(
     size: int,
     fields: Sequence[str] = (),
     exported: bool = False,
+    found: str | None = None,
 ) -> None:
     """Record a look durably; raises Unavailable, and then nothing may be shown.
 
-    path: the template of the path, such as `/v1/events/{id}`; size: of the Book looked into.
+    path: the template of the path, such as `/v1/events/{id}`; size: of the Book looked into; found:
+    as in `look_body`.
     """
     body = look_body(
         book=book,
@@ -100,6 +108,7 @@ def note_look(
         size=size,
         fields=fields,
         exported=exported,
+        found=found,
     )
     human = identity.kind == "person"
     actor = {"kind": "human" if human else "service", "credential": identity.credential}

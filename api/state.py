@@ -56,10 +56,12 @@ class Look:
         event_ids: Sequence[str] = (),
         fields: Sequence[str] = (),
         exported: bool = False,
+        found: str | None = None,
     ) -> None:
         """Enter this look in the access Book (`note_look`), before anything is shown.
 
-        size: of the Book, if its present one is not the one that was looked into.
+        size: of the Book, if its present one is not the one that was looked into; found: a digest
+        over what was found, where that is too much to be listed.
         """
         note_look(
             shelf,
@@ -72,6 +74,7 @@ class Look:
             size=self.book.notary.size if size is None else size,
             fields=fields,
             exported=exported,
+            found=found,
         )
 
 

@@ -58,7 +58,10 @@ SELECT u.position,
                   AND get_bit(b.members, (u.position & 255)::int) = 1)
   FROM unnest(%s::bigint[]) AS u (position)
 """
-_READ: Final = "SELECT position FROM {book}.readmodel WHERE name = 'search'"
+_READ: Final = """
+SELECT coalesce((SELECT position FROM {book}.readmodel WHERE name = 'search'), 0), size
+  FROM {book}.head WHERE id = 1
+"""
 
 
 class ModelChanged(Unavailable):
@@ -129,9 +132,11 @@ class Search:
         The read model first reads what it has not, for at most `budget_s` seconds. Raises
         QueryMalformed.
         """
-        as_of = self._caught_up(budget_s) if place is None else AsOf(place.as_of, 0)
+        as_of = AsOf(0, 0) if place is not None else self._caught_up(budget_s)
         persons = persons_in(clauses, self._vault)
-        with self._snapshot() as (connection, position):
+        with self._snapshot() as (connection, position, size):
+            if place is not None:
+                as_of = AsOf(min(place.as_of, size), 0)
             end = min(as_of.position, position)
             start, stop = 0, end
             if place is not None:
@@ -158,7 +163,7 @@ class Search:
         """
         as_of = self._caught_up(budget_s)
         persons = persons_in(clauses, self._vault)
-        with self._snapshot() as (connection, position):
+        with self._snapshot() as (connection, position, _):
             end = min(as_of.position, position)
             node = Planner(connection, persons, self._schema, end).plan(clauses)
             blocks = tuple(
@@ -182,7 +187,7 @@ class Search:
         """
         positions = _positions(iter(whole.blocks), descending=False)
         while some := list(islice(positions, _CHUNK)):
-            with self._snapshot() as (connection, position):
+            with self._snapshot() as (connection, position, _):
                 if position < whole.as_of.position:
                     raise ModelChanged
                 found = self._matches(connection, some)
@@ -192,8 +197,8 @@ class Search:
         return catch_up(self._database, self._schema, [Searching.name], budget_s=budget_s)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[tuple[Connection, int]]:
-        """Lend a connection that sees one moment, and say up to where the index has read then."""
+    def _snapshot(self) -> Iterator[tuple[Connection, int, int]]:
+        """Lend a connection that sees one moment, with how far the index and the log are then."""
         with (
             self._database.duty(self._schema, "read") as connection,
             connection.transaction(),
@@ -202,7 +207,8 @@ class Search:
             # A table that somebody empties now is empty for older snapshots, too: so lock first.
             connection.execute(self._sql("LOCK TABLE {book}.search_term IN ACCESS SHARE MODE"))
             row = connection.execute(self._sql(_READ)).fetchone()
-            yield connection, 0 if row is None else row[0]
+            position, size = row if row is not None else (0, 0)
+            yield connection, position, size
 
     def _matches(self, connection: Connection, positions: Sequence[int]) -> tuple[Match, ...]:
         """Return what is shown of some entries, in the order given."""
