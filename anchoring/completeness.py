@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from anchoring.outcomes import Attempt, any_open, attempts_of, late_recorded
 from anchoring.output_map import output_map
+from anchoring.output_roll import roll_due
 from anchoring.shelf import Book
 from anchoring.sum_tree import Leaf, build
 from ledger.lifecycle import OutOfOrder
@@ -206,6 +207,8 @@ class Reports:
                 final["outputs"] = output_map(self._book, body["day"], begin, end)
             self._record(final)
             done.append(body["day"])
+        if done and self._book.row.kind == "main":
+            roll_due(self._book, done[-1])
         return done
 
     def _record(self, body: JSON) -> None:

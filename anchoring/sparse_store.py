@@ -75,7 +75,7 @@ class StoredTree:
     count: int  #: Distinct digests.
     missing: int  #: What nobody could read when it was made, and is not in it.
     root: bytes
-    crown: bytes
+    crown: Crown
 
 
 class SparseStore:
@@ -129,7 +129,7 @@ class SparseStore:
             count=builder.count,
             missing=missing,
             root=crown.root,
-            crown=values[-1],
+            crown=crown,
         )
 
     def keep_alone(
@@ -163,15 +163,15 @@ class SparseStore:
             count=row[1],
             missing=row[2],
             root=bytes(row[3]),
-            crown=bytes(row[4]),
+            crown=Crown.decode(bytes(row[4])),
         )
-        if root is not None and not root == found.root == Crown.decode(found.crown).root:
+        if root is not None and not root == found.root == found.crown.root:
             raise TreeDamaged
         return found
 
     def walk(self, tree: StoredTree, key: bytes) -> Walk:
         """Walk to the place of a key; reads one bucket at most."""
-        return Crown.decode(tree.crown).walk(key, partial(self._bucket, tree.tree_id))
+        return tree.crown.walk(key, partial(self._bucket, tree.tree_id))
 
     def records(self, tree_id: str) -> Iterator[bytes]:
         """Yield the records of a tree in order, to be put into a larger one."""

@@ -246,6 +246,7 @@ def _lines(records: Sequence[_Record], evidence: Evidence) -> list[packet_readme
 
 
 def read_trust(path: Path) -> Trust:
+    """Return what is published to be trusted; raises TrustUnreadable."""
     """Return what we publish for others to trust; raises TrustUnreadable."""
     try:
         return Trust.parse(path.read_bytes())
