@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api import shapes
 from sealtrail.verify.cose_receipt import MEDIA_TYPE
 
 _PROBLEM: dict[str, Any] = {
@@ -49,61 +50,11 @@ _EVENT: dict[str, Any] = {
         "person_digest": {"type": "string"},
     },
 }
-_RECEIPT: dict[str, Any] = {
-    "type": "object",
-    "required": [
-        "event_id", "origin", "position", "leaf", "size", "recorded_at", "entry", "path",
-        "checkpoint", "proof", "disclosures",
-    ],
-    "properties": {
-        "event_id": {"type": "string"},
-        "origin": {"type": "string"},
-        "position": {"type": "integer", "minimum": 0},
-        "leaf": {"type": "string", "description": "sha256:<hex> of 0x00 and the entry."},
-        "size": {"type": "integer", "description": "Tree size of the checkpoint."},
-        "recorded_at": {"type": "string", "format": "date-time"},
-        "entry": {"type": "string", "description": "base64 of the exact entry bytes."},
-        "path": {"type": "array", "items": {"type": "string"}},
-        "checkpoint": {"type": "string", "description": "C2SP signed note."},
-        "proof": {"type": "string", "description": "C2SP tlog-proof."},
-        "disclosures": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-}  # fmt: skip
 _SCHEMAS: dict[str, Any] = {
     "Event": _EVENT,
-    "Receipt": _RECEIPT,
-    "Result": {
-        "type": "object",
-        "required": ["status"],
-        "properties": {
-            "status": {"type": "integer"},
-            "receipt": {"$ref": "#/components/schemas/Receipt"},
-            "problem": {"$ref": "#/components/schemas/Problem"},
-        },
-    },
-    "Problem": {
-        "type": "object",
-        "required": ["type", "title", "status", "detail", "code"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string"},
-            "errors": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "pointer": {"type": "string"},
-                        "rule": {"type": "string"},
-                        "detail": {"type": "string"},
-                    },
-                },
-            },
-            "facts": {"type": "object"},
-        },
-    },
+    "Receipt": shapes.RECEIPT,
+    "Result": shapes.result("#/components/schemas/Receipt", "#/components/schemas/Problem"),
+    "Problem": shapes.PROBLEM,
 }
 
 
@@ -122,6 +73,8 @@ _CONTENT: dict[str, dict[str, Any]] = {
     "/artifacts/{artifact_id}/preview": {"image/jpeg": {"schema": {"type": "string"}}},
     "/artifacts/{artifact_id}/content": _BINARY,
     "/metrics": _TEXT,
+    "/schemas/": _ANY,
+    "/schemas/{name}/{version}.json": {"application/schema+json": {"schema": {"type": "object"}}},
     "/readyz": _ANY,
     "/.well-known/sealtrail/trust.json": _ANY,
 }
