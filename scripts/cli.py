@@ -31,6 +31,7 @@ from scripts import (
     redaction,
     restore,
     retention,
+    search,
     tenants,
 )
 from scripts.assembly import authorities, open_ledger
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(hold.app, name="hold")
 app.add_typer(redaction.app, name="redaction")
+app.add_typer(search.app, name="search")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(alerts.app, name="alerts")

@@ -247,6 +247,21 @@ def catch_up(
             clock.pause(_WAIT_S)
 
 
+def standings(
+    database: Database, schema: str, projections: Sequence[Projection] = PROJECTIONS
+) -> list[tuple[str, int, int]]:
+    """Return how far each projection has read: name, position, and the log's size."""
+    query = sql.SQL(
+        "SELECT h.size, r.name, r.position FROM {book}.head h LEFT JOIN {book}.readmodel r"
+        " ON true WHERE h.id = 1"
+    ).format(book=sql.Identifier(schema))
+    with database.duty(schema, "read") as connection:
+        rows = connection.execute(query).fetchall()
+    read = {name: position for _, name, position in rows}
+    size = int(rows[0][0]) if rows else 0
+    return [(one.name, read.get(one.name, 0), size) for one in projections]
+
+
 def rebuild(
     database: Database,
     schema: str,

@@ -3,13 +3,21 @@
 
 from typing import Final
 
+from ledger.desk.consents import ConsentProjection
+from ledger.desk.reviews import ReviewProjection
+from ledger.desk.takedowns import TakedownProjection
 from ledger.lineage.projection import LineageProjection
 from ledger.readmodel.projection import Projection
 from ledger.readmodel.searching import Searching
 from ledger.similar.index import SimilarProjection
+from ledger.sources.projection import SourcesProjection
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     Searching(),
     LineageProjection(),
     SimilarProjection(),
+    ReviewProjection(),
+    TakedownProjection(),
+    ConsentProjection(),
+    SourcesProjection(),
 )
