@@ -69,6 +69,7 @@ class House:
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
     now_ms: Clock = clock.now_ms
     others: list[Shelf] = dataclasses.field(default_factory=list)
+    strict: bool = False  #: Whether this tenant refuses what names something unknown.
 
     @property
     def book(self) -> Book:
@@ -116,6 +117,7 @@ class House:
             self.identity,
             received_ms=clock.now_ms(),
             pipelines=frozenset({"test-pipeline"}),
+            strict=self.strict,
         )
 
     def post(self, *requests: dict[str, Any], by: Shelf | None = None) -> list[Any]:
