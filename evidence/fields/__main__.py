@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m evidence.fields` prints docs/fields.md."""
+
+import sys
+
+from evidence.fields.page import describe
+
+sys.stdout.write(describe())
