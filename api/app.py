@@ -17,12 +17,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api import (
+    absence,
     alerts,
     artifacts,
     cap_packs,
     cloudevents,
     content,
     cose_receipts,
+    datasets,
     disclosing,
     erasures,
     health,
@@ -43,6 +45,7 @@ from api.door import Door
 from api.ingest import Ingest
 from api.openapi import describe
 from api.state import State
+from api.translated import asked
 from ledger.errors import LedgerError
 
 #: Threads that may wait for the database on behalf of the ingest route.
@@ -111,6 +114,8 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(retrievals.router, prefix=prefix)
         app.include_router(search.router, prefix=prefix)
         app.include_router(alerts.router, prefix=prefix)
+        app.include_router(datasets.router, prefix=prefix)
+        app.include_router(absence.router, prefix=prefix)
         app.include_router(similar.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
@@ -122,6 +127,8 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         methods=["POST"],
         name="lineage",
         response_class=Response,
+        status_code=201,
+        openapi_extra=asked("application/json"),
         tags=["ingest"],
     )
     app.include_router(schemas.router)

@@ -34,6 +34,7 @@ from api.translated import (
     Headers,
     Translation,
     answered,
+    asked,
     derived_id,
     our_time,
     record,
@@ -78,7 +79,12 @@ _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BARRED: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
-@router.post("/cloudevents", response_class=Response)
+@router.post(
+    "/cloudevents",
+    response_class=Response,
+    status_code=201,
+    openapi_extra=asked(STRUCTURED, BATCH, "application/json"),
+)
 async def cloudevents(request: Request, app: AppState) -> Response:
     """Record a CloudEvent (structured or binary mode), or a batch of up to 1,000.
 

@@ -42,6 +42,7 @@ from api.translated import (
     Headers,
     Translation,
     answered,
+    asked,
     derived_id,
     our_time,
     record,
@@ -105,7 +106,12 @@ class Unrecorded(NamedTuple):
     reason: str
 
 
-@router.post("/openlineage", response_class=Response)
+@router.post(
+    "/openlineage",
+    response_class=Response,
+    status_code=201,
+    openapi_extra=asked("application/json"),
+)
 async def openlineage(request: Request, app: AppState) -> Response:
     """Record the start, the completion or the failure of a training run (OpenLineage RunEvent).
 

@@ -59,6 +59,23 @@ class Answer(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()  #: Of a problem.
 
 
+def asked(*media_types: str) -> dict[str, Any]:
+    """Return what the OpenAPI document says of the bodies of such a route, and of its answers."""
+    receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
+    other = {"application/json": {"schema": {"type": "object"}}}
+    again = "Recorded before; or not recorded, and the answer says why; or the results of a batch."
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {one: {"schema": {}} for one in media_types},
+        },
+        "responses": {
+            "201": {"description": "Recorded.", "content": receipt},
+            "200": {"description": again, "content": other},
+        },
+    }
+
+
 async def sender(request: Request, app: State) -> Sender:
     """Return whose request this is, before its body is read; raises what refuses it."""
     return await asyncio.to_thread(_sender, request, app)
