@@ -41,6 +41,7 @@ SELECT e.position, e.topic, b.bytes, r.body FROM {book}.entry e
  WHERE e.stream = %s ORDER BY e.version
 """
 _BUILT: Final = "SELECT number, body FROM {book}.dataset WHERE dataset_id = %s AND version = %s"
+_IDS: Final = "SELECT DISTINCT dataset_id FROM {book}.dataset ORDER BY 1"
 _EVENT: Final = "SELECT event_id::text FROM {book}.entry WHERE position = %s"
 _TAKE: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.dataset'), hashtext(%s))"
 _GIVE: Final = "SELECT pg_advisory_unlock(hashtext('sealtrail.dataset'), hashtext(%s))"
@@ -146,6 +147,14 @@ class Datasets:
             return None
         number, body = found
         return self._sealed(number, body, at, repeat=True)
+
+    def all(self) -> list[Sealed]:
+        """Return every sealed version of every set, the oldest first."""
+        with self._reading() as connection:
+            ids = connection.execute(self._sql(_IDS)).fetchall()
+        found = [self.find(id_, version) for (id_,) in ids for version in self.state(id_)[0].sealed]
+        known = [one for one in found if one is not None]
+        return sorted(known, key=lambda one: one.position)
 
     def _sealed(
         self, number: int, body: JSON, at: dict[str, tuple[int, str]], *, repeat: bool

@@ -9,15 +9,20 @@ The perceptual manifest has a line `{"alg":…,"value":…}` for each clear fing
 names no asset: it can be given to an expert who looks for near copies.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from psycopg import sql
 
 from anchoring.shelf import Book
+from ledger.archive.artifacts import Artifacts
 from ledger.database import Connection
+from ledger.errors import Unavailable
 from sealtrail.verify import canonical
 from sealtrail.verify.sparse import BYTES, PIXELS
+
+JSON = dict[str, Any]
 
 _MEMBERS: Final = """
 SELECT m.position, e.stream, e.leaf, m.bytes_key, m.pixel_key
@@ -29,6 +34,12 @@ SELECT b.bytes FROM {book}.dataset_member m JOIN {book}.entry_body b USING (posi
  WHERE m.number = %s
 """
 _FETCH: Final = 5_000
+
+#: Where the digests of both stand in DATASET_SEALED, and so what they are called in the archive.
+MANIFEST: Final = "dataset.manifest_digest"
+PERCEPTUAL: Final = "dataset.perceptual_manifest_digest"
+_MEDIA_TYPE: Final = "application/x-ndjson"
+_PIECE: Final = 256 * 1024
 
 
 def member_rows(connection: Connection, schema: str, number: int) -> Iterator[tuple[Any, ...]]:
@@ -73,6 +84,50 @@ def perceptual_lines(fingerprints: Iterable[tuple[str, str]]) -> Iterator[bytes]
     """Print the line of each fingerprint."""
     for alg, value in fingerprints:
         yield canonical.encode({"alg": alg, "value": value}) + b"\n"
+
+
+def store(
+    artifacts: Artifacts, book: Book, number: int, event_id: str, *, perceptual: bool, by: str
+) -> list[JSON]:
+    """Put a sealed set's manifests into the archive, under the tenant's key; safe to repeat.
+
+    event_id: of its DATASET_SEALED. by: whose credential. Returns what is said of each; one that
+    the archive did not take now is stored when the same set is sealed again.
+    """
+    told = [_store(artifacts, event_id, MANIFEST, lambda: manifest(book, number), by)]
+    if perceptual:
+        lines = perceptual_manifest(book, number)
+        told.append(_store(artifacts, event_id, PERCEPTUAL, lambda: iter(lines), by))
+    return told
+
+
+def _store(
+    artifacts: Artifacts,
+    event_id: str,
+    name: str,
+    content: Callable[[], Iterator[bytes]],
+    by: str,
+) -> JSON:
+    state = "waiting"
+    with suppress(Unavailable):  # The set is sealed all the same.
+        size = sum(map(len, content()))
+        one = artifacts.announce(event_id, name, size=size, media_type=_MEDIA_TYPE, credential=by)
+        if one.state != "stored":
+            one = artifacts.append(one.artifact_id, 0, _pieces(content()))
+        state = one.state
+    return {"name": name, "state": state}
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Join lines to pieces of some size: each is sealed by itself."""
+    waiting = bytearray()
+    for line in lines:
+        waiting += line
+        if len(waiting) >= _PIECE:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 def _rows(

@@ -54,7 +54,7 @@ async def receive(
     loop = asyncio.get_running_loop()
     if not _places.acquire(blocking=False):
         raise Overloaded("as many uploads as this server takes are under way; send it again")
-    body = _Body(request, loop)
+    body = Incoming(request, loop)
 
     def work() -> tuple[Artifacts, Artifact]:
         try:
@@ -67,7 +67,7 @@ async def receive(
     return await asyncio.shield(loop.run_in_executor(_threads, work))
 
 
-class _Body:
+class Incoming:
     """A request's body, read in the event loop and given out in a thread."""
 
     def __init__(self, request: Request, loop: asyncio.AbstractEventLoop) -> None:

@@ -21,6 +21,7 @@ from scripts import (
     attack,
     backup,
     cap_pack,
+    dataset,
     completeness,
     doctor,
     erase,
@@ -57,6 +58,7 @@ app.add_typer(search.app, name="search")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(archive.app, name="archive")
 app.add_typer(backup.app, name="backup")
 app.add_typer(packets.app, name="packet")
