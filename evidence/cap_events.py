@@ -3,8 +3,8 @@
 
 A committed value stands there as the hexadecimal form of the digest that the entry holds of it:
 who is shown the disclosure can hold it against the CAP event, and nobody else learns anything. What
-CAP requires and the record does not say gets the value that claims least, and is named in
-`Sealtrail.Assumed`. `Sealtrail.Leaf` ties each event to its entry, under the log's anchored root.
+CAP requires and the record does not say is filled in, and named in `Sealtrail.Assumed`.
+`Sealtrail.Leaf` ties each event to its entry, under the log's anchored root.
 """
 
 from collections.abc import Mapping

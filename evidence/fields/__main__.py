@@ -5,4 +5,5 @@ import sys
 
 from evidence.fields.page import describe
 
-sys.stdout.write(describe())
+if __name__ == "__main__":
+    sys.stdout.write(describe())

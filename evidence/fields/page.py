@@ -47,7 +47,8 @@ def _section(title: str, group: list[Row]) -> Iterator[str]:
     lines += [_line(row, tests) for row in group]
     yield f"### {title.replace(', ', ' · ')}\n"
     yield "\n".join(lines) + "\n"
-    yield "\n".join(f"{number}. `{name}`" for name, number in tests.items()) + "\n"
+    if tests:
+        yield "\n".join(f"{number}. `{name}`" for name, number in tests.items()) + "\n"
 
 
 def _line(row: Row, tests: dict[str, int]) -> str:
