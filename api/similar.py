@@ -136,7 +136,8 @@ def _answer(
     return {
         "found": shown,
         "within": within,
-        "as_of": {"position": as_of.position, "behind": as_of.behind},
+        "as_of": as_of.position,
+        "behind": as_of.behind,
         "limits": list(LIMITS),
     }
 

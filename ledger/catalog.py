@@ -22,6 +22,7 @@ from ledger.events import (
     alert,
     custody,
     dataset,
+    effect,
     envelope,
     generation,
     log,
@@ -78,6 +79,7 @@ CATALOG: Final[dict[tuple[str, int], EventClass]] = {
         _ledger("ERASURE_WITHDRAWN", custody.ErasureWithdrawn, "Log"),
         _ledger("ERASURE_DEFERRED", custody.ErasureDeferred, "Log"),
         _ledger("ERASURE", custody.Erasure, "Log"),
+        _ledger("CONSENT_EFFECTED", effect.ConsentEffected, "Log"),
         _ledger("ALERT_RAISED", alert.AlertRaised, "Log"),
         _ledger("ALERT_ACKNOWLEDGED", alert.AlertAcknowledged, "Log"),
     )

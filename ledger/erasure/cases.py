@@ -36,7 +36,7 @@ class Case:
     plan: JSON  #: The newest dry run: the approval's, once there is one.
     state: State
     requested: str  #: `time.recorded`, like the others.
-    requested_by: str | None  #: A credential.
+    requested_by: str | None  #: A credential; None: the ledger, and nobody has taken it up.
     approved: str | None = None
     approved_by: str | None = None
     hold_ids: tuple[str, ...] = ()  #: While it is deferred.
@@ -102,8 +102,8 @@ def _asked(note: Note) -> Case:
 def _after(case: Case, note: Note) -> Case:
     """Return the case after one more entry of its own."""
     body, state = note.body, case.state
-    if note.type == APPROVED and state == "requested" and note.credential != case.requested_by:
-        return replace(case, state="approved", approved=note.recorded, approved_by=note.credential)
+    if note.type == APPROVED and state == "requested":
+        return _approved(case, note)
     if note.type == WITHDRAWN and state == "requested":
         return replace(case, state="withdrawn")
     if note.type == DEFERRED and state in UNDER_WAY:
@@ -115,3 +115,13 @@ def _after(case: Case, note: Note) -> Case:
             case, state="complete", hold_ids=(), completed=note.recorded, erased=body["erased"]
         )
     return case
+
+
+def _approved(case: Case, note: Note) -> Case:
+    """Return the case after a person's approval, which counts if another one asked."""
+    if note.credential == case.requested_by:
+        return case
+    if case.requested_by is None:
+        # The ledger itself asked: the first person takes it up, a second one approves.
+        return replace(case, requested_by=note.credential)
+    return replace(case, state="approved", approved=note.recorded, approved_by=note.credential)

@@ -12,7 +12,7 @@ hold takes its subject out again; `pending` waits as long as that takes.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, Self
 from uuid import UUID
@@ -160,17 +160,28 @@ class Erasures:
             if erasure_id in known:
                 return same_request(known[erasure_id], by, basis, ref)
             subject = self._subject(person, ref)
-            body = {
-                "erasure_id": erasure_id,
-                "subject_ref": str(subject.ref),
-                "basis": basis,
-                "plan": plan(connection, self._schema, subject.ref).body(),
-            }
-            entry = ledger_made(REQUESTED, LOG_ID, body, actor=actor)
-            open_ = [one for one in known.values() if one.state in {"requested", *UNDER_WAY}]
-            if any(one.subject_ref == str(subject.ref) for one in open_):
+            entry = self._asked(connection, erasure_id, subject.ref, basis, actor)
+            if _under_way(known.values(), subject.ref):
                 raise NotAskedSo("an erasure of this subject is under way already")
             self._record(entry)
+            return self._cases.get(connection, erasure_id)
+
+    def request_by_ledger(self, *, basis: str, ref: UUID, erasure_id: str) -> Case:
+        """Ask in the ledger's own name, as was promised to the subject; two persons approve.
+
+        Returns the subject's erasure that is under way, if there is one. Safe to repeat. Raises
+        SubjectUnknown, and NotAskedSo for an id that was used for another subject.
+        """
+        with self._alone() as connection:
+            known = self._cases.all(connection)
+            if erasure_id in known and known[erasure_id].subject_ref != str(ref):
+                raise NotAskedSo
+            if erasure_id in known:
+                return known[erasure_id]
+            if (case := _under_way(known.values(), ref)) is not None:
+                return case
+            subject = self._subject(None, str(ref))
+            self._record(self._asked(connection, erasure_id, subject.ref, basis, None))
             return self._cases.get(connection, erasure_id)
 
     def approve(
@@ -312,6 +323,17 @@ class Erasures:
         self._record(ledger_made(ERASURE, LOG_ID, body))
         return True
 
+    def _asked(
+        self, connection: Connection, erasure_id: str, ref: UUID, basis: str, actor: JSON | None
+    ) -> Prepared:
+        body = {
+            "erasure_id": erasure_id,
+            "subject_ref": str(ref),
+            "basis": basis,
+            "plan": plan(connection, self._schema, ref).body(),
+        }
+        return ledger_made(REQUESTED, LOG_ID, body, actor=actor)
+
     def _subject(self, person: str | None, ref: str | None) -> SubjectRef:
         """Return a subject that can be erased; raises SubjectUnknown."""
         if (person is None) == (ref is None):
@@ -352,3 +374,15 @@ class Erasures:
 
     def _sql(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(book=sql.Identifier(self._schema))
+
+
+def _under_way(cases: Iterable[Case], ref: UUID) -> Case | None:
+    """Return a subject's erasure that is asked for or approved, and not over."""
+    return next(
+        (
+            one
+            for one in cases
+            if one.subject_ref == str(ref) and one.state in {"requested", *UNDER_WAY}
+        ),
+        None,
+    )

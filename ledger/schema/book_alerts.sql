@@ -24,3 +24,76 @@ CREATE INDEX alert_open ON {book}.alert (code, position) WHERE acknowledged IS N
 GRANT SELECT ON {book}.alert TO {append}, {read}, {retain};
 GRANT INSERT, UPDATE ON {book}.alert TO {append};
 GRANT DELETE ON {book}.alert TO {retain};
+
+-- The desk (ledger/desk), projections of the read model: cases for people, one row for each.
+CREATE TABLE {book}.review (
+    generation      text COLLATE "C" NOT NULL,
+    case_id         text COLLATE "C" NOT NULL,  -- escalation, event or output
+    kind            text NOT NULL CHECK (kind IN ('filter', 'escalation', 'review', 'quarantine')),
+    queue           text,
+    state           text NOT NULL CHECK (state IN ('waiting', 'opened', 'assigned', 'decided')),
+    priority        text,
+    deadline        bigint,  -- milliseconds since 1970, like all times
+    first_deadline  bigint,  -- moving it hides nothing
+    position        bigint NOT NULL,  -- of the entry that opened the case
+    event_id        uuid NOT NULL,
+    opened_at       bigint NOT NULL,
+    last_position   bigint NOT NULL,  -- of the newest entry about it
+    last_event      uuid NOT NULL,
+    last_at         bigint NOT NULL,
+    outcome         text,
+    reason          text,  -- a code
+    PRIMARY KEY (generation, case_id)
+);
+CREATE INDEX review_newest ON {book}.review (position, case_id);
+CREATE INDEX review_due ON {book}.review (deadline) WHERE state <> 'decided';
+
+-- Requests to take a delivery down, each with its 48 hours.
+CREATE TABLE {book}.takedown (
+    export_id      text COLLATE "C" NOT NULL,
+    request_id     text COLLATE "C" NOT NULL,
+    received       bigint NOT NULL,
+    due            bigint NOT NULL,
+    valid          boolean NOT NULL,
+    removed        bigint,  -- when the copies were gone, as the client says
+    removed_told   bigint,  -- when that was recorded
+    copies         bigint,
+    reason         text,  -- a code
+    position       bigint NOT NULL,
+    event_id       uuid NOT NULL,
+    last_position  bigint NOT NULL,
+    last_event     uuid NOT NULL,
+    PRIMARY KEY (export_id, request_id)
+);
+CREATE INDEX takedown_newest ON {book}.takedown (position);
+CREATE INDEX takedown_due ON {book}.takedown (due) WHERE valid AND removed IS NULL;
+
+-- Consents, and what their revocation led to.
+CREATE TABLE {book}.consent (
+    consent_id    text COLLATE "C" PRIMARY KEY,
+    text_id       text NOT NULL,
+    text_version  text NOT NULL,
+    text_digest   text NOT NULL,
+    action        text NOT NULL,
+    expires       bigint,
+    position      bigint NOT NULL,  -- of the CONSENT_GRANTED
+    event_id      uuid NOT NULL,
+    granted_at    bigint NOT NULL,
+    revoked       bigint,  -- position of the CONSENT_REVOKED
+    revocation    uuid,
+    revoked_at    bigint,
+    declared      text,  -- what the client says it did, in JSON
+    expired       bigint,
+    expired_at    bigint,
+    effected      bigint,  -- position of the CONSENT_EFFECTED
+    effect_event  uuid,
+    effected_at   bigint,
+    effect        text  -- its body, in JSON
+);
+CREATE INDEX consent_revocation ON {book}.consent (revocation) WHERE revocation IS NOT NULL;
+CREATE INDEX consent_waiting ON {book}.consent (revoked)
+    WHERE revoked IS NOT NULL AND effected IS NULL;
+
+GRANT SELECT ON {book}.review, {book}.takedown, {book}.consent TO {append}, {read}, {retain};
+GRANT INSERT, UPDATE ON {book}.review, {book}.takedown, {book}.consent TO {append};
+GRANT TRUNCATE ON {book}.review, {book}.takedown, {book}.consent TO {retain};
