@@ -22,6 +22,7 @@ from api import (
     artifacts,
     cap_packs,
     cloudevents,
+    completeness,
     content,
     cose_receipts,
     datasets,
@@ -39,6 +40,7 @@ from api import (
     schemas,
     search,
     similar,
+    sources,
 )
 from api.checkers import Checkers
 from api.door import Door
@@ -104,6 +106,8 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(openlineage.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(lineage.router, prefix=prefix)
+        app.include_router(completeness.router, prefix=prefix)
+        app.include_router(sources.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
         app.include_router(redacted.router, prefix=prefix)
         app.include_router(packets.router, prefix=prefix)

@@ -23,7 +23,7 @@ _TURN: Final = BoundedSemaphore(1)
 _WAIT_S: Final = 20.0
 
 AttemptId = Annotated[
-    str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z", description="A Generation.")
+    str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$", description="A Generation.")
 ]
 
 

@@ -22,6 +22,7 @@ from anchoring.night import Night
 from anchoring.overdue import Sweep
 from anchoring.rotation import KeyRotation
 from anchoring.shelf import Book, Shelf
+from anchoring.source_watch import SourceWatch
 from anchoring.sweep import RetentionSweep
 from anchoring.sweep_desk import cold_of
 from anchoring.thaw import Retrievals
@@ -121,6 +122,7 @@ class Scheduler:
         self._leader = Leader(url)
         self._sweeps: dict[str, Sweep] = {}
         self._followers: dict[str, tuple[Book, Follower]] = {}
+        self._watches: dict[str, SourceWatch] = {}
         self._spool = Spool(settings.packet_dir, ttl_s=settings.packet_ttl_h * 3600)
         self._storeroom = open_storeroom(settings)
         self._scheduler = BackgroundScheduler(timezone="UTC")
@@ -147,6 +149,7 @@ class Scheduler:
         self._add("redaction", self._redact, IntervalTrigger(seconds=_SWEEP_S))
         self._add("read model", self._read, IntervalTrigger(seconds=_SWEEP_S))
         self._add("redaction tidy", self._tidy, IntervalTrigger(hours=24))
+        self._add("sources", self._watch_sources, IntervalTrigger(seconds=_CUSTODY_S))
         self._add_job("key sheets", self._sheets, IntervalTrigger(seconds=_CUSTODY_S), now=True)
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
         self._scheduler.start()
@@ -287,6 +290,15 @@ class Scheduler:
     def _read(self, book: Book) -> None:
         """Feed the read model, so that whoever searches has little left to wait for."""
         catch_up(book.database, book.row.schema, budget_s=self._follow_s)
+
+    def _watch_sources(self, book: Book) -> None:
+        """Raise alerts about numbers, writers and outcomes that are missing or late."""
+        if book.row.kind != "main":
+            return
+        watch = self._watches.get(book.row.name)
+        if watch is None or watch.book is not book:
+            watch = self._watches[book.row.name] = SourceWatch(book)
+        watch.run(book.database.now_ms())
 
     def _tidy(self, book: Book) -> None:
         self._follower(book).tidy()
