@@ -2,9 +2,9 @@
 """How this ledger's names are said in CAP: identifiers as its URNs, codes as its closed lists.
 
 CAP's URN has two parts of letters, digits, `_` and `-`. An identifier of ours that is no such URN
-goes under the organisation `_<tenant>`, with each other character as `_` and two hexadecimal
-digits. No identifier of ours holds a `_`, so two things never come to share a name, and the
-identifier can be read back.
+goes under the organisation `_<tenant>`, with each other character, and `_` itself, as `_` and two
+hexadecimal digits. A URN whose organisation begins with `_` is none of ours to keep, and is spelled
+the same way: so two things never come to share a name, and the identifier can be read back.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-_URN: Final = re.compile(r"urn:cap:(?:asset|model):[A-Za-z0-9-]+:[A-Za-z0-9-]+")
+_URN: Final = re.compile(r"urn:cap:(?:asset|model):[A-Za-z0-9-][A-Za-z0-9_-]*:[A-Za-z0-9_-]+")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9-]")
 
 ASSET_TYPES: Final = frozenset({"IMAGE", "VIDEO", "AUDIO", "TEXT", "CODE"})

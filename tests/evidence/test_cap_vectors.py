@@ -221,8 +221,8 @@ def test_another_key_makes_no_chain_of_ours(kinds):
 
 # Names
 
-_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,40}", fullmatch=True).map(
-    lambda text: text.replace("_", "-")
+_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,40}", fullmatch=True) | st.from_regex(
+    r"urn:cap:asset:_?(acme|studio):[a_1]{1,3}", fullmatch=True
 )
 
 
