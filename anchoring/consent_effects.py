@@ -129,8 +129,12 @@ def _begin(book: Book, consent_id: str) -> Begun | None:
             )
         if effect["started"] == "erasure":
             raise_alert(book, TO_APPROVE, f"Erasure/{effect['ref']}", {"consent": consent_id})
-        book.record_own(ledger_made("CONSENT_EFFECTED", LOG_ID, body))
+        _record_effect(book, body)
         return Begun(consent_id, effect["started"], effect.get("ref"))
+
+
+def _record_effect(book: Book, body: JSON) -> None:
+    book.record_own(ledger_made("CONSENT_EFFECTED", LOG_ID, body))
 
 
 def _promise(book: Book, consent: Consent) -> str | None:

@@ -37,6 +37,7 @@ from api import (
     public,
     redacted,
     retrievals,
+    reviews,
     schemas,
     search,
     similar,
@@ -121,6 +122,7 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(datasets.router, prefix=prefix)
         app.include_router(absence.router, prefix=prefix)
         app.include_router(similar.router, prefix=prefix)
+        app.include_router(reviews.router, prefix=prefix)
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])

@@ -23,6 +23,7 @@ from scripts import (
     cap_pack,
     completeness,
     dataset,
+    desk,
     doctor,
     erase,
     fsck,
@@ -72,6 +73,8 @@ app.command("cap-pack")(cap_pack.cap_pack)
 app.command("completeness")(completeness.day_completeness)
 app.command("restore")(restore.restore)
 app.command("doctor")(doctor.doctor)
+app.command("reviews")(desk.reviews)
+app.command("takedowns")(desk.takedowns)
 app.command("attack")(attack.attack)
 
 

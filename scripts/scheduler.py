@@ -16,6 +16,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from anchoring.consent_effects import begin_effects
+from anchoring.desk_alarms import watch_deadlines
 from anchoring.fsck import Fsck
 from anchoring.key_sheet import sheet_if_moved
 from anchoring.night import Night
@@ -143,6 +145,7 @@ class Scheduler:
         self._add("late erasures", self._erase_late, IntervalTrigger(hours=1), now=True)
         later = CronTrigger(hour=(int(hour) + 1) % 24, minute=15, timezone="UTC")
         self._add("retention", self._keep, later)
+        self._add("desk", self._watch_desk, IntervalTrigger(seconds=_CUSTODY_S), now=True)
         self._add("retrievals", self._retrieve, IntervalTrigger(seconds=_SWEEP_S))
         self._add("store", self._look, IntervalTrigger(hours=1))
         self._add("overlaps", self._end_overlaps, IntervalTrigger(hours=1), now=True)
@@ -271,6 +274,14 @@ class Scheduler:
             level = logging.CRITICAL if step.what == "refused" else logging.INFO
             log.log(level, "%s: %s", book.row.name, step.sentence)
         Retrievals(book, archive).forget()
+
+    def _watch_desk(self, book: Book) -> None:
+        """Begin what revoked consents promised, and tell of deadlines before and after them."""
+        if book.row.kind != "main":
+            return
+        for begun in begin_effects(book):
+            log.info("%s: a revocation led to %s %s", book.row.name, begun.started, begun.ref)
+        watch_deadlines(book, book.database.now_ms())
 
     def _retrieve(self, book: Book) -> None:
         retrievals = Retrievals(book, None)

@@ -85,7 +85,7 @@ def takedown(delivery: str, request: str, received_ms: int, **more: Any) -> dict
 
 def text(id_: str, version: str = "1", digest: str = DIGEST, **more: Any) -> dict[str, Any]:
     """A version of a consent text."""
-    body = {"id": id_, "version": version, "digest": digest, **more}
+    body = {"version": version, "digest": digest, **more}
     return event("CONSENT_TEXT_PUBLISHED", id_, body)
 
 
