@@ -7,6 +7,9 @@
 
 TIER_MOVED comes first, the rows go afterwards; if that was cut short, the next sweep finishes it.
 What is held keeps its index. Rows that go can be made again from what is sealed.
+
+The terms of search follow by themselves: its projection reads TIER_MOVED as it reads every entry,
+and each key says in which tier it is still kept (ledger.readmodel.keys).
 """
 
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ from psycopg import sql
 from anchoring.sweep_desk import Desk, Step
 from ledger import clock
 from ledger.lookup import LOG_ID
+from ledger.readmodel import bits
+from ledger.readmodel.keys import beyond
 from ledger.request import ledger_made
 from ledger.retention.cold import objects_digest
 
@@ -38,6 +43,9 @@ SELECT count(*) FROM {book}.blind b JOIN {book}.entry e USING (event_id)
  WHERE e.position >= %s AND e.position < %s AND b.field <> ALL (%s)
 """
 _REDACTED: Final = "SELECT count(*) FROM {book}.redacted WHERE position >= %s AND position < %s"
+_TERMS: Final = """
+SELECT count(*) FROM {book}.search_term WHERE block >= %s AND block <= %s AND key = ANY(%s)
+"""
 _FORGET: Final = """
 DELETE FROM {book}.blind b USING {book}.entry e
  WHERE e.event_id = b.event_id AND e.position >= %s AND e.position < %s AND b.field <> ALL (%s)
@@ -95,7 +103,9 @@ class Search:
     def _rows(self, of: range) -> int:
         ((blind,),) = self._desk.select(_HOT_ROWS, of.start, of.stop, list(WARM))
         ((redacted,),) = self._desk.select(_REDACTED, of.start, of.stop)
-        return int(blind) + int(redacted)
+        blocks = (of.start // bits.BLOCK, (of.stop - 1) // bits.BLOCK)
+        ((terms,),) = self._desk.select(_TERMS, *blocks, beyond("warm"))
+        return int(blind) + int(redacted) + int(terms)
 
     def _forget(self, of: range, kept: tuple[str, ...]) -> int:
         book = sql.Identifier(self._desk.book.row.schema)

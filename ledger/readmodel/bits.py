@@ -66,17 +66,13 @@ def unpack(data: bytes) -> int:
     return mask_of(offsets)
 
 
-def has(data: bytes, offset: int) -> bool:
-    """Say if the set that `pack` printed has an offset; cheaper than reading all of it."""
+def hits(data: bytes, wanted: set[int]) -> list[int]:
+    """Return which of some offsets are in the set that `pack` printed, without unpacking it."""
     if len(data) == _BYTES:
-        return bool(data[offset >> 3] >> (offset & 7) & 1)
-    wanted = offset.to_bytes(2, "big")
-    at = data.find(wanted)
-    while at % 2 == 1:  # Half of one offset and half of the next; -1 is odd, too.
-        if at < 0:
-            return False
-        at = data.find(wanted, at + 1)
-    return True
+        return [offset for offset in wanted if data[offset >> 3] >> (offset & 7) & 1]
+    offsets = array("H", data)
+    offsets.byteswap()
+    return [offset for offset in offsets if offset in wanted]
 
 
 def offsets_of(mask: int, *, descending: bool = False) -> Iterator[int]:

@@ -35,7 +35,6 @@ SHOWN: Final = (
 )  # fmt: skip
 
 _CHUNK: Final = 1_000
-_FEW: Final = 32
 
 # The list of keys is that of the partial index, or it would not be used.
 _VALUES: Final = """
@@ -240,12 +239,13 @@ class Search:
         self, connection: Connection, positions: Sequence[int]
     ) -> dict[int, dict[str, list[str]]]:
         """Return the shown terms of some entries, from the rows of their blocks."""
-        blocks = bits.by_block(positions)
+        wanted: dict[int, set[int]] = {}
+        for position in positions:
+            wanted.setdefault(position // bits.BLOCK, set()).add(position % bits.BLOCK)
         found: dict[int, dict[str, list[str]]] = {position: {} for position in positions}
-        rows = connection.execute(self._sql(_VALUES), (list(blocks),), binary=True)
-        wanted = {block: list(bits.offsets_of(mask)) for block, mask in blocks.items()}
+        rows = connection.execute(self._sql(_VALUES), (list(wanted),), binary=True)
         for key, value, block, packed in rows.fetchall():
-            for offset in _hits(packed, blocks[block], wanted[block]):
+            for offset in bits.hits(packed, wanted[block]):
                 found[block * bits.BLOCK + offset].setdefault(key, []).append(value)
         return {
             position: {key: sorted(values[key]) for key in SHOWN if key in values}
@@ -260,16 +260,6 @@ def _positions(blocks: Iterator[tuple[int, int]], *, descending: bool) -> Iterat
     for block, mask in blocks:
         for offset in bits.offsets_of(mask, descending=descending):
             yield block * bits.BLOCK + offset
-
-
-def _hits(packed: bytes, mask: int, offsets: list[int]) -> Iterator[int]:
-    """Yield which of some offsets a row has: looked up where they are few, joined where many."""
-    if len(offsets) > _FEW:
-        yield from bits.offsets_of(mask & bits.unpack(packed))
-        return
-    for offset in offsets:
-        if bits.has(packed, offset):
-            yield offset
 
 
 def shown(match: Match) -> dict[str, Any]:
