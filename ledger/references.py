@@ -99,10 +99,8 @@ def _training(body: JSON) -> Iterator[Reference]:
     for at, one in enumerate(train["inputs"]):
         pointer = f"/body/train/inputs/{at}/dataset_id"
         stream = f"Dataset/{one['dataset_id']}"
-        yield Reference(stream, pointer, True, digest=one["manifest_digest"])
-        if "smt_root" in one:
-            pointer = f"/body/train/inputs/{at}/smt_root"
-            yield Reference(stream, pointer, True, digest=one["smt_root"])
+        digest, count, root = one["manifest_digest"], one["count"], one.get("smt_root")
+        yield Reference(stream, pointer, True, digest=digest, members=count, root=root)
     for at, asset in enumerate(train.get("input_asset_ids", ())):
         yield Reference(f"Asset/{asset}", f"/body/train/input_asset_ids/{at}", True)
 

@@ -48,7 +48,9 @@ class Reference(NamedTuple):
     pointer: str  #: Where the request names it.
     strict: bool  #: Whether it has to be known and in force.
     version: str | None = None
-    digest: str | None = None  #: Of its version, or the other entry's leaf.
+    digest: str | None = None  #: Of its version, or the other entry's leaf; of a set's manifest.
+    members: int | None = None  #: Of a set, as a training run says.
+    root: str | None = None  #: Of a set's tree, if the run names it.
 
 
 def check_reference(
@@ -115,9 +117,11 @@ def _check_asset(one: Reference, type_: str, state: Asset) -> None:
 def _check_set(one: Reference, type_: str, state: Dataset) -> None:
     if not state.sealed:
         raise _unknown(one, type_, state)
-    digests = {digest for v in state.sealed.values() for digest in (v.manifest_digest, v.smt_root)}
-    if one.digest is not None and one.digest not in digests:
-        why = "no sealed version of this set has this digest"
+    if one.digest is None:
+        return
+    said = {"manifest_digest": one.digest, "count": one.members}
+    if state.named_by(said if one.root is None else said | {"smt_root": one.root}) is None:
+        why = "no sealed version of this set has this manifest, count and root"
         raise state.refuse(type_, why, LinkDiffers, pointer=one.pointer)
 
 
