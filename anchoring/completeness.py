@@ -38,7 +38,7 @@ _PAGE: Final = 64
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('sealtrail.reports'), hashtext(%s))"
 
 
-class _StillOpen(Exception):  # noqa: N818 - not an accident: it is the usual state of a young day
+class StillOpen(Exception):  # noqa: N818 - not an accident: it is the usual state of a young day
     """An attempt of the range has no outcome yet."""
 
 
@@ -109,7 +109,7 @@ def final_report(book: Book, *, day: str, from_size: int, to_size: int) -> JSON 
         attempts = attempts_of(connection, schema, from_size, to_size, keyed=book.origin)
         try:
             root = build(leaves_of(attempts, book.origin, as_of)).root
-        except _StillOpen:  # Its outcome came just now, and is not counted yet.
+        except StillOpen:  # Its outcome came just now, and is not counted yet.
             return None
     return {
         "kind": "final",
@@ -129,7 +129,7 @@ def leaves_of(attempts: Iterator[Attempt], origin: str, as_of: int) -> Iterator[
     for attempt in attempts:
         outcome = attempt.outcome(as_of)
         if outcome is None:
-            raise _StillOpen
+            raise StillOpen
         yield keys.key(attempt.attempt_id), outcome
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from anchoring.completeness import leaves_of, open_digest, reports_of
+from anchoring.completeness import StillOpen, leaves_of, open_digest, reports_of
 from anchoring.outcomes import attempts_of
 from anchoring.shelf import Book
 from anchoring.sum_tree import build
@@ -38,6 +38,7 @@ JSON = dict[str, Any]
 #: A list of more open attempts than this is not shown whole; the statement is then incomplete.
 OPEN_SHOWN: Final = 10_000
 
+_NO_LONGER: Final = "the outcomes in the log no longer give the root that their final report names"
 _NOBODY: Final = Trust(origins={}, tsa_roots=())
 _ZERO: Final = bytes(32)
 _FIRST: Final = "SELECT position FROM {}.entry WHERE stream = %s AND version = 1 AND topic LIKE %s"
@@ -197,9 +198,12 @@ def _path(book: Book, body: JSON, key: bytes) -> SumPath:
     schema = book.row.schema
     with book.database.duty(schema, "read") as connection:
         attempts = attempts_of(connection, schema, body["from_size"], body["to_size"], keyed=origin)
-        path = build(leaves_of(attempts, origin, as_of), wanted=key).path
-    if path is None:  # Cannot be: one was asked for.
-        raise IntegrityViolation
+        try:
+            path = build(leaves_of(attempts, origin, as_of), wanted=key).path
+        except StillOpen:
+            path = None
+    if path is None:
+        raise IntegrityViolation(_NO_LONGER)
     return path
 
 
@@ -208,9 +212,7 @@ def _checked(body: JSON, key: bytes, path: SumPath) -> tuple[Outcome | None, Cou
     try:
         return check_path(root, key, path)
     except VerifyError as error:
-        raise IntegrityViolation(
-            "the outcomes in the log no longer give the root that their final report names"
-        ) from error
+        raise IntegrityViolation(_NO_LONGER) from error
 
 
 # Before that
