@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from ledger.references import model_stream
+
 JSON = dict[str, Any]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -176,8 +178,9 @@ def _of_attempt(here: str, body: JSON) -> Iterator[Edge]:
     for one in body.get("inputs", ()):
         if "ref_asset" in one:
             yield Edge(f"Asset/{one['ref_asset']}", here, "input-asset")
-    if "id" in body["model"]:
-        yield Edge(f"Model/{body['model']['id']}@{body['model']['version']}", here, "used-model")
+    model = model_stream(body["model"])
+    if model != "Model/":  # Its name makes no id.
+        yield Edge(f"{model}@{body['model']['version']}", here, "used-model")
 
 
 def _of_gen(here: str, body: JSON) -> Iterator[Edge]:

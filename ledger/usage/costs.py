@@ -45,7 +45,7 @@ SELECT u.recorded_at / 86400000, u.currency, {sums} FROM {book}.call_cost u
 _PERSON: Final = """
 SELECT p.refs, p.gone,
        CASE WHEN cardinality(p.refs) + p.gone::integer > 1 THEN u.event_id::text END,
-       u.currency,
+       u.currency, min(u.event_id::text),
 {sums}
   FROM {book}.call_cost u
  CROSS JOIN LATERAL (
@@ -128,7 +128,7 @@ class Group:
     output_tokens: int = 0
     images: int = 0
     money: dict[str | None, Money] = field(default_factory=dict)
-    event_id: str | None = None  #: Of a session: an event whose `actor.session_id` is its name.
+    event_id: str | None = None  #: Of a person or session: an event that has the name sealed.
 
     def add(self, currency: str | None, sums: Sequence[Any]) -> None:
         """Add one row of sums, of one currency."""
@@ -216,7 +216,7 @@ def _by_day(rows: Iterable[tuple[Any, ...]]) -> list[Group]:
 def _by_person(vault: Vault, rows: Sequence[tuple[Any, ...]]) -> list[Group]:
     groups: dict[tuple[str, ...], Group] = {}
     opened = 0
-    for refs, gone, event_id, currency, *sums in rows:
+    for refs, gone, event_id, currency, example, *sums in rows:
         key = ERASED if gone else UNKNOWN
         if event_id is None and refs:
             key = str(refs[0])
@@ -226,7 +226,10 @@ def _by_person(vault: Vault, rows: Sequence[tuple[Any, ...]]) -> list[Group]:
                 opened += 1
                 owner = vault.open(event_id, [PERSON]).owners.get(PERSON)
                 key = ERASED if owner is None else str(owner)
-        _group(groups, (key,)).add(currency, sums)
+        group = _group(groups, (key,))
+        group.add(currency, sums)
+        if key not in (ERASED, UNKNOWN):
+            group.event_id = example
     return list(groups.values())
 
 
