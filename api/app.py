@@ -36,12 +36,14 @@ from api import (
     problems,
     public,
     redacted,
+    registers,
     retrievals,
     reviews,
     schemas,
     search,
     similar,
     sources,
+    usage,
 )
 from api.checkers import Checkers
 from api.door import Door
@@ -107,6 +109,8 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(openlineage.router, prefix=prefix)
         app.include_router(content.router, prefix=prefix)
         app.include_router(lineage.router, prefix=prefix)
+        app.include_router(usage.router, prefix=prefix)
+        app.include_router(registers.router, prefix=prefix)
         app.include_router(completeness.router, prefix=prefix)
         app.include_router(sources.router, prefix=prefix)
         app.include_router(disclosing.router, prefix=prefix)
