@@ -27,7 +27,7 @@ from sealtrail.verify.disclosure import digest
 PART_ENTRIES: Final = 20_000
 DAYS_MAX: Final = 366
 _CHUNK: Final = 500
-_DIRECT: Final[dict[str, Callable[[Fact], JSON]]] = {
+DIRECT: Final[dict[str, Callable[[Fact], JSON]]] = {
     "INGEST": ingest,
     "TRAIN": train,
     "EXPORT": export,
@@ -140,8 +140,8 @@ def say(book: Book, within: Range, progress: Progress = lambda _done, _all: None
     late = 0
     for stored in _entries(book, within, progress):
         type_, id_ = stored.entry.value["type"], stored.entry.value["aggregate"]["id"]
-        if type_ in _DIRECT:
-            events.append((stored.position, _DIRECT[type_](fact_of(book, stored))))
+        if type_ in DIRECT:
+            events.append((stored.position, DIRECT[type_](fact_of(book, stored))))
         elif type_ == "GEN_ATTEMPT":
             calls[id_] = Call(fact_of(book, stored))
         elif type_ in _OF_CALLS and id_ in calls:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cap_checker
 import cap_story
 import pytest
-from house import attempt, deny, gen, house_in
+from house import attempt, deny, event_id, export, gen, house_in, ingest
 
 from anchoring.night import Night
 from evidence.cap_pack import build_cap_pack
@@ -307,6 +307,77 @@ def test_an_escalation_is_of_caps_form(quiet):
 
     assert cap_checker.check(pack.data, key_of(quiet), cap_checker.Schemas(CAP / "schemas")) == []
     assert pack.complete
+
+
+@needs_cap
+def test_the_least_that_can_be_recorded_is_of_caps_form(quiet):
+    """Nothing that is optional here is taken for granted there; what is filled in is named."""
+    one, run = attempt(sealed={}), event_id()
+    started, done = cap_story.train(run)
+    for event in (started, done):
+        for name in ("base_model", "config", "context"):
+            event["body"]["train"].pop(name)
+    delivered = export("picture-1")
+    quiet.post(ingest("asset_1"), started, done, one, gen(one["aggregate_id"], "picture-1"))
+    quiet.post(delivered)
+
+    pack = pack_of(quiet)
+
+    events = cap_checker.events_of(cap_checker.files_of(pack.data))
+    assert cap_checker.check(pack.data, key_of(quiet), cap_checker.Schemas(CAP / "schemas")) == []
+    assumed = {one["EventType"]: one["Sealtrail"].get("Assumed") for one in events}
+    assert assumed["GEN_ATTEMPT"] == ["PolicyID"]
+    assert assumed["EXPORT"] == ["Destination"]
+    assert assumed["INGEST"] is assumed["TRAIN"] is assumed["GEN"] is None
+    assert by_type(events, "INGEST")[0]["Asset"]["AssetID"].endswith(":asset_5f1")
+
+
+def test_a_quarantined_output_is_followed(quiet):
+    """Where it lies, who looks at it, and what became of it, also after the days of the pack."""
+    one = attempt()
+    stream = one["aggregate_id"]
+    held = gen(stream, "held-1")
+    held["body"]["outputs"][0] |= {
+        "disposition": "quarantined",
+        "quarantine": {"location": "vault 3", "access_level": "reviewer-only", "auto_delete": True},
+    }
+    released = {
+        **deny(stream),
+        "type": "OUTPUT_RELEASED",
+        "body": {"asset_id": "held-1", "reason_code": "harmless"},
+        "sealed": {"released_by": "officer-3"},
+    }
+    quiet.post(one, cap_story.moderation(stream, rule_ids=["r-1", "r-2"]), held)
+    (waiting,) = by_type(
+        cap_checker.events_of(cap_checker.files_of(pack_of(quiet).data)), "GEN_QUARANTINE"
+    )
+    quiet.post(released)
+    (freed,) = by_type(
+        cap_checker.events_of(cap_checker.files_of(pack_of(quiet).data)), "GEN_QUARANTINE"
+    )
+
+    assert waiting["QuarantineReason"] == "r-1 r-2"
+    assert waiting["QuarantineDetails"] == {
+        "location": "vault 3",
+        "accessLevel": "REVIEWER_ONLY",
+        "autoDeleteOnExpiry": True,
+    }
+    assert waiting["ReviewStatus"] == {"status": "PENDING"}
+    assert freed["ReviewStatus"]["status"] == "RELEASED"
+    assert freed["ReviewStatus"]["finalDecision"] == "RELEASE"
+
+
+def test_the_page_says_which_entry_becomes_which_event():
+    """docs/cap.md, row by row, and every type that a pack can hold."""
+    from evidence.cap_range import DIRECT
+    from evidence.cap_statistics import ATTEMPT, OUTCOMES
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cap.md").read_text("utf-8")
+    table = page.partition("| here | in CAP |")[2].partition("\n\n")[0]
+
+    named = {line.split("|")[2].strip(" `") for line in table.splitlines()[2:]}
+
+    assert named == {*DIRECT, ATTEMPT, *OUTCOMES}
 
 
 def test_a_call_belongs_to_the_day_of_its_attempt(noon):
