@@ -14,7 +14,7 @@ size of the log it looked: what came later is in no doubt, but not in it.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from typing import Any, Final
 
@@ -106,11 +106,12 @@ def final_report(book: Book, *, day: str, from_size: int, to_size: int) -> JSON 
         if any_open(connection, schema, from_size, to_size):
             return None
         late = late_recorded(connection, schema, from_size, to_size)
-        attempts = attempts_of(connection, schema, from_size, to_size, keyed=book.origin)
-        try:
-            root = build(leaves_of(attempts, book.origin, as_of)).root
-        except StillOpen:  # Its outcome came just now, and is not counted yet.
-            return None
+        keyed = attempts_of(connection, schema, from_size, to_size, keyed=book.origin)
+        with closing(keyed) as attempts:
+            try:
+                root = build(leaves_of(attempts, book.origin, as_of)).root
+            except StillOpen:  # Its outcome came just now, and is not counted yet.
+                return None
     return {
         "kind": "final",
         "day": day,

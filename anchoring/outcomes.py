@@ -6,7 +6,7 @@ wherever its outcome lies. What counts is what had been recorded at a certain si
 that whoever looks later finds the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final, NamedTuple
 
 from psycopg import sql
@@ -71,11 +71,12 @@ class Attempt(NamedTuple):
 
 def attempts_of(
     connection: Connection, schema: str, begin: int, end: int, *, keyed: str | None = None
-) -> Iterator[Attempt]:
+) -> Generator[Attempt, None, None]:
     """Yield the attempts with an index in [begin, end), by index, or by their keys.
 
     keyed: the origin in the keys. Sorted by the database, some thousands at a time come here. An
-    attempt with two outcomes, which the ledger refuses, is yielded twice.
+    attempt with two outcomes, which the ledger refuses, is yielded twice. Whoever does not take all
+    of them closes the iterator, before the connection goes to somebody else.
     """
     order = "a.position" if keyed is None else _BY_KEY
     values: dict[str, object] = {"begin": begin, "end": end, **_TOPICS}

@@ -11,6 +11,7 @@ checked with it: `sealtrail.verify.completeness`.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -197,11 +198,12 @@ def _path(book: Book, body: JSON, key: bytes) -> SumPath:
     origin, as_of = body["outcomes"]["origin"], body["as_of"]
     schema = book.row.schema
     with book.database.duty(schema, "read") as connection:
-        attempts = attempts_of(connection, schema, body["from_size"], body["to_size"], keyed=origin)
-        try:
-            path = build(leaves_of(attempts, origin, as_of), wanted=key).path
-        except StillOpen:
-            path = None
+        begin, end = body["from_size"], body["to_size"]
+        with closing(attempts_of(connection, schema, begin, end, keyed=origin)) as attempts:
+            try:
+                path = build(leaves_of(attempts, origin, as_of), wanted=key).path
+            except StillOpen:
+                path = None
     if path is None:
         raise IntegrityViolation(_NO_LONGER)
     return path

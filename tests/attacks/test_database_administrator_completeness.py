@@ -30,7 +30,7 @@ def day(postgres, authority, tmp_path):
     with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
         starts = [attempt(), attempt()]
         house.ids = [one["aggregate_id"] for one in starts]
-        house.post(*starts, gen(house.ids[0]), deny(house.ids[1]))
+        house.post(*starts, gen(house.ids[0]), deny(house.ids[1]), ingest())
         house.day = clock.day_of(house.now_ms())
         house.now_ms.move(days=1)
         house.night = lambda: list(
