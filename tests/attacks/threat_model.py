@@ -26,6 +26,7 @@ ADVERSARIES = {
     ),
     "The lying time-stamp authority": ("test_lying_tsa",),
     "The packet forger": ("test_packet_forger",),
+    "The lying prover": ("test_lying_prover",),
     "The impatient pipeline": ("test_impatient_pipeline",),
     "The curious engineer": ("test_curious_engineer",),
     "The thief of a key": ("test_key_thief",),
