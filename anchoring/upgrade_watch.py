@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Raises an alert when something answers that nobody has registered: once for each such answer."""
+"""Raises an alert when something answers that nobody has registered: once for each such answer.
+
+Whoever makes up a name for each answer fills no log in a minute: a look raises so many at most, the
+first to answer first, and of one code no more than anchoring/alerts allows are open.
+"""
 
 from typing import Final
+
+from psycopg import sql
 
 from anchoring.alerts import raise_alert
 from anchoring.shelf import Book
@@ -9,52 +15,44 @@ from ledger.readmodel.follower import catch_up
 from ledger.upgrades import ALARMING, Upgrade, upgrades
 
 CODE: Final = "silent-upgrade"
-
-#: Alerts of one look: whoever makes up a name for each answer fills no log in a minute.
 _AT_ONCE: Final = 20
+_PART: Final = 40
+
+_TOLD: Final = "SELECT about FROM {}.alert WHERE code = %s"
 
 
-class UpgradeWatch:
-    """Looks at the answers of one Book, again and again."""
-
-    def __init__(self, book: Book) -> None:
-        self.book = book
-        self._told: set[str] = set()  # What this process has told; the log knows the rest.
-
-    def run(self) -> int:
-        """Raise what is new and alarming; returns how many alerts that were."""
-        book = self.book
-        catch_up(book.database, book.row.schema, ["lineage", "search"])
-        found = [
-            one
-            for one in upgrades(book.database, book.row.schema)
-            if one.standing in ALARMING and one.answered.key not in self._told
-        ]
-        raised = 0
-        for one in reversed(found):  # The first to answer is told first.
-            if raised >= _AT_ONCE:
-                break
-            raised += raise_alert(book, CODE, about(one), _facts(one))
-            self._told.add(one.answered.key)
-        return raised
+def watch_answers(book: Book) -> int:
+    """Raise what is new and alarming; returns how many alerts that were. Safe to repeat."""
+    catch_up(book.database, book.row.schema, ["lineage", "search"])
+    found = [one for one in upgrades(book.database, book.row.schema) if one.standing in ALARMING]
+    if not found:
+        return 0
+    query = sql.SQL(_TOLD).format(sql.Identifier(book.row.schema))
+    with book.database.duty(book.row.schema, "read") as connection:
+        told = {name for (name,) in connection.execute(query, (CODE,))}
+    new = [one for one in reversed(found) if about(one) not in told]
+    return sum(raise_alert(book, CODE, about(one), _facts(one)) for one in new[:_AT_ONCE])
 
 
 def about(one: Upgrade) -> str:
-    """Return what an alert is about: the same answer always has the same name."""
+    """Return what an alert is about: short, and for each answer always the same."""
     answered = one.answered
-    named = " ".join(part for part in (answered.returned, answered.fingerprint) if part)
-    return f"{answered.provider}/{answered.model} {answered.version}: {named} {answered.key[:16]}"
+    parts = [answered.provider, answered.model, answered.version]
+    asked = " ".join(part[:_PART] for part in parts if part)
+    named = " ".join(part[:_PART] for part in (answered.returned, answered.fingerprint) if part)
+    return f"{asked or 'a call'}: {named} #{answered.key[:16]}"
 
 
 def _facts(one: Upgrade) -> dict[str, str | int]:
     answered = one.answered
-    return {
+    facts: dict[str, str | int] = {
         "standing": one.standing,
-        "provider": answered.provider or "-",
-        "model": answered.model or "-",
-        "version": answered.version or "-",
-        "model_returned": answered.returned or "-",
-        "system_fingerprint": answered.fingerprint or "-",
+        "provider": answered.provider,
+        "model": answered.model,
+        "version": answered.version,
+        "model_returned": answered.returned,
+        "system_fingerprint": answered.fingerprint,
         "first_position": answered.first_position,
         "first_at": one.json()["first"]["at"],
     }
+    return {name: value for name, value in facts.items() if value != ""}
