@@ -29,6 +29,7 @@ from anchoring.sweep import RetentionSweep
 from anchoring.sweep_desk import cold_of
 from anchoring.thaw import Retrievals
 from anchoring.timestamp import Authority
+from anchoring.upgrade_watch import watch_answers
 from evidence.spool import Spool
 from ledger import clock
 from ledger.archive.upkeep import Upkeep
@@ -152,6 +153,7 @@ class Scheduler:
         self._add("redaction", self._redact, IntervalTrigger(seconds=_SWEEP_S))
         self._add("read model", self._read, IntervalTrigger(seconds=_SWEEP_S))
         self._add("redaction tidy", self._tidy, IntervalTrigger(hours=24))
+        self._add("answers", self._watch_answers, IntervalTrigger(seconds=_CUSTODY_S))
         self._add("sources", self._watch_sources, IntervalTrigger(seconds=_CUSTODY_S))
         self._add_job("key sheets", self._sheets, IntervalTrigger(seconds=_CUSTODY_S), now=True)
         self._add_job("packets", self._expire, IntervalTrigger(hours=1), now=True)
@@ -297,6 +299,11 @@ class Scheduler:
             log.warning(
                 "%s: %d prompts could not be redacted in time", book.row.name, done.withheld
             )
+
+    def _watch_answers(self, book: Book) -> None:
+        """Tell of models that answered and that nobody has registered."""
+        if book.row.kind == "main":
+            watch_answers(book)
 
     def _read(self, book: Book) -> None:
         """Feed the read model, so that whoever searches has little left to wait for."""
