@@ -127,6 +127,17 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
         app.include_router(absence.router, prefix=prefix)
         app.include_router(similar.router, prefix=prefix)
         app.include_router(reviews.router, prefix=prefix)
+    _add_unversioned(app)
+    app.add_exception_handler(LedgerError, _ledger_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_unversioned(app: FastAPI) -> None:
+    """Add the paths that others have fixed, and those that are of no Book."""
     # C2SP tlog-tiles: the same documents without a version in the path.
     app.add_api_route("/checkpoint", public.checkpoint, tags=["tlog-tiles"])
     app.add_api_route("/tile/{path:path}", content.tile, tags=["tlog-tiles"])
@@ -143,12 +154,6 @@ def routes(state: State | None = None, lifespan: Any = None) -> FastAPI:
     )
     app.include_router(schemas.router)
     app.include_router(health.router)
-    app.add_exception_handler(LedgerError, _ledger_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _bug)
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    return app
 
 
 def _operation_id(route: APIRoute) -> str:

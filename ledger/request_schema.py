@@ -8,11 +8,10 @@ lifecycles, digests that have to agree and who may record what, the ledger alone
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from ledger.catalog import CATALOG, SEALED_COUNT
 from ledger.events.envelope import Envelope, Times
 from ledger.events.kind import EventClass
+from ledger.events.values import Part
 from ledger.vault.owners import NAMED
 from sealtrail.verify.disclosure import RECORD_KEY_BYTES
 
@@ -47,7 +46,7 @@ def headed(name: str, version: int, title: str, schema: JSON) -> JSON:
     return {"$schema": DIALECT, "$id": schema_id(name, version), "title": title, **schema}
 
 
-def without_defaults(model: type[BaseModel]) -> JSON:
+def without_defaults(model: type[Part]) -> JSON:
     """Return a model's schema: absent means absent, so no member has a default."""
     found: JSON = _bare(model.model_json_schema())
     return found
