@@ -62,25 +62,15 @@ class Wire:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Raises ValueError for a URL that is not http(s) or carries a password, or a bad token."""
-        parsed = httpx2.URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError("the ledger's URL must begin with https:// or http://")
-        if parsed.userinfo or parsed.query or parsed.fragment:
-            raise ValueError("the ledger's URL must hold no password, query or fragment")
-        if not _TOKEN.fullmatch(token):
-            raise ValueError("the token must be one line of visible ASCII characters")
+        self._url = checked_url(url)
+        headers = client_headers(token)
         if attempts < 1 or timeout_s <= 0:
             raise ValueError("attempts must be at least 1 and timeout_s above 0")
-        self._url = str(parsed).rstrip("/")
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._pause = pause
         self._client = httpx2.Client(
-            headers={
-                "authorization": f"Bearer {token}",
-                "accept-encoding": "identity",
-                "user-agent": "sealtrail",
-            },
+            headers=headers,
             timeout=timeout_s,
             follow_redirects=False,
         )
@@ -107,12 +97,12 @@ class Wire:
             last = self._once(method, path, content, headers or {}, answer_max)
             if last is not None and last.status not in NOT_NOW:
                 return last
-            asked = _retry_after(last)
+            asked = asked_to_wait(last)
             if asked is not None and asked > LONGEST_RETRY_AFTER_S:
-                raise _unavailable(attempt, last, asked)
+                raise unavailable(attempt, last, asked)
             if attempt < self._attempts:
-                self._pause(_wait(attempt) if asked is None else float(asked))
-        raise _unavailable(self._attempts, last, None)
+                self._pause(wait_before(attempt) if asked is None else float(asked))
+        raise unavailable(self._attempts, last, None)
 
     def _once(
         self,
@@ -143,17 +133,41 @@ class Wire:
             return None
 
 
-def _retry_after(answer: Answer | None) -> int | None:
+def checked_url(url: str) -> str:
+    """Return a ledger's address without a slash at its end. Raises ValueError."""
+    parsed = httpx2.URL(url)
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError("the ledger's URL must begin with https:// or http://")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise ValueError("the ledger's URL must hold no password, query or fragment")
+    return str(parsed).rstrip("/")
+
+
+def client_headers(token: str) -> dict[str, str]:
+    """Return the header fields of every request. Raises ValueError for a token that is none."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("the token must be one line of visible ASCII characters")
+    return {
+        "authorization": f"Bearer {token}",
+        "accept-encoding": "identity",
+        "user-agent": "sealtrail",
+    }
+
+
+def asked_to_wait(answer: Answer | None) -> int | None:
+    """Return the seconds that an answer asks to wait, if it does."""
     text = answer.headers.get("retry-after", "") if answer is not None else ""
     return int(text) if _SECONDS.fullmatch(text) else None
 
 
-def _wait(attempt: int) -> float:
+def wait_before(attempt: int) -> float:
+    """Return how long to wait after an attempt, in seconds: longer each time, with chance."""
     longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
     return _CHANCE.uniform(longest / 2, longest)
 
 
-def _unavailable(attempts: int, last: Answer | None, asked: int | None) -> AuditUnavailable:
+def unavailable(attempts: int, last: Answer | None, asked: int | None) -> AuditUnavailable:
+    """Return the error of a request that got no usable answer."""
     said = "no answer came" if last is None else f"the last answer was {last.status}"
     return AuditUnavailable(
         f"The ledger gave no usable answer to {attempts} attempts ({said}). Nobody knows whether "

@@ -176,7 +176,7 @@ def make(wire, call, *, stream):
         return wire.openai.images.generate(model="m", prompt=PROMPT, stream=stream)
     messages = [{"role": "user", "content": PROMPT}]
     return wire.anthropic.messages.create(
-        model="claude", max_tokens=9, messages=messages, stream=stream
+        model="a-model", max_tokens=9, messages=messages, stream=stream
     )
 
 

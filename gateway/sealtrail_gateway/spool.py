@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests on their way: whole before the attempt is recorded, and never whole in memory.
+
+Up to a megabyte stays in memory; more lies in a file without a name, which is gone with the call.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any, BinaryIO, Final, cast
+
+_IN_MEMORY: Final = 1024 * 1024
+_PIECE: Final = 256 * 1024
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class TooLarge(Exception):  # noqa: N818 - an answer, not an accident
+    """The request is larger than the gateway takes."""
+
+
+class CallerGone(Exception):  # noqa: N818 - an answer, not an accident
+    """The caller went away before its request was whole."""
+
+
+async def spooled(receive: Receive, at_most: int) -> BinaryIO:
+    """Read a whole request. Raises TooLarge, CallerGone; close what is returned."""
+    with ExitStack() as stack:
+        whole = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))
+        file = cast("BinaryIO", whole)
+        await _fill(file, receive, at_most)
+        file.seek(0)
+        stack.pop_all()  # From here on the caller closes it.
+    return file
+
+
+async def _fill(file: BinaryIO, receive: Receive, at_most: int) -> None:
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > at_most:
+            raise TooLarge
+        file.write(piece)
+        more = message.get("more_body", False)
+
+
+async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield a spooled request from its beginning."""
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        yield piece
+
+
+def size_of(file: BinaryIO) -> int:
+    """Return the bytes of a spooled request."""
+    at = file.tell()
+    size = file.seek(0, 2)
+    file.seek(at)
+    return size
