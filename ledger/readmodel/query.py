@@ -30,6 +30,7 @@ VALUES_MAX: Final = 32
 _KEY: Final = re.compile(r"([A-Za-z_][A-Za-z_-]*):")
 _BARE: Final = re.compile(r'[^\s,"]+')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_HALF: Final = re.compile(r"[\ud800-\udfff]")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STREAM: Final = re.compile(r"[A-Za-z]{1,32}/.{1,256}")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -61,6 +62,9 @@ def parse(text: str) -> tuple[Clause, ...]:
     """Read a query; the empty one has no clauses and means every entry. Raises QueryMalformed."""
     if len(text) > LENGTH_MAX:
         raise _wrong(LENGTH_MAX, "too-long", f"a query has at most {LENGTH_MAX:,} characters")
+    half = _HALF.search(text)
+    if half is not None:
+        raise _wrong(half.start(), "unicode", "half of a surrogate pair is no character")
     clauses: list[Clause] = []
     at = _space(text, 0)
     while at < len(text):
