@@ -3,6 +3,7 @@
 
 import pytest
 from house import attempt, export, gen, ingest
+from registering import PAINTER, D, E, consent, model, published, revoked, said
 from retention_world import RUN, aged, expire, world_in
 
 from anchoring.overdue import Sweep
@@ -22,7 +23,7 @@ def old(request, postgres, authority, tmp_path):
         requests = [ingest("taken"), made, gen(made["aggregate_id"], "made"), timed_out]
         requests.append(ingest("withdrawn"))
         world.house.post(*requests)
-        world.house.post(withdrawal("withdrawn"))
+        world.house.post(withdrawal("withdrawn"), *registered(), *held_back())
         world.house.now_ms.move(days=1)
         Sweep(world.book).run(world.house.now_ms())
         world.fill(RUN)
@@ -34,14 +35,76 @@ def old(request, postgres, authority, tmp_path):
         yield world, requests, request.param
 
 
+def registered():
+    """Registers with a version that is retired, and consents of which one was taken back."""
+    yield from (model("3"), model("4", E), published("POLICY", "safety", "2"))
+    yield said("MODEL_RETIRED", PAINTER, {"model": {"version": "4"}, "reason_code": "replaced"})
+    yield from (consent("consent/9"), revoked("consent/9"), consent("consent/8"))
+    yield consent("consent/7", action="opt_out")
+    yield said("WRITER_STARTED", "renderer-1", {"last_n": 7})
+
+
+def held_back():
+    """A generation with an output in quarantine, and a delivery that somebody complained of."""
+    yield attempt("held")
+    outcome = gen("held", "picture")
+    outcome["body"]["outputs"][0]["disposition"] = "quarantined"
+    yield outcome
+    yield export("taken", aggregate_id="delivery")
+    yield takedown("2026-01-14T18:23:45.123Z")
+
+
+def takedown(received):
+    asked = {"request_id": "td-1", "received_at": received}
+    return said("TAKEDOWN", "delivery", {"takedown": asked})
+
+
+def covered(*consents, **changes):
+    one = attempt()
+    return one | {"body": one["body"] | {"consent_ids": list(consents)} | changes}
+
+
+def release():
+    body = {"asset_id": "picture", "reason_code": "reviewed"}
+    return said("OUTPUT_RELEASED", "held", body)
+
+
 def withdrawal(asset):
     request = ingest(asset)
     return {**request, "type": "ASSET_WITHDRAWN", "body": {"reason_code": "consent-revoked"}}
 
 
+def registers_and_consents_hold(world):
+    """What was registered and taken back is not forgotten with the bytes that said so."""
+    world.house.strict = True
+
+    outcomes = world.house.post(
+        model("3", E),
+        published("POLICY", "safety", "1"),
+        covered("consent/9"),
+        covered("consent/7"),
+        covered("consent/8", model={"provider": "acme", "name": "painter", "version": "4"}),
+        takedown("2026-01-15T18:23:45.123Z"),
+    )
+    allowed = world.house.post(
+        covered("consent/8"),
+        said("MODEL_DEPLOYED", PAINTER, {"model": {"version": "3", "manifest": D}}),
+        release(),
+        takedown("2026-01-14T18:23:45.123Z"),
+        said("WRITER_HEARTBEAT", "renderer-1", {"last_n": 8}),
+    )
+
+    assert [one.problem for one in outcomes] == [
+        "digest-differs", "version-not-newer", "consent-revoked", "consent-withheld",
+        "link-retired", "takedown-differs",
+    ]  # fmt: skip
+    assert [type(one) for one in allowed] == [Recorded] * 5
+
+
 def test_the_lives_of_old_things_go_on(old):
     """As if every byte were there: what may follow follows, what may not is refused."""
     world, requests, _ = old
+    registers_and_consents_hold(world)
     late = gen(requests[3]["aggregate_id"], "late")
 
     exported, output, outcome, withdrawn, again, twice = world.house.post(
