@@ -60,9 +60,11 @@ _UNTOLD: Final = """
 SELECT e.position, e.leaf, e.topic, b.bytes
   FROM {book}.entry e JOIN {book}.entry_body b USING (position)
  WHERE e.topic IN ('ALERT_RAISED/1', 'ALERT_ACKNOWLEDGED/1') AND e.position < %s
-   AND NOT EXISTS (SELECT 1 FROM {book}.alert a
-                    WHERE a.position = e.position AND a.event_id = e.event_id)
-   AND NOT EXISTS (SELECT 1 FROM {book}.alert a WHERE a.acknowledged = e.position)
+   AND (e.topic <> 'ALERT_RAISED/1'
+        OR NOT EXISTS (SELECT 1 FROM {book}.alert a
+                        WHERE a.position = e.position AND a.event_id = e.event_id))
+   AND (e.topic = 'ALERT_RAISED/1'
+        OR NOT EXISTS (SELECT 1 FROM {book}.alert a WHERE a.acknowledged = e.position))
  ORDER BY e.position
 """
 _TELL: Final = """

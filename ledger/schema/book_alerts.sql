@@ -12,13 +12,14 @@ CREATE TABLE {book}.alert (
     about            text NOT NULL,
     facts            text NOT NULL,       -- canonical JSON
     raised_at        bigint NOT NULL,     -- milliseconds since 1970
-    acknowledged     bigint UNIQUE,       -- position of the ALERT_ACKNOWLEDGED
+    acknowledged     bigint,       -- position of the ALERT_ACKNOWLEDGED
     acknowledged_at  bigint,
     reason           text,                -- a code
     CHECK ((acknowledged IS NULL) = (acknowledged_at IS NULL))
 );
 CREATE INDEX alert_event ON {book}.alert (event_id);
 CREATE INDEX alert_thing ON {book}.alert (code, about);
+CREATE INDEX alert_answer ON {book}.alert (acknowledged) WHERE acknowledged IS NOT NULL;
 CREATE INDEX alert_open ON {book}.alert (code, position) WHERE acknowledged IS NULL;
 
 GRANT SELECT ON {book}.alert TO {append}, {read}, {retain};
