@@ -79,7 +79,7 @@ def trace_tree(
     looking.note(app.shelf, path, event_ids=ids, count=len(ids), size=as_of.position)
     if preferred(request.headers.get("accept", ""), JSON, TEXT) == TEXT:
         return Response(shown.tree_text(tree, depth=depth), media_type=TEXT)
-    return {"as_of": as_of.position, **shown.tree_json(tree, depth=depth)}
+    return {**as_of_json(as_of), **shown.tree_json(tree, depth=depth)}
 
 
 @router.get("/assets/{digest}", response_model=None)
@@ -134,6 +134,11 @@ def caught_up(looking: Look) -> AsOf:
     return catch_up(looking.book.database, looking.book.row.schema, ["lineage"])
 
 
+def as_of_json(as_of: AsOf) -> dict[str, int]:
+    """Return up to which position was read, and how many recorded entries that lacks."""
+    return {"as_of": as_of.position, "behind": as_of.behind}
+
+
 def _by_digest(ask: _Ask, digest: str) -> dict[str, Any] | Response:
     if not is_digest(digest):
         detail = "an asset is asked for by `sha256:` and 64 lower-case hexadecimal digits"
@@ -179,7 +184,7 @@ def _answer(ask: _Ask, found: Occurrences) -> dict[str, Any] | Response:
         if one.event_id
     ]
     return {
-        "as_of": as_of.position,
+        **as_of_json(as_of),
         "found": occurs,
         "found_more": found.more,
         **drawing.lineage_json(way),

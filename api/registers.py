@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from api.lineage import as_of_json
 from api.state import AppState, AuditorLook
 from ledger.readmodel.follower import catch_up
 from ledger.registers import THINGS_MAX, Kind, register
@@ -39,7 +40,7 @@ def read_register(
         count=len(found),
         size=as_of.position,
     )
-    return {"as_of": as_of.position, "kind": kind, "things": found, "more": len(found) == limit}
+    return {**as_of_json(as_of), "kind": kind, "things": found, "more": len(found) == limit}
 
 
 @router.get("/upgrades")
@@ -57,7 +58,7 @@ def list_upgrades(
     shown = [one for one in found if not alarming or one.standing in ALARMING]
     looking.note(app.shelf, "/v1/upgrades", count=len(shown), size=as_of.position)
     return {
-        "as_of": as_of.position,
+        **as_of_json(as_of),
         "answers": [one.json() for one in shown],
         "more": len(found) == limit,
     }

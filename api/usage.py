@@ -16,7 +16,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.lineage import caught_up
+from api.lineage import as_of_json, caught_up
 from api.looks import UNSTATED
 from api.preference import CSV, JSON, preferred
 from api.state import AppState, AuditorLook, Look, State
@@ -150,7 +150,7 @@ def reconcile_invoice(
     )
     if sheet is not None:
         return StreamingResponse(_sent(sheet), media_type=_SHEET)
-    return {"as_of": as_of.position, **work.summary.json(), "findings": shown}
+    return {**as_of_json(as_of), **work.summary.json(), "findings": shown}
 
 
 def _sent(sheet: IO[bytes]) -> Iterator[bytes]:
@@ -225,7 +225,7 @@ def _told(request: Request, app: State, looking: Look, wanted: Wanted) -> dict[s
         data = groups_csv(groups, wanted.by)
         return Response(data, media_type=_SHEET)
     return {
-        "as_of": as_of.position,
+        **as_of_json(as_of),
         "by": wanted.by,
         "from": clock.rfc3339(begin),
         "to": clock.rfc3339(end),

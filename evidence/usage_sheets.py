@@ -76,11 +76,11 @@ def findings_json(findings: Iterable[Finding]) -> list[JSON]:
     found: list[JSON] = []
     for one in findings:
         if one.kind != "matched" and len(found) < FINDINGS_MAX:
-            found.append(_finding(one))
+            found.append(finding_json(one))
     return found
 
 
-def _finding(one: Finding) -> JSON:
+def finding_json(one: Finding) -> JSON:
     """Return a finding; members that say nothing are left out."""
     said = zip(_FINDING, one, strict=True)
     shown: JSON = {name: value for name, value in said if value not in {None, "", ()}}
