@@ -29,12 +29,14 @@ from scripts import (
     fsck,
     hold,
     keys,
+    lineage,
     packets,
     redaction,
     restore,
     retention,
     search,
     tenants,
+    usage,
 )
 from scripts.assembly import authorities, open_ledger
 from scripts.configure import log_to_stderr, settings_from
@@ -56,6 +58,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(hold.app, name="hold")
 app.add_typer(redaction.app, name="redaction")
 app.add_typer(search.app, name="search")
+app.add_typer(usage.app, name="usage")
 app.add_typer(erase.app, name="erase")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(alerts.app, name="alerts")
@@ -69,6 +72,9 @@ app.command("migrate")(tenants.migrate)
 app.command("init")(tenants.init)
 app.command("clock")(tenants.clock)
 app.command("fsck")(fsck.fsck)
+app.command("trace")(lineage.trace)
+app.command("lineage")(lineage.lineage)
+app.command("upgrades")(lineage.list_upgrades)
 app.command("cap-pack")(cap_pack.cap_pack)
 app.command("completeness")(completeness.day_completeness)
 app.command("restore")(restore.restore)
