@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes down what the code says about itself: docs/openapi.json and the problems in docs/api.md.
+"""Writes down what the code says about itself: docs/openapi.json, problems, the keys of search.
 
     python tests/describe.py        after a change of endpoints or errors
 
@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OPENAPI = ROOT / "docs" / "openapi.json"
 API = ROOT / "docs" / "api.md"
+SEARCH = ROOT / "docs" / "search.md"
 _TABLE = re.compile(r"(?<=<!-- problems -->\n).*?(?=<!-- end of problems -->)", re.DOTALL)
 _FAMILIES = ("ledger", "anchoring", "evidence", "api", "scripts")
 
@@ -59,7 +60,18 @@ def problems_in(page: str) -> str:
     return "" if found is None else found.group()
 
 
+def search_page(page: str) -> str:
+    """The page on search, with its tables of keys and flags as the code has them."""
+    from ledger.readmodel import keys, registers
+
+    for name, table in (("keys", keys.describe()), ("flags", registers.describe())):
+        made = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)"
+        page = re.sub(made, lambda _, table=table: f"\n{table}\n", page, flags=re.DOTALL)
+    return page
+
+
 def main() -> None:
+    SEARCH.write_text(search_page(SEARCH.read_text("utf-8")), "utf-8")
     OPENAPI.write_text(openapi(), "utf-8")
     page = API.read_text("utf-8")
     API.write_text(_TABLE.sub(lambda _: problems(), page), "utf-8")

@@ -3,13 +3,11 @@
 
 A key's values are members of entries that are clear, so nothing personal is in the index. Personal
 keys have no values there at all: they are looked up in the vault's blind index, and find nothing
-once the person was erased. The table in docs/search.md is printed from here
-(`python -m ledger.readmodel.keys`).
+once the person was erased. The table in docs/search.md is printed from here (tests/describe.py).
 
     hot    all of them          warm   those of `warm` and `cold`          cold   those of `cold`
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -344,10 +342,9 @@ def describe() -> str:
     lines = ["| key | means | kept | example |", "| --- | --- | --- | --- |"]
     for one in _TABLE:
         kept = {"hot": "hot", "warm": "hot, warm", "cold": "always"}[one.tier]
-        kept = "until erased; POST only" if one.personal else kept
-        lines.append(f"| `{one.name}` | {one.meaning} | {kept} | `{one.example}` |")
+        if one.personal is not None:
+            kept = "until erased" if one.name == "actor" else "hot, until erased"
+            kept += "; POST only"
+        words = "; its words are found" if one.words else ""
+        lines.append(f"| `{one.name}` | {one.meaning}{words} | {kept} | `{one.example}` |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(describe())

@@ -205,6 +205,13 @@ def named_in(entry: JSON) -> list[Named]:
     return found
 
 
+def describe() -> str:
+    """Return the table of flags in docs/search.md."""
+    lines = ["| flag | means |", "| --- | --- |"]
+    lines += [f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()]
+    return "\n".join(lines) + "\n"
+
+
 def insert(connection: Connection, schema: str, rows: list[Row]) -> None:
     """Write rows into the registers."""
     if not rows:
