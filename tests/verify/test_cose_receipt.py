@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from packet_maker import Log
 from receipt_maker import ORIGIN, Operator
 
 from sealtrail.verify import cbor, command
+from sealtrail.verify.build import build_verifier
 from sealtrail.verify.cose_receipt import (
     CoseReceipt,
     check_consistency_receipt,
@@ -255,3 +258,21 @@ def test_the_command_says_what_a_receipt_is_worth(desk, arguments, status, check
     found = json.loads(shown)["findings"] if shown else []
     assert checks in [f"{one['check']} {one['verdict']}" for one in found] or not checks
     assert all(one["verdict"] != "verified" for one in found if one["check"] == "time")
+
+
+def test_a_stranger_checks_a_receipt_with_the_one_file_and_nothing_installed(desk):
+    """The standard library reads CBOR and verifies Ed25519, as it does for a packet."""
+    (desk / "verify.pyz").write_bytes(build_verifier())
+    words = ["good.receipt", "--entry", "entry.json", "--trust", "trust.json"]
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "verify.pyz", *words],
+        check=False,
+        cwd=desk,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "signed by ledger.example/acme+" in done.stdout
+    assert done.stdout.endswith("INCOMPLETE\n")
