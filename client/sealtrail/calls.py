@@ -127,7 +127,7 @@ class Call:
         if self.attempt is not None:
             raise RuntimeError("a call is made once; ask the trail for another one")
         parent = acting.current_call()
-        self.trace, links = _place(parent)
+        self.trace, links = place(parent)
         self.attempt = self._trail.record(
             "GEN_ATTEMPT",
             self.id,
@@ -185,7 +185,7 @@ class Call:
             return self._children - 1
 
 
-def _place(parent: Call | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def place(parent: Call | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return where a call stands in the tree of calls, and its links."""
     span = secrets.token_hex(8)
     if parent is None or parent.attempt is None:

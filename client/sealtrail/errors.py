@@ -139,6 +139,14 @@ class OutcomeLate(RecorderError):  # noqa: N818 - an answer, not an accident
         self.receipt = receipt
 
 
+class NotRecordable(RecorderError):  # noqa: N818 - an answer, not an accident
+    """The call cannot be put on record, so it was not made. No value of it is repeated."""
+
+
+class AlreadyCalled(RecorderError):  # noqa: N818 - an answer, not an accident
+    """The model was called and its answer withheld; an SDK that tries again would pay twice."""
+
+
 #: What the ledger names things: codes, rules, pointers. Anything else is not repeated.
 _OURS = re.compile(r"[A-Za-z0-9_./\[\]-]{1,100}")
 

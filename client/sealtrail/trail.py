@@ -38,6 +38,7 @@ from sealtrail.recorder import Recorder
 from sealtrail.request import new_event_id, new_record_key
 from sealtrail.stages import Training
 from sealtrail.verify.trust import Trust
+from sealtrail.watching import reader_named, transport, watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -197,6 +198,21 @@ class Trail:
             return now
 
         return decorate
+
+    # Calls that SDKs make
+
+    def watch(self, client: R, *, provider: str | None = None, allow: Sequence[str] = ()) -> R:
+        """Return a copy of an OpenAI or Anthropic client, sync or async, whose calls are recorded.
+
+        provider: whose models it calls, where its address does not tell. allow: paths behind the
+        version, such as `embeddings`, that may go unrecorded; others that are unknown are refused.
+        """
+        return cast("R", watched(self, client, provider=provider, allow=frozenset(allow)))
+
+    def transport(self, inner: Any, *, provider: str, allow: Sequence[str] = ()) -> Any:
+        """Return a transport of httpx or httpx2 that records what goes through `inner`, one too."""
+        found = reader_named(provider)
+        return transport(self, inner, reader_=found, allow=frozenset(allow))
 
     # The other stages
 

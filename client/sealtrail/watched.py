@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call that an SDK makes over HTTP: on record before it is sent, and before it is answered.
+
+What the transports of both HTTP libraries have in common, and nothing that waits or sends.
+"""
+
+import io
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from sealtrail.acting import acting, current_call
+from sealtrail.calls import place
+from sealtrail.errors import AlreadyCalled, NotRecordable, RecorderError
+from sealtrail.providers.exchange import Asked, Provider, Told, Unspeakable
+from sealtrail.receipt import Receipt
+from sealtrail.request import new_event_id
+
+if TYPE_CHECKING:
+    from sealtrail.trail import Trail
+
+#: Header of an answer that names its attempt.
+EVENT_ID: Final = "x-audit-event-id"
+
+_WITHHELD_MAX: Final = 1_024
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """A call that is under way. attempt: its receipt, verified."""
+
+    asked: Asked
+    id: str
+    key: str
+    trace: dict[str, Any]
+    attempt: Receipt
+    ended: bool = field(default=False)
+
+
+class Watch:
+    """Records the calls of one SDK's client."""
+
+    def __init__(self, trail: "Trail", reader: Provider, allow: frozenset[str]) -> None:
+        self._trail, self.reader, self._allow = trail, reader, allow
+        self._withheld: OrderedDict[str, None] = OrderedDict()
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request has to be recorded. Raises NotRecordable for one that cannot be."""
+        path = _behind_version(path)
+        kind = self.reader.kind(method, path)
+        if kind == "unknown" and path.strip("/") not in self._allow:
+            raise NotRecordable(
+                "This call cannot be put on record, so it was not made; `allow` of `watch` names "
+                "paths that may go unrecorded."
+            )
+        return kind == "call"
+
+    def begin(self, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
+        """Put the attempt on record. Raises what `Trail.record` raises; then nothing is sent."""
+        try:
+            asked = self.reader.asked(_behind_version(path), headers, io.BytesIO(body))
+        except Unspeakable as problem:
+            raise NotRecordable(f"This cannot go on record: {problem}.") from None
+        key = sha256(path.encode() + b"\0" + body).hexdigest()
+        if key in self._withheld and headers.get("x-stainless-retry-count", "0") != "0":
+            raise AlreadyCalled("The model was called before; its answer was withheld.")
+        who, id_ = acting(), new_event_id()
+        trace, links = place(current_call())
+        attempt = self._trail.record(
+            "GEN_ATTEMPT",
+            id_,
+            asked.body(() if who is None else who.consents),
+            sealed=asked.sealed,
+            trace=trace,
+            links=links,
+        )
+        return Exchange(asked=asked, id=id_, key=key, trace=trace, attempt=attempt)
+
+    def end(self, exchange: Exchange, told: Told) -> Receipt:
+        """Put the outcome on record. Raises what `Trail.record` raises; then nothing goes on."""
+        exchange.ended = True
+        try:
+            return self._trail.record(
+                told.type,
+                exchange.id,
+                told.body,
+                sealed=told.sealed,
+                trace=exchange.trace,
+                links=[exchange.attempt.link("attempt")],
+                usage=told.body.get("usage", {"latency_ms": 0}),
+            )
+        except RecorderError:
+            self._withheld[exchange.key] = None
+            while len(self._withheld) > _WITHHELD_MAX:
+                self._withheld.popitem(last=False)
+            raise
+
+    def failed(self, exchange: Exchange, problem: BaseException) -> None:
+        """Put on record that the provider gave no answer."""
+        name = type(problem).__name__
+        code = "timeout" if "Timeout" in name else "cancelled" if "Cancel" in name else "connection"
+        error = {"class": "client", "code": code, "stage": "provider", "retryable": True}
+        self.end(exchange, Told(type="GEN_ERROR", body={"error": error}))
+
+
+def _behind_version(path: str) -> str:
+    """Return what stands behind `/v1/`: before it, others than the provider have their own part."""
+    _, version, rest = path.partition("/v1/")
+    return rest if version else path
