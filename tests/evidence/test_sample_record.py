@@ -56,15 +56,8 @@ def sample():
     return real(json.loads(found[0]))
 
 
-def events(sample):
-    """The seven events that the sample becomes, by name, in the order in which they happen."""
-    user, request, model = sample["user"], sample["request"], sample["model"]
-    consent, attachment = sample["consent"], request["attachments"][0]
-    stream = event_id()
-    sealed_user = {
-        "actor.account_id": user["account_id"],
-        "actor.session_id": user["session_id"],
-    }
+def one_of(sample):
+    """Return what makes a request of the sample's user."""
 
     def one(type_, aggregate, body, **more):
         return {
@@ -72,12 +65,19 @@ def events(sample):
             "type": type_,
             "schema": 1,
             "aggregate_id": aggregate,
-            "on_behalf_of": user["user_id_hash"],
+            "on_behalf_of": sample["user"]["user_id_hash"],
             "body": body,
             "record_key": record_key(),
             **more,
         }
 
+    return one
+
+
+def before(sample):
+    """What happens before the model is asked: words, a consent, an upload."""
+    one, consent = one_of(sample), sample["consent"]
+    attachment = sample["request"]["attachments"][0]
     text = {"version": "3", "digest": consent["consent_text_hash"], "on_revocation": "erase"}
     granted = {
         "consent": {
@@ -89,22 +89,6 @@ def events(sample):
             "given_at": consent["consent_time"],
         }
     }
-    asked = {
-        "operation": "edit",
-        "input_type": "text+image",
-        "model": {
-            "provider": model["provider"],
-            "name": model["model_name"],
-            "version": model["model_build_id"],
-            "build_id": model["model_build_id"],
-            "manifest": model["model_fingerprint"],
-        },
-        "params": {name: str(value) for name, value in model["params"].items()},
-        "prompt": {"template": {"id": request["prompt_template_id"], "version": "2"}},
-        "inputs": [{"ref_asset": "upload-1", "type": "image", "role": "source"}],
-        "consent_ids": [consent["consent_id"]],
-    }
-    labels = sample["response"]["safety_labels"]
     return {
         "text": one("CONSENT_TEXT_PUBLISHED", "consent-text", text),
         "consent": one("CONSENT_GRANTED", consent["consent_id"], granted),
@@ -118,20 +102,51 @@ def events(sample):
                 "asset.full_ref": attachment["sha256"],
             },
         ),
-        "attempt": one(
-            "GEN_ATTEMPT",
-            stream,
-            asked,
-            time={"producer": sample["created_at"]},
-            producer={"id": "https://app.example", "event_id": sample["event_id"]},
-            actor={"kind": "human", "role": user["role"].upper()},
-            sealed={
-                **sealed_user,
-                "prompt.user": request["prompt_raw"],
-                "prompt.rendered": f"<user>{request['prompt_raw']}</user>",
-                "inputs[0].sha256": attachment["sha256"],
-            },
-        ),
+    }
+
+
+def attempt_of(sample, stream):
+    """The attempt, recorded before the model is called."""
+    user, request, model = sample["user"], sample["request"], sample["model"]
+    asked = {
+        "operation": "edit",
+        "input_type": "text+image",
+        "model": {
+            "provider": model["provider"],
+            "name": model["model_name"],
+            "version": model["model_build_id"],
+            "build_id": model["model_build_id"],
+            "manifest": model["model_fingerprint"],
+        },
+        "params": {name: str(value) for name, value in model["params"].items()},
+        "prompt": {"template": {"id": request["prompt_template_id"], "version": "2"}},
+        "inputs": [{"ref_asset": "upload-1", "type": "image", "role": "source"}],
+        "consent_ids": [sample["consent"]["consent_id"]],
+    }
+    return one_of(sample)(
+        "GEN_ATTEMPT",
+        stream,
+        asked,
+        time={"producer": sample["created_at"]},
+        producer={"id": "https://app.example", "event_id": sample["event_id"]},
+        actor={"kind": "human", "role": user["role"].upper()},
+        sealed={
+            "actor.account_id": user["account_id"],
+            "actor.session_id": user["session_id"],
+            "prompt.user": request["prompt_raw"],
+            "prompt.rendered": f"<user>{request['prompt_raw']}</user>",
+            "inputs[0].sha256": request["attachments"][0]["sha256"],
+        },
+    )
+
+
+def events(sample):
+    """The seven events that the sample becomes, by name, in the order in which they happen."""
+    one, stream = one_of(sample), event_id()
+    labels = sample["response"]["safety_labels"]
+    return {
+        **before(sample),
+        "attempt": attempt_of(sample, stream),
         "moderation": one(
             "MODERATION",
             stream,
