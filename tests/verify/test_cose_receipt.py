@@ -172,6 +172,22 @@ def test_no_byte_of_a_receipt_can_be_changed(at, change):
         check(bytes(data), LEAVES[3])
 
 
+@pytest.mark.parametrize("spelling", ["order", "true"])
+def test_a_receipt_has_one_spelling(spelling):
+    """What is printed again from what was read is what was signed, and nothing else is."""
+    protected, *rest = cbor2.loads(LOG.included(3, 5).print()).value
+    header = dict(cbor2.loads(protected))
+    if spelling == "order":
+        header = dict(reversed(header.items()))
+    else:
+        header[395] = True  # Which is 1 to Python.
+    data = cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(header), *rest]))
+
+    assert cbor.decode(data) is not None
+    with pytest.raises(Unreadable, match="one spelling"):
+        check(data, LEAVES[3])
+
+
 @given(st.integers(0, 4), st.integers(0, 4))
 def test_a_receipt_is_of_one_entry(position, other):
     data = LOG.included(position, 5).print()
