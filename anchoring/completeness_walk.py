@@ -16,20 +16,19 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from psycopg import sql
-from pydantic import ValidationError
 
-from anchoring.completeness import Tally, cited, counts_json
+from anchoring.completeness import REPORT, Tally, cited, counts_json
 from anchoring.outcomes import Attempt, attempts_of, late_recorded
 from anchoring.sum_tree import AttemptTwice, Leaf, build
 from anchoring.tile_walk import Damage
-from ledger import clock
+from ledger import catalog, clock
 from ledger.database import Connection
-from ledger.events.log import CompletenessReport
+from ledger.errors import MalformedEvent
 from sealtrail.verify.sum_tree import Keys, Node
 
 JSON = dict[str, Any]
 
-TOLD: Final = frozenset({"COMPLETENESS_REPORT"})
+TOLD: Final = frozenset({REPORT})
 
 
 class _Report(NamedTuple):
@@ -70,8 +69,8 @@ class CompletenessWalk:
             self._anchors.append((position, body))
             return
         try:
-            CompletenessReport.model_validate(body)
-        except ValidationError:
+            catalog.validate(REPORT, 1, body, {}, by_ledger=True)
+        except MalformedEvent:
             self._unfit.append(position)
         else:
             self._reports.append(_Report(position, body))

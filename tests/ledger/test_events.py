@@ -12,7 +12,7 @@ from event_envelope import ENVELOPE
 from event_values import AT, D
 from hypothesis import given
 from hypothesis import strategies as st
-from own_bodies import ALSO, FINAL, INTERIM, OWN, REPORT
+from own_bodies import ALSO, INTERIM, OWN
 from register_bodies import HOSTED
 
 from ledger import catalog
@@ -321,24 +321,6 @@ def test_an_interim_anchor_closes_no_day():
         {k: v for k, v in OWN["ANCHOR"].items() if k != "size_d"},
     ):
         assert broken("ANCHOR", wrong, by_ledger=True) == {("/body", "range")}
-
-
-def test_a_final_report_has_every_outcome_and_a_provisional_one_none():
-    """Attempts = gen + deny + error, and their tree; or the open ones by name."""
-    catalog.validate("COMPLETENESS_REPORT", 1, FINAL, {}, by_ledger=True)
-
-    for wrong in (
-        FINAL | {"counts": {**FINAL["counts"], "attempts": 7}},
-        FINAL | {"open_count": 0},
-        FINAL | {"open": []},
-        {name: value for name, value in FINAL.items() if name != "outcomes"},
-        {name: value for name, value in FINAL.items() if name != "as_of"},
-        {name: value for name, value in REPORT.items() if name != "open_count"},
-        REPORT | {"outcomes": FINAL["outcomes"]},
-        REPORT | {"outputs": FINAL["outputs"]},
-        REPORT | {"from_size": 10},
-    ):
-        assert broken("COMPLETENESS_REPORT", wrong, by_ledger=True) == {("/body", "kind")}
 
 
 def test_the_ledgers_own_timeout_is_taken_from_the_ledger_only():
