@@ -65,7 +65,7 @@ class Wanted(BaseModel):
 
 
 @router.get("/search", response_model=None)
-def search(
+def search_entries(
     request: Request,
     app: AppState,
     looking: AuditorLook,
