@@ -6,6 +6,7 @@ anything is shown, with the person who runs the command as a salted commitment.
 """
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -27,6 +28,39 @@ from sealtrail.verify.disclosure import PERSON
 PATH: Final = "sealtrail-server completeness"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the log says of a day, and the look that is recorded for it."""
+
+    found: Completeness
+    out: Path | None
+    look: str  #: event_id of the ACCESS entry in the access Book.
+    person: str = field(repr=False)  #: The disclosure of the person committed to there.
+
+    def json(self) -> dict[str, Any]:
+        access = {"event_id": self.look, "disclosures": {PERSON: self.person}}
+        told: dict[str, Any] = {**self.found.json(), "access": access}
+        if self.out is not None:
+            told["statement"] = str(self.out)
+        return told
+
+    def text(self) -> str:
+        found = self.found
+        lines = [f"{found.origin}  {found.day}"]
+        for kind in ("provisional", "final"):
+            stored = found.reports.get(kind)
+            said = _report(stored.entry.value["body"]) if stored else "not yet"
+            lines.append(f"  {kind:12} {said}")
+        if found.attempt is not None:
+            lines.append(f"  {'attempt':12} {_attempt(found.attempt)}")
+        if self.out is not None:
+            lines.append(f"  {'statement':12} {self.out}")
+        lines.append(
+            f"  {'access':12} recorded as {self.look}; to show later that it was you, keep"
+        )
+        return "\n".join([*lines, f"  {'':12} {self.person}"])
+
+
 def day_completeness(  # noqa: PLR0917 - Typer reads the parameters by name
     day: Annotated[str, typer.Argument(help="A closed UTC day, such as 2026-01-14.")],
     book: Annotated[str, typer.Option(help="The Book, such as acme.")],
@@ -44,19 +78,33 @@ def day_completeness(  # noqa: PLR0917 - Typer reads the parameters by name
     """Show a day's reports; prove one attempt's outcome. Exit code 3 while attempts may be open."""
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
         question = Question(day=day, attempt_id=attempt, entries=entries)
-        look_into = ledger.shelf.book(book)
-        _check_file(out)
-        look = _look(ledger, look_into, question, person=person, purpose=purpose)
-        found = completeness(look_into, question, trust=read_trust(ledger.settings.trust_file))
-        if out is not None:
-            _write(out, found)
-        access = {"event_id": look[0], "disclosures": {PERSON: look[1]}}
-        told: dict[str, Any] = {**found.json(), "access": access}
-        if out is not None:
-            told["statement"] = str(out)
-        show(told, _text(found, out, look), as_json=as_json)
-        if "final" not in found.reports:
+        answer = ask(ledger, question, book=book, person=person, purpose=purpose, out=out)
+        show(answer.json(), answer.text(), as_json=as_json)
+        if "final" not in answer.found.reports:
             raise typer.Exit(INCOMPLETE)
+
+
+def ask(
+    ledger: Ledger,
+    question: Question,
+    *,
+    book: str,
+    person: str,
+    purpose: str,
+    out: Path | None = None,
+) -> Answer:
+    """Answer a question about a Book's day; the statement goes to `out`, for its owner only.
+
+    Raises Refused for what the operator has to change (nothing is recorded then), Unavailable if
+    the look cannot be recorded or the file not be written, and what `completeness` raises.
+    """
+    look_into = ledger.shelf.book(book)
+    _check_file(out)
+    look, disclosure = _look(ledger, look_into, question, person=person, purpose=purpose)
+    found = completeness(look_into, question, trust=read_trust(ledger.settings.trust_file))
+    if out is not None:
+        _write(out, found)
+    return Answer(found=found, out=out, look=look, person=disclosure)
 
 
 def _check_file(out: Path | None) -> None:
@@ -95,23 +143,11 @@ def _write(out: Path, found: Completeness) -> None:
         raise Unavailable(f"{out} cannot be written: {error.strerror}") from error
 
 
-def _text(found: Completeness, out: Path | None, look: tuple[str, str]) -> str:
-    lines = [f"{found.origin}  {found.day}"]
-    for kind in ("provisional", "final"):
-        stored = found.reports.get(kind)
-        lines.append(f"  {kind:12} {_report(stored.entry.value['body']) if stored else 'not yet'}")
-    if found.attempt is not None:
-        where = ""
-        if "outcome_index" in found.attempt:
-            at = found.attempt
-            where = f", at position {at['outcome_index']}, attempted at {at['attempt_index']}"
-            where += ", late" if at["late"] else ""
-        lines.append(f"  {'attempt':12} {found.attempt['state']}{where}")
-    if out is not None:
-        lines.append(f"  {'statement':12} {out}")
-    lines += [f"  {'access':12} recorded as {look[0]}; to show later that it was you, keep"]
-    lines += [f"  {'':12} {look[1]}"]
-    return "\n".join(lines)
+def _attempt(said: dict[str, Any]) -> str:
+    if "outcome_index" not in said:
+        return str(said["state"])
+    where = f"at position {said['outcome_index']}, attempted at {said['attempt_index']}"
+    return f"{said['state']}, {where}{', late' if said['late'] else ''}"
 
 
 def _report(body: dict[str, Any]) -> str:
