@@ -60,8 +60,9 @@ Progress = Callable[[int, int], None]
 class Followed(NamedTuple):
     """How far a follower came."""
 
-    entries: int  #: Read in this run.
+    entries: int  #: Read in this run, by whichever projection.
     behind: int  #: Entries that the last of its projections has still to read.
+    size: int  #: Of the log, as it was last seen.
     busy: bool = False  #: Another follower is at some of them.
 
 
@@ -106,9 +107,9 @@ class Follower:
         while True:
             done = self.step()
             entries += done.entries
-            progress(entries, entries + done.behind)
+            progress(done.size - done.behind, done.size)
             if done.busy or not done.behind or clock.monotonic() > until:
-                return Followed(entries, done.behind, done.busy)
+                return done._replace(entries=entries)
 
     def step(self) -> Followed:
         """Read one batch for each place where projections stand, in one transaction."""
@@ -131,7 +132,7 @@ class Follower:
                 behind = max(behind, size - end)
         if failed:
             raise failed[0]
-        return Followed(read, behind, busy=len(places) < len(self._projections))
+        return Followed(read, behind, size, busy=len(places) < len(self._projections))
 
     def start_again(self) -> None:
         """Empty the projections' tables; the next steps fill them again. Waits for its turn."""
@@ -269,19 +270,17 @@ def rebuild(
     *,
     progress: Progress = lambda _done, _whole: None,
 ) -> int:
-    """Drop what projections have written and read the whole log again; returns how many entries.
+    """Drop what projections have written and read the log again; returns how many entries it has.
 
     Others may go on reading meanwhile and are told how far it is. Interrupted, it goes on by itself
     with the next follower.
     """
     follower = Follower(database, schema, projections)
     follower.start_again()
-    read = 0
     while True:
         done = follower.step()
-        read += done.entries
-        progress(read, read + done.behind)
+        progress(done.size - done.behind, done.size)
         if done.busy:
             clock.pause(_WAIT_S)
         elif not done.behind:
-            return read
+            return done.size
