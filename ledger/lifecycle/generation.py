@@ -86,12 +86,11 @@ class Generation(Aggregate):
         """Return the outputs that are held back after an event."""
         if type_ in _RELEASES:
             return self.quarantined - {body["asset_id"]}
-        claimed = body.get("claimed", {}).get("body", {}) if type_ == "OUTCOME_LATE" else body
-        return frozenset(
-            output["asset_id"]
-            for output in claimed.get("outputs", ())
-            if output.get("disposition") == "quarantined"
-        )
+        if type_ == "OUTCOME_LATE":
+            body = body.get("claimed", {}).get("body", {})
+        outputs = body.get("outputs", ())
+        held = [one["asset_id"] for one in outputs if one.get("disposition") == "quarantined"]
+        return frozenset(held) if held else _NONE
 
     def _check_unborn(self, body: JSON, others: Others) -> None:
         for at, output in enumerate(body["outputs"]):
