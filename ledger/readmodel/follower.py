@@ -36,6 +36,7 @@ _TURN: Final = """
 SELECT name, position, leaf FROM {book}.readmodel WHERE name = ANY(%s) ORDER BY name
    FOR UPDATE SKIP LOCKED
 """
+_THERE: Final = "SELECT name FROM {book}.readmodel WHERE name = ANY(%s)"
 _WHERE: Final = """
 SELECT h.size, coalesce((
        SELECT min(CASE WHEN r.position = 0 OR (r.position <= h.size AND e.leaf = r.leaf)
@@ -156,8 +157,12 @@ class Follower:
         names = sorted(self._projections)
         rows = connection.execute(self._sql(_TURN), (names,)).fetchall()
         if len(rows) < len(names):
-            connection.execute(self._sql(_MAKE), (names,))
-            rows = connection.execute(self._sql(_TURN), (names,)).fetchall()
+            # Only what is not there is inserted: a conflict would wait for whoever moves that row.
+            there = {name for (name,) in connection.execute(self._sql(_THERE), (names,))}
+            missing = [name for name in names if name not in there]
+            if missing:
+                connection.execute(self._sql(_MAKE), (missing,))
+                rows = connection.execute(self._sql(_TURN), (names,)).fetchall()
         return [
             _Place(self._projections[name], position, None if leaf is None else bytes(leaf))
             for name, position, leaf in rows
@@ -279,8 +284,9 @@ def rebuild(
     follower.start_again()
     while True:
         done = follower.step()
-        progress(done.size - done.behind, done.size)
         if done.busy:
             clock.pause(_WAIT_S)
-        elif not done.behind:
+            continue
+        progress(done.size - done.behind, done.size)
+        if not done.behind:
             return done.size
