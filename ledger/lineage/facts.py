@@ -63,6 +63,11 @@ SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "TAKEDOWN": ("takedown",),
 }  # fmt: skip
 
+_PATHS: Final = {
+    type_: [(tuple(name.split(".")[:-1]), name.rpartition(".")[2]) for name in names]
+    for type_, names in SHOWN.items()
+}
+
 #: Of an output, what is shown.
 _OUTPUT: Final = ("asset_id", "sha256", "pixel_sha256", "mime", "disposition")
 
@@ -72,12 +77,11 @@ def facts_of(type_: str, body: JSON) -> JSON:
 
     Of a type that is not listed: its plain members, those that are lists or objects left out.
     """
-    names = SHOWN.get(type_)
+    names = _PATHS.get(type_)
     if names is None:
         return {name: value for name, value in body.items() if not isinstance(value, (dict, list))}
     found: JSON = {}
-    for name in names:
-        *path, last = name.split(".")
+    for path, last in names:
         inner: Any = body
         for step in path:
             inner = inner.get(step) if isinstance(inner, dict) else None

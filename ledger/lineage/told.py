@@ -26,12 +26,9 @@ SELECT e.position, e.event_id::text, e.topic, e.stream, e.version, e.recorded_at
 """
 _OF_STREAMS: Final = """
 SELECT e.position, e.event_id::text, e.topic, e.stream, e.version, e.recorded_at, e.leaf, b.bytes
-  FROM unnest(%(streams)s::text[]) s (stream)
+  FROM unnest(%s::text[]) s (stream)
  CROSS JOIN LATERAL (
-       (SELECT * FROM {book}.entry o WHERE o.stream = s.stream ORDER BY o.version LIMIT %(first)s)
-        UNION
-       (SELECT * FROM {book}.entry o WHERE o.stream = s.stream
-         ORDER BY o.version DESC LIMIT %(last)s)) e
+       SELECT * FROM {book}.entry o WHERE o.stream = s.stream ORDER BY o.version {order} LIMIT %s) e
   LEFT JOIN {book}.entry_body b ON b.position = e.position
 """
 _EVENTS: Final = _ROWS + " WHERE e.event_id = ANY(%s)"
@@ -77,17 +74,16 @@ def of_streams(
     A stream without entries is left out: a thing that others name.
     """
     wanted = list(dict.fromkeys(streams))
-    found: dict[str, list[Told]] = {}
-    if not wanted:
-        return found
-    query = sql.SQL(_OF_STREAMS).format(book=sql.Identifier(schema))
-    values = {"streams": arrays.texts(wanted), "first": first, "last": last}
-    for row in connection.execute(query, values, binary=True):
-        told = _told(row)
-        found.setdefault(told.stream, []).append(told)
-    for events in found.values():
-        events.sort(key=lambda one: one.version)
-    return found
+    found: dict[str, dict[int, Told]] = {}
+    for order, count in (("ASC", first), ("DESC", last)):
+        if not wanted:
+            break
+        query = sql.SQL(_OF_STREAMS).format(book=sql.Identifier(schema), order=sql.SQL(order))
+        values = (arrays.texts(wanted), count)
+        for told in map(_told, connection.execute(query, values, binary=True)):
+            found.setdefault(told.stream, {})[told.version] = told
+        wanted = [one for one, events in found.items() if len(events) == first]
+    return {one: [events[n] for n in sorted(events)] for one, events in found.items()}
 
 
 def of_events(connection: Connection, schema: str, ids: Sequence[str]) -> dict[str, Told]:

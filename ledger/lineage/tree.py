@@ -42,11 +42,16 @@ _OF_TRACE: Final = f"""
 {_COLUMNS} FROM {{book}}.model_call c WHERE c.trace_id = %s ORDER BY c.position LIMIT %s
 """
 _OF_GENERATION: Final = f"{_COLUMNS} FROM {{book}}.model_call c WHERE c.generation = %s LIMIT 1"
-_CHILDREN: Final = f"""
-{_COLUMNS} FROM {{book}}.call_parent p JOIN {{book}}.model_call c USING (position)
- WHERE p.n = 0 AND p.parent = ANY(%s) AND NOT c.position = ANY(%s)
- ORDER BY c.position LIMIT %s
+#: BETWEEN and not `=`: where one parent has most of all children, the planner would look for those
+#: of another one through the whole table in order of position.
+_OF_PARENTS: Final = """
+  FROM unnest(%s::text[]) s (parent)
+ CROSS JOIN LATERAL (SELECT position FROM {book}.call_parent
+                      WHERE parent BETWEEN s.parent AND s.parent AND n = 0
+                      ORDER BY parent, position LIMIT %s) p
+  JOIN {book}.model_call c USING (position)
 """
+_CHILDREN: Final = _COLUMNS + _OF_PARENTS
 _PARENTS: Final = """
 SELECT position, n, parent, leaf FROM {book}.call_parent WHERE position = ANY(%s)
  ORDER BY position, n
@@ -202,13 +207,9 @@ class _Gathering:
                 for one in fresh
                 for event in self._events.get(f"Generation/{one.generation}", ())
             ]
-            room = self._limit - len(self._calls)
             if not ids:
                 return
-            known = [one.position for one in self._calls.values()]
-            fresh = self._take(
-                self._rows(_CHILDREN, arrays.texts(ids), arrays.bigints(known), room + 1)
-            )
+            fresh = self._take(sorted(self._rows(_CHILDREN, arrays.texts(ids), self._limit + 1)))
             if not fresh:
                 return
         self._more = True
