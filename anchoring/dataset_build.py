@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import Any, Final
 
 from psycopg import sql
-from pydantic import TypeAdapter, ValidationError
 
 from anchoring.dataset_manifest import manifest_line, member_rows, perceptual_lines
 from anchoring.dataset_members import Ingested, Member, Resolver
@@ -20,7 +19,7 @@ from anchoring.sparse_store import Salt, SparseStore
 from anchoring.sparse_tree import SparseBuilder
 from ledger.database import Connection
 from ledger.errors import Conflict, FieldError, MalformedEvent
-from ledger.events.values import Code, Digest, Id
+from ledger.events.dataset import unfit_names
 from sealtrail.verify import canonical
 from sealtrail.verify.sparse import BYTES, PIXELS
 
@@ -68,22 +67,18 @@ class Order:
 
     def check(self) -> None:
         """Return if every member is of its form; raises MalformedEvent naming others."""
-        forms = (
-            ("id", TypeAdapter(Id), self.id),
-            ("version", TypeAdapter(Code), self.version),
-            ("supersedes", TypeAdapter(Code), self.supersedes),
-            ("exclusions_digest", TypeAdapter(Digest), self.exclusions_digest),
-            ("cyclonedx_digest", TypeAdapter(Digest), self.cyclonedx_digest),
+        wrong = unfit_names(
+            {
+                "dataset": self.id,
+                "version": self.version,
+                "supersedes": self.supersedes,
+                "exclusions_digest": self.exclusions_digest,
+                "cyclonedx_digest": self.cyclonedx_digest,
+            }
         )
-        errors = []
-        for name, form, value in forms:
-            try:
-                if value is not None:
-                    form.validate_python(value, strict=True)
-            except ValidationError:
-                detail = "this must be of the form that docs/events.md says"
-                errors.append(FieldError(f"/query/{name}", "form", detail))
-        if errors:
+        if wrong:
+            detail = "this must be of the form that docs/events.md says"
+            errors = [FieldError(f"/query/{name}", "form", detail) for name in wrong]
             raise MalformedEvent(errors=errors)
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from psycopg import sql
-from psycopg.errors import UniqueViolation
 
 from anchoring.shelf import Book
 from anchoring.sparse_tree import Crown, SparseBuilder, Walk, split
@@ -38,6 +37,7 @@ VALUES (%s, %s, %s, %s, %s, %s)
 _KEEP_BUCKET: Final = (
     "COPY {book}.sparse_bucket (tree_id, bucket, records) FROM STDIN (FORMAT BINARY)"
 )
+_TURN: Final = "SELECT pg_advisory_xact_lock(hashtext('sealtrail.sparse'), hashtext(%s))"
 _BUCKET: Final = "SELECT records FROM {book}.sparse_bucket WHERE tree_id = %s AND bucket = %s"
 _RECORDS: Final = "SELECT records FROM {book}.sparse_bucket WHERE tree_id = %s ORDER BY bucket"
 
@@ -112,7 +112,7 @@ class SparseStore:
     ) -> StoredTree:
         """Build a tree and store it, in the caller's transaction, with the append role.
 
-        The builder is empty afterwards. Raises UniqueViolation if there is one of this name.
+        The builder is empty afterwards. There must be none of this name.
         """
         with connection.cursor() as cursor, cursor.copy(self._sql(_KEEP_BUCKET)) as copy:
             copy.set_types(["text", "int4", "bytea"])
@@ -136,17 +136,14 @@ class SparseStore:
         self, tree_id: str, salt: Salt, builder: SparseBuilder, *, missing: int
     ) -> StoredTree:
         """Build a tree and store it; the one of this name that somebody kept meanwhile counts."""
-        try:
-            with (
-                self._book.database.duty(self._book.row.schema, "append") as connection,
-                connection.transaction(),
-            ):
-                return self.keep(connection, tree_id, salt, builder, missing=missing)
-        except UniqueViolation:
-            kept = self.tree(tree_id)
-            if kept is None:
-                raise
-            return kept
+        schema = self._book.row.schema
+        with (
+            self._book.database.duty(schema, "append") as connection,
+            connection.transaction(),
+        ):
+            connection.execute(_TURN, (f"{schema}/{tree_id}",))
+            found = self._tree(connection, tree_id)
+            return found or self.keep(connection, tree_id, salt, builder, missing=missing)
 
     def tree(self, tree_id: str, *, root: bytes | None = None) -> StoredTree | None:
         """Return a tree; None if there is none of this name.
@@ -154,10 +151,16 @@ class SparseStore:
         root: as the log names it; raises TreeDamaged for a tree that does not lead to it.
         """
         with self._reading() as connection:
-            row = connection.execute(self._sql(_TREE), (tree_id,)).fetchone()
+            found = self._tree(connection, tree_id)
+        if found is not None and root is not None and not root == found.root == found.crown.root:
+            raise TreeDamaged
+        return found
+
+    def _tree(self, connection: Connection, tree_id: str) -> StoredTree | None:
+        row = connection.execute(self._sql(_TREE), (tree_id,)).fetchone()
         if row is None:
             return None
-        found = StoredTree(
+        return StoredTree(
             tree_id=tree_id,
             salt_id=row[0],
             count=row[1],
@@ -165,9 +168,6 @@ class SparseStore:
             root=bytes(row[3]),
             crown=Crown.decode(bytes(row[4])),
         )
-        if root is not None and not root == found.root == found.crown.root:
-            raise TreeDamaged
-        return found
 
     def walk(self, tree: StoredTree, key: bytes) -> Walk:
         """Walk to the place of a key; reads one bucket at most."""

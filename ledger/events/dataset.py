@@ -5,9 +5,10 @@ Each holds the root of a tree in which every digest has one place (sealtrail.ver
 can be proved later that a file is in the set, or that it is not.
 """
 
-from typing import Annotated, ClassVar, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.values import Body, Code, Count, Digest, Id, Part, may, must, spelled
@@ -92,3 +93,24 @@ class OutputsRolled(Body):
     from_size: Count = must("First position of the range.")
     to_size: Count = must("Position after the range.")
     outputs: OutputMap = must("The tree.")
+
+
+_NAMED: Final[dict[str, TypeAdapter[Any]]] = {
+    "dataset": TypeAdapter(Id),
+    "version": TypeAdapter(Code),
+    "supersedes": TypeAdapter(Code),
+    "exclusions_digest": TypeAdapter(Digest),
+    "cyclonedx_digest": TypeAdapter(Digest),
+}
+
+
+def unfit_names(named: Mapping[str, str | None]) -> list[str]:
+    """Name what could not stand in a DATASET_SEALED; known before a million members are read."""
+    wrong = []
+    for name, value in named.items():
+        try:
+            if value is not None:
+                _NAMED[name].validate_python(value, strict=True)
+        except ValidationError:
+            wrong.append(name)
+    return wrong

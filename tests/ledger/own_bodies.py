@@ -25,7 +25,7 @@ FINAL = {name: value for name, value in REPORT.items() if not name.startswith("o
     "number": 3,
     "counts": {"attempts": 6, "gen": 3, "deny": 2, "error": 1, "late": 1},
     "outcomes": {"origin": "ledger.example/acme", "root": D},
-    "outputs": {"root": D, "salt_commit": D, "count": 4},
+    "outputs": {"root": D, "salt_commit": D, "count": 4, "missing": 1},
 }
 ANCHOR = {
     "kind": "day",
@@ -105,6 +105,30 @@ RETENTION: dict[str, dict[str, Any]] = {
 OWN: dict[str, dict[str, Any]] = {
     **RETENTION,
     "OUTCOME_LATE": {"claimed": {"type": "GEN", "schema": 1, "body": LEAST["GEN"]}},
+    "DATASET_SEALED": {
+        "dataset": {
+            "id": "acme/faces",
+            "version": "3",
+            "member_count": 2,
+            "as_of": 9,
+            "manifest_digest": D,
+            "smt_root": D,
+            "smt_salt_commit": D,
+            "digests": {"bytes-sha256": 2, "pixel-sha256": 1},
+            "perceptual_manifest_digest": D,
+            "perceptual_count": 1,
+            "exclusions_digest": D,
+            "cyclonedx_digest": D,
+            "supersedes": "2",
+        }
+    },
+    "DATASET_SUPERSEDED": {"dataset": {"id": "acme/faces", "version": "2", "by": "3"}},
+    "OUTPUTS_ROLLED": {
+        "period": "2026-01",
+        "from_size": 0,
+        "to_size": 9,
+        "outputs": {"root": D, "salt_commit": D, "count": 4, "missing": 1},
+    },
     "EPOCH_SEALED": {"epoch": 0, "last_n": 8, "last_mac": "hmac-" + D},
     "COMPLETENESS_REPORT": REPORT,
     "ANCHOR": ANCHOR,
