@@ -48,9 +48,9 @@ class Watch:
 
     def is_call(self, method: str, path: str) -> bool:
         """Whether a request has to be recorded. Raises NotRecordable for one that cannot be."""
-        path = _behind_version(path)
         kind = self.reader.kind(method, path)
-        if kind == "unknown" and path.strip("/") not in self._allow:
+        allowed = any(path.rstrip("/").endswith(f"/{name.strip('/')}") for name in self._allow)
+        if kind == "unknown" and not allowed:
             raise NotRecordable(
                 "This call cannot be put on record, so it was not made; `allow` of `watch` names "
                 "paths that may go unrecorded."
@@ -60,7 +60,7 @@ class Watch:
     def begin(self, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
         """Put the attempt on record. Raises what `Trail.record` raises; then nothing is sent."""
         try:
-            asked = self.reader.asked(_behind_version(path), headers, io.BytesIO(body))
+            asked = self.reader.asked(path, headers, io.BytesIO(body))
         except Unspeakable as problem:
             raise NotRecordable(f"This cannot go on record: {problem}.") from None
         key = sha256(path.encode() + b"\0" + body).hexdigest()
@@ -103,9 +103,3 @@ class Watch:
         code = "timeout" if "Timeout" in name else "cancelled" if "Cancel" in name else "connection"
         error = {"class": "client", "code": code, "stage": "provider", "retryable": True}
         self.end(exchange, Told(type="GEN_ERROR", body={"error": error}))
-
-
-def _behind_version(path: str) -> str:
-    """Return what stands behind `/v1/`: before it, others than the provider have their own part."""
-    _, version, rest = path.partition("/v1/")
-    return rest if version else path

@@ -11,11 +11,11 @@ from typing import Any
 
 import uvicorn
 from provider_server import Provider
-from sealtrail_gateway.assembly import make_gateway
-from sealtrail_gateway.settings import KnownKey, Settings, Upstream
 from served_house import Service
 
 from sealtrail.verify.trust import Trust
+from sealtrail_gateway.assembly import make_gateway
+from sealtrail_gateway.settings import KnownKey, Settings, Upstream
 
 #: The provider's own credential, which no application ever has.
 CREDENTIAL = "the providers own credential"

@@ -10,6 +10,7 @@ import anthropic
 import openai
 import pytest
 from gateway_world import PERSON_KEY
+
 from sealtrail_gateway.doctor import examine, fails_closed
 from sealtrail_gateway.policies import Verdict
 

@@ -157,7 +157,53 @@ def anthropic_message(provider: Provider, request: dict[str, Any], mood: str) ->
     return 200, "text/event-stream", [event(one, one["type"]) for one in events]
 
 
+def google_content(provider: Provider, request: dict[str, Any], mood: str) -> Answer:
+    del request
+    common = {"modelVersion": provider.model, "responseId": f"resp-{len(provider.calls)}"}
+    usage = {"promptTokenCount": 7, "candidatesTokenCount": 6, "totalTokenCount": 13}
+    if mood == "refuse":
+        return 200, "application/json", {**common, "promptFeedback": {"blockReason": "SAFETY"}}
+    shown = {"mimeType": "image/png", "data": base64.b64encode(picture()).decode()}
+    parts = [{"text": SPOKEN}, {"inlineData": shown}]
+    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}
+    whole = {**common, "candidates": [candidate], "usageMetadata": usage}
+    return 200, "application/json", whole
+
+
+def google_stream(provider: Provider, request: dict[str, Any], mood: str) -> Answer:
+    _, _, whole = google_content(provider, request, mood)
+    if mood == "refuse":
+        return 200, "text/event-stream", [event(whole)]
+    chunks = [
+        {
+            "candidates": [
+                {"content": {"role": "model", "parts": [{"text": word + " "}]}, "index": 0}
+            ]
+        }
+        for word in SPOKEN.split(" ")
+    ]
+    end = {
+        "content": {"role": "model", "parts": [{"text": ""}]},
+        "finishReason": "STOP",
+        "index": 0,
+    }
+    last = {**whole, "candidates": [end]}
+    return 200, "text/event-stream", [*map(event, chunks), event(last)]
+
+
+def a1111_picture(_: Provider, request: dict[str, Any], mood: str) -> Answer:
+    del mood
+    info = {"sd_model_name": "painter-v3", "sd_model_hash": "abcdef0123", "all_seeds": [7]}
+    shown = [base64.b64encode(picture()).decode()] * int(request.get("batch_size") or 1)
+    whole = {"images": shown, "parameters": request, "info": json.dumps(info)}
+    return 200, "application/json", whole
+
+
 ROUTES: dict[str, Any] = {
+    "/v1/models/gemini:generateContent": google_content,
+    "/v1/models/gemini:streamGenerateContent": google_stream,
+    "/sdapi/v1/txt2img": a1111_picture,
+    "/sdapi/v1/img2img": a1111_picture,
     "/v1/images/generations": openai_image,
     "/v1/images/edits": openai_image,
     "/v1/images/variations": openai_image,

@@ -38,7 +38,7 @@ class Anthropic:
         self.name = name
 
     def kind(self, method: str, path: str) -> Kind:
-        path = path.strip("/").removeprefix("v1/")
+        path = path.strip("/").rpartition("v1/")[2]
         if method == "POST" and path == "messages":
             return "call"
         if path == "messages/count_tokens" or (method in {"GET", "HEAD"} and path[:6] == "models"):

@@ -173,7 +173,9 @@ class OpenAi:
 
 
 def _plain_path(path: str) -> str:
-    return path.strip("/").removeprefix("v1/")
+    """Return what stands behind the version; before it, others have a part of their own."""
+    _, version, rest = path.strip("/").rpartition("v1/")
+    return rest if version else path.strip("/")
 
 
 def _at_most(inputs: list[JSON]) -> list[JSON]:

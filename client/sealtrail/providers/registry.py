@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
+from sealtrail.providers.a1111 import A1111
 from sealtrail.providers.anthropic import Anthropic
 from sealtrail.providers.exchange import Provider
+from sealtrail.providers.google import Google
 from sealtrail.providers.openai import NanoGpt, OpenAi
 
 #: Name → its reader. Others that speak OpenAI's format are made with `compatible`.
@@ -15,6 +17,8 @@ READERS: Final[dict[str, Callable[[], Provider]]] = {
     "anthropic": Anthropic,
     "xai": lambda: OpenAi("xai"),
     "nanogpt": NanoGpt,
+    "google": Google,
+    "a1111": A1111,
 }
 
 #: Where the providers themselves listen.
@@ -23,8 +27,14 @@ ADDRESSES: Final[dict[str, str]] = {
     "anthropic": "https://api.anthropic.com",
     "xai": "https://api.x.ai/v1",
     "nanogpt": "https://nano-gpt.com/api/v1",
+    "google": "https://generativelanguage.googleapis.com",
+    "a1111": "http://127.0.0.1:7860",
 }
-_BY_HOST: Final = {urlsplit(address).hostname: name for name, address in ADDRESSES.items()}
+_BY_HOST: Final = {
+    urlsplit(address).hostname: name
+    for name, address in ADDRESSES.items()
+    if address.startswith("https:")
+}
 
 
 def reader(name: str) -> Provider:

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SDKs' own clients, watched in the program that uses them: fail closed, and paid for once."""
+
+import asyncio
+
+import anthropic
+import httpx
+import httpx2
+import openai
+import pytest
+from provider_server import SPOKEN, picture
+
+from sealtrail import AuditUnavailable, Trail
+from sealtrail.content import digest_text
+from sealtrail.errors import NotRecordable
+
+pytestmark = pytest.mark.once
+
+PROMPT = "a lighthouse in the fog"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+
+
+@pytest.fixture
+def watched(trail, address):
+    with openai.OpenAI(api_key="k", base_url=f"{address}/v1") as plain, trail.watch(plain) as made:
+        yield made
+
+
+@pytest.fixture
+def nobody():
+    """A trail whose ledger is away."""
+    with Trail("http://127.0.0.1:9", "t", trust=False, journal=False, attempts=1) as made:
+        yield made
+
+
+def test_a_picture_is_recorded_in_the_call_that_makes_it(watched, trail, recorded):
+    """The same line of code; the answer names its attempt, and nests into the caller's own call."""
+    with trail.acting_for("emp-7", consent=()), trail.gen(model="acme/agent@1") as agent:
+        raw = watched.images.with_raw_response.generate(model="gpt-image-1", prompt=PROMPT)
+        assert raw.parse().data[0].b64_json
+        agent.output("done")
+    assert recorded.types == ["GEN_ATTEMPT", "GEN_ATTEMPT", "GEN", "GEN"]
+    top, attempt, outcome, _ = recorded.entries
+    assert attempt["trace"]["parent_event"] == top["event_id"]
+    assert raw.headers["x-audit-event-id"] == attempt["event_id"]
+    assert outcome["body"]["outputs"][0]["sha256"] == digest_text(picture())
+
+
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+def test_a_stream_ends_once_its_outcome_is_on_record(trail, address, recorded, sdk):
+    """Every word comes through, and the whole text's digest is on record."""
+    with trail.acting_for("emp-7"):
+        if sdk == "openai":
+            with (
+                openai.OpenAI(api_key="k", base_url=f"{address}/v1") as plain,
+                trail.watch(plain) as client,
+            ):
+                stream = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+                words = "".join(one.choices[0].delta.content or "" for one in stream)
+        else:
+            with (
+                anthropic.Anthropic(api_key="k", base_url=address) as plain,
+                trail.watch(plain) as client,
+                client.messages.stream(model="m", max_tokens=9, messages=MESSAGES) as stream,
+            ):
+                words = "".join(stream.text_stream)
+    assert words.strip() == SPOKEN
+    assert recorded.types == ["GEN_ATTEMPT", "GEN"]
+    assert recorded.entries[1]["body"]["outputs"][0]["sha256"] == digest_text(words.encode())
+
+
+def test_coroutines_are_watched_as_well(trail, address, recorded):
+    """An async client: a picture, a stream read to its end, and one that is left early."""
+
+    async def work():
+        plain = openai.AsyncOpenAI(api_key="k", base_url=f"{address}/v1")
+        async with plain, trail.watch(plain) as client, trail.acting_for("emp-7"):
+            await client.images.generate(model="m", prompt=PROMPT)
+            stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            words = [one.choices[0].delta.content or "" async for one in stream]
+            stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            async for _ in stream:
+                break
+            await stream.close()
+            return "".join(words)
+
+    assert asyncio.run(work()).strip() == SPOKEN
+    assert recorded.types == ["GEN_ATTEMPT", "GEN"] * 3
+    assert recorded.entries[-1]["body"]["result"] == "partial"
+
+
+def test_without_a_ledger_the_provider_hears_nothing(nobody, provider, address):
+    """Our own exception comes out as it is, at once; the provider's books are empty."""
+    with (
+        openai.OpenAI(api_key="k", base_url=f"{address}/v1") as plain,
+        nobody.watch(plain) as client,
+        nobody.acting_for("emp-7"),
+        pytest.raises(AuditUnavailable),
+    ):
+        client.images.generate(model="m", prompt=PROMPT)
+    assert provider.calls == []
+
+
+def test_an_outcome_without_a_record_is_withheld_and_paid_once(
+    trail, provider, address, recorded, monkeypatch
+):
+    """The ledger goes away in between: no picture, no second call by the SDK's retries."""
+    plain = openai.OpenAI(api_key="k", base_url=f"{address}/v1")
+    record = trail.recorder.post
+
+    def away(type_, **members):
+        if type_ != "GEN_ATTEMPT":
+            raise AuditUnavailable("away", attempts=1)
+        return record(type_, **members)
+
+    monkeypatch.setattr(trail.recorder, "post", away)
+    with (
+        plain,
+        trail.watch(plain) as client,
+        trail.acting_for("emp-7"),
+        pytest.raises(AuditUnavailable),
+    ):
+        client.images.generate(model="m", prompt=PROMPT)
+    assert len(provider.calls) == 1
+    assert recorded.types == ["GEN_ATTEMPT"]
+
+
+def test_a_failed_call_is_recorded_and_retried_as_another_one(watched, trail, provider, recorded):
+    """500, then a picture: two attempts, two outcomes, two lines in the provider's books."""
+    provider.moods = ["500"]
+    with trail.acting_for("emp-7"):
+        watched.images.generate(model="m", prompt=PROMPT)
+    assert recorded.types == ["GEN_ATTEMPT", "GEN_ERROR", "GEN_ATTEMPT", "GEN"]
+    assert len(provider.calls) == 2
+
+
+def test_what_cannot_be_recorded_is_not_called(watched, trail, provider, address):
+    """An unknown path is refused, unless it was allowed by name; a list of models is harmless."""
+    with trail.acting_for("emp-7"), pytest.raises(NotRecordable):
+        watched.moderations.create(model="m", input="x")
+    watched.models.list()
+    assert [call["path"] for call in provider.calls] == ["/v1/models"]
+    with (
+        openai.OpenAI(api_key="k", base_url=f"{address}/v1") as plain,
+        trail.watch(plain, allow=["moderations"]) as client,
+    ):
+        client.moderations.create(model="m", input="x")
+    assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_both_http_libraries_are_watched(trail, address, recorded, library):
+    """Any program's own client, of the one library or the other, through the transport alone."""
+    transport = trail.transport(library.HTTPTransport(), provider="house-models")
+    with library.Client(transport=transport) as client, trail.acting_for("emp-7"):
+        request = {"model": "m", "messages": MESSAGES}
+        answer = client.post(f"{address}/v1/chat/completions", json=request)
+    assert answer.json()["choices"]
+    assert recorded.types == ["GEN_ATTEMPT", "GEN"]
+    assert recorded.entries[0]["body"]["model"]["provider"] == "house-models"
+
+
+def test_a_client_that_is_not_known_says_what_to_do(trail):
+    """TypeError that names the other way, and nothing is half watched."""
+    with pytest.raises(TypeError, match=r"trail\.transport"):
+        trail.watch(object())
