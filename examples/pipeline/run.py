@@ -25,7 +25,7 @@ from examples.pipeline.generation import Call, Made, export, generate
 from examples.pipeline.journal import Journal
 from examples.pipeline.photographs import PhotographsUnavailable, obtain
 from examples.pipeline.pictures import digest
-from examples.pipeline.steps import Ingested, Run, Trained, ingest, train
+from examples.pipeline.steps import Ingested, Run, Trained, ingest, publish, register, train
 from sealtrail import Recorder, RecorderError
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
@@ -85,8 +85,10 @@ def _new_run(recorder: Recorder, out: Path, person: str | None) -> Run:
 
 
 def _all(run: Run, paths: dict[str, Path], choices: model.Training) -> None:
+    publish(run)
     members = ingest(run, paths)
     trained = train(run, members, choices)
+    register(run, trained)
     coffee = _must(generate(run, trained, COFFEE))
     flower = _must(generate(run, trained, FLOWER))
     generate(run, trained, TEMPLE)

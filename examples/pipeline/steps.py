@@ -18,11 +18,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from examples.pipeline import model
+from examples.pipeline import model, rules
 from examples.pipeline.journal import Journal
 from examples.pipeline.photographs import PHOTOGRAPHS, Photograph
 from examples.pipeline.pictures import digest, pixel_digest
-from sealtrail import Receipt, Recorder
+from sealtrail import Receipt, Recorder, Refused
 from sealtrail.request import new_event_id
 from sealtrail.verify import canonical
 
@@ -60,7 +60,7 @@ class Run:
         )
         self.count += 1
         self.journal.event(receipt, aggregate_id)
-        print(f"{receipt.position:>5}  {type_:<13}  {note}", flush=True)
+        print(f"{receipt.position:>5}  {type_:<25}  {note}", flush=True)
         return receipt
 
 
@@ -81,6 +81,9 @@ class Trained:
 
     model: model.Model
     names: dict[str, str]
+    weights: dict[str, Any]
+    run_id: str
+    dataset_id: str
     env_digest: str
     started: Receipt
     receipt: Receipt
@@ -156,7 +159,58 @@ def train(run: Run, members: list[Ingested], choices: model.Training) -> Trained
     )
     run.journal.fact("training", {"aggregate_id": run_id, "train": result})
     return Trained(
-        model=made, names=names, env_digest=plan["env_digest"], started=started, receipt=receipt
+        model=made,
+        names=names,
+        weights=result["weights"],
+        run_id=run_id,
+        dataset_id=plan["inputs"][0]["dataset_id"],
+        env_digest=plan["env_digest"],
+        started=started,
+        receipt=receipt,
+    )
+
+
+def publish(run: Run) -> None:
+    """Register the rules and the template by which every call goes; once for each version.
+
+    An earlier run of the same rules has done it. Other rules under the same version stop the run.
+    """
+    for type_, id_, version, data in (
+        ("POLICY_PUBLISHED", rules.POLICY_ID, rules.POLICY_VERSION, rules.policy()),
+        ("PROMPT_TEMPLATE_PUBLISHED", rules.TEMPLATE_ID, rules.TEMPLATE_VERSION, rules.template()),
+    ):
+        body: dict[str, Any] = {"version": version, "digest": digest(data)}
+        if type_ == "POLICY_PUBLISHED":
+            body["rules"] = [
+                {"rule_id": rule.rule_id, "category": rule.category} for rule in rules.RULES
+            ]
+        try:
+            run.record(type_, id_, body, note=f"{id_} {version}")
+        except Refused as refusal:
+            if refusal.code != "version-exists":
+                raise
+
+
+def register(run: Run, trained: Trained) -> Receipt:
+    """Put the model into the register, so that a call names what the ledger knows."""
+    names = trained.names
+    return run.record(
+        "MODEL_REGISTERED",
+        f"urn:cap:model:{names['provider']}:{names['name']}",
+        {
+            "model": {
+                "provider": names["provider"],
+                "name": names["name"],
+                "version": names["version"],
+                "type": "diffusion",
+            },
+            "manifest": {"digest": names["manifest"], "format": "other"},
+            "weights": trained.weights,
+            "training_run": trained.run_id,
+            "training_data_snapshot": trained.dataset_id,
+        },
+        links=[trained.receipt.link("produced")],
+        note=f"{names['name']} {names['version']}",
     )
 
 

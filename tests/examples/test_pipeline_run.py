@@ -13,16 +13,20 @@ pytest.importorskip("PIL")
 from PIL import Image
 from small_ledger import TOKEN, SmallLedger, serving
 
-from examples.pipeline import model
+from examples.pipeline import model, rules, steps
+from examples.pipeline.journal import Journal
 from examples.pipeline.run import main
 from ledger import catalog, lifecycle
 from ledger.errors import LedgerError
+from ledger.references import model_stream
+from sealtrail import Recorder, Refused
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import open_disclosure
 
 EXPECTED = [
+    *["POLICY_PUBLISHED", "PROMPT_TEMPLATE_PUBLISHED"],
     *["INGEST"] * 8,
-    *["TRAIN_STARTED", "TRAIN"],
+    *["TRAIN_STARTED", "TRAIN", "MODEL_REGISTERED"],
     *["GEN_ATTEMPT", "MODERATION", "GEN"] * 3,
     *["GEN_ATTEMPT", "MODERATION", "GEN_DENY"],
     *["GEN_ATTEMPT", "GEN_ERROR"],
@@ -46,7 +50,7 @@ class CatalogueLedger(SmallLedger):
             self._decide(request)
         except LedgerError as error:
             errors = [vars(one) if hasattr(one, "__dict__") else str(one) for one in error.errors]
-            return 422, {"code": str(error), "detail": str(errors)}
+            return error.status, {"code": error.problem, "detail": str(errors)}
         if request["type"] == self.break_at:
             return 409, {"code": "broken-by-the-test"}
         return super().record(content)
@@ -222,6 +226,40 @@ def test_every_event_has_its_receipt_on_disk(done):
     saved = [json.loads(path.read_text()) for path in sorted((out / "receipts").iterdir())]
 
     assert [one["position"] for one in saved] == list(range(len(EXPECTED)))
+
+
+def test_calls_name_what_the_ledger_has_in_its_registers(done):
+    """Model, policy and template of each call, by version and digest, as they were registered."""
+    ledger, _ = done
+    registered = {}
+    for one in entries(ledger):
+        body, id_ = one["body"], one["aggregate"]["id"]
+        if one["type"].endswith("_PUBLISHED"):
+            registered[id_] = (body["version"], body["digest"])
+        if one["type"] == "MODEL_REGISTERED":
+            registered[id_] = (body["model"]["version"], body["manifest"]["digest"])
+
+    calls = [one["body"] for one in entries(ledger) if one["type"] == "GEN_ATTEMPT"]
+    for call in calls:
+        name = model_stream(call["model"]).removeprefix("Model/")
+        assert registered[name] == (call["model"]["version"], call["model"]["manifest"])
+        for said in (call["policy"], call["prompt"]["template"]):
+            assert registered[said["id"]] == (said["version"], said["digest"])
+
+
+def test_rules_are_published_once_and_changed_under_another_version_only(done, monkeypatch):
+    """A second run of the same rules goes on; other rules under the same version stop it."""
+    ledger, out = done
+
+    with serving(ledger) as url, Recorder(url, TOKEN, trust=ledger.trust) as recorder:
+        again = steps.Run(recorder=recorder, journal=Journal(out.parent / "x"), person="emp-7")
+        steps.publish(again)
+        assert again.count == 0
+        monkeypatch.setattr(rules, "RULES", rules.RULES[:1])
+        with pytest.raises(Refused) as refusal:
+            steps.publish(again)
+
+    assert refusal.value.code == "digest-differs"
 
 
 @pytest.mark.parametrize(("break_at", "folder"), [("GEN", "images"), ("EXPORT", "export")])
