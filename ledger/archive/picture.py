@@ -41,6 +41,7 @@ MEDIA_TYPES: Final = {
 PREVIEW_PIXELS: Final = 256
 _PIXELS_MAX: Final = 64_000_000
 _REDUCED: Final = 16_000_000
+_SAME: Final = 24  #: Levels of 256 by which a border's pixels may differ.
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _MEMORY: Final = 2**30
 _CPU_S: Final = 20
@@ -160,9 +161,14 @@ def _on_white(image: Any, pil: Any) -> Any:
 
 
 def _trimmed(image: Any, chops: Any, pil: Any) -> Any:
-    """Return a picture without a border of the colour of its first pixel."""
+    """Return a picture without a border of about the colour of its first pixel.
+
+    About: compression leaves no border even, and a border that is cut off once and once not moves
+    all that is inside.
+    """
     border = pil.new(image.mode, image.size, image.getpixel((0, 0)))
-    inside = chops.difference(image, border).getbbox()
+    apart = chops.difference(image, border).convert("L")
+    inside = apart.point([0] * _SAME + [255] * (256 - _SAME)).getbbox()
     return image if inside is None else image.crop(inside)
 
 
