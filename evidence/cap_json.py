@@ -16,6 +16,9 @@ JSON: TypeAlias = dict[str, Any]
 #: The largest whole number that is exact in every reader of JSON.
 EXACT: Final = 2**53 - 1
 
+#: Prints a string: json escapes what RFC 8785 wants escaped, and in its spelling.
+_text: Final = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def encode(value: Any) -> bytes:
     """Return the canonical bytes of a JSON value; raises ValueError for NaN and infinities."""
@@ -41,11 +44,6 @@ def _print(value: Any) -> str:
     if isinstance(value, float):
         return _float(value)
     return json.dumps(value)  # None, true, false, whole numbers.
-
-
-def _text(text: str) -> str:
-    """Print a string: json escapes what RFC 8785 wants escaped, and in its spelling."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _float(value: float) -> str:

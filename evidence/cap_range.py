@@ -7,7 +7,7 @@ just one pack, and no pack shows an outcome without its attempt.
 """
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +32,11 @@ DIRECT: Final[dict[str, Callable[[Fact], JSON]]] = {
     "TRAIN": train,
     "EXPORT": export,
 }
-_OF_CALLS: Final = frozenset(
+_SAID: Final = frozenset(
     {
+        *DIRECT,
+        "GEN_ATTEMPT",
+        "OUTCOME_LATE",
         "GEN",
         "GEN_DENY",
         "GEN_ERROR",
@@ -138,16 +141,14 @@ def say(book: Book, within: Range, progress: Progress = lambda _done, _all: None
     events: list[tuple[int, JSON]] = []
     calls: dict[str, Call] = {}
     late = 0
-    for stored in _entries(book, within, progress):
-        type_, id_ = stored.entry.value["type"], stored.entry.value["aggregate"]["id"]
-        if type_ in DIRECT:
-            events.append((stored.position, DIRECT[type_](fact_of(book, stored))))
-        elif type_ == "GEN_ATTEMPT":
-            calls[id_] = Call(fact_of(book, stored))
-        elif type_ in _OF_CALLS and id_ in calls:
-            calls[id_].add(fact_of(book, stored))
-        elif type_ == "OUTCOME_LATE" and id_ in calls:
-            late += 1
+    for fact in _facts(book, within, progress):
+        if fact.type in DIRECT:
+            events.append((fact.stored.position, DIRECT[fact.type](fact)))
+        elif fact.type == "GEN_ATTEMPT":
+            calls[fact.aggregate_id] = Call(fact)
+        elif fact.aggregate_id in calls:
+            calls[fact.aggregate_id].add(fact)
+            late += fact.type == "OUTCOME_LATE"
     for id_, call in calls.items():
         if call.outcome is None or "quarantined" in _dispositions(call):
             _follow(book, id_, call, within)
@@ -164,35 +165,41 @@ def _place(placed: tuple[int, JSON]) -> int:
     return placed[0]
 
 
-def _entries(book: Book, within: Range, progress: Progress) -> Iterator[Stored]:
+def _facts(book: Book, within: Range, progress: Progress) -> Iterator[Fact]:
     for at in range(within.begin, within.end, _CHUNK):
         end = min(at + _CHUNK, within.end)
-        yield from book.reader.between(at, end)
+        stored = book.reader.between(at, end)
+        yield from facts_of(book, [one for one in stored if one.entry.value["type"] in _SAID])
         progress(end - within.begin, within.end - within.begin)
 
 
 def _follow(book: Book, id_: str, call: Call, within: Range) -> None:
     """Look behind the range for what became of a call."""
-    for stored in book.reader.of_stream(f"Generation/{id_}"):
-        if within.end <= stored.position < within.size:
-            call.add(fact_of(book, stored))
+    entries = book.reader.of_stream(f"Generation/{id_}")
+    later = [one for one in entries if within.end <= one.position < within.size]
+    for fact in facts_of(book, later):
+        call.add(fact)
 
 
-def fact_of(book: Book, stored: Stored) -> Fact:
-    """Return an entry with the digests of what it commits to, by name; no value is kept."""
-    sd = stored.entry.value.get("_sd", ())
-    named = {}
-    if sd:
-        opened = book.vault.open(stored.entry.event_id, None, sd=sd)
-        check_lawful(book, opened.gone)
-        named = {name: _hexadecimal(digest(text)) for name, text in opened.disclosures.items()}
-    return Fact(
-        stored=stored,
-        tenant=book.row.tenant,
-        origin=book.origin,
-        committed=named,
-        sealed_by_client=hash_text(canonical.encode(list(sd))),
-    )
+def facts_of(book: Book, entries: Sequence[Stored]) -> list[Fact]:
+    """Return entries with the digests of what they commit to, by name; no value is kept."""
+    sealed = {one.entry.event_id: one.entry.value.get("_sd", ()) for one in entries}
+    opened = book.vault.open_all({event_id: sd for event_id, sd in sealed.items() if sd})
+    check_lawful(book, [gone for one in opened.values() for gone in one.gone])
+    named = {
+        event_id: {name: _hexadecimal(digest(text)) for name, text in one.disclosures.items()}
+        for event_id, one in opened.items()
+    }
+    return [
+        Fact(
+            stored=one,
+            tenant=book.row.tenant,
+            origin=book.origin,
+            committed=named.get(one.entry.event_id, {}),
+            sealed_by_client=hash_text(canonical.encode(list(sealed[one.entry.event_id]))),
+        )
+        for one in entries
+    ]
 
 
 def _hexadecimal(digest_: str) -> str:

@@ -36,6 +36,12 @@ SELECT v.subject_ref, v.wrapped_key, v.blob, s.state, s.generation, s.wrapped_ke
   FROM {book}.sealed v LEFT JOIN {book}.subject s ON s.ref = v.subject_ref
  WHERE v.event_id = %s::uuid ORDER BY v.subject_ref
 """
+_SEALED_ALL: Final = """
+SELECT v.event_id::text, v.subject_ref, v.wrapped_key, v.blob, s.state, s.generation,
+       s.wrapped_key, s.erasure_id
+  FROM {book}.sealed v LEFT JOIN {book}.subject s ON s.ref = v.subject_ref
+ WHERE v.event_id = ANY(%s::uuid[]) ORDER BY v.event_id, v.subject_ref
+"""
 _SUBJECT: Final = """
 SELECT kind, state, generation, wrapped_key, erasure_id FROM {book}.subject WHERE ref = %s
 """
@@ -110,6 +116,20 @@ class Opener:
         def once() -> Opened:
             rows = self._ask(_SEALED, (event_id,))
             return self._opened(UUID(event_id), rows, names, sd)
+
+        return _again(once)
+
+    def open_all(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Opened]:
+        """Open all disclosures of some events, given with their `_sd`, by one query."""
+
+        def once() -> dict[str, Opened]:
+            rows = dict[str, list[tuple[Any, ...]]]()
+            for event_id, *row in self._ask(_SEALED_ALL, (list(wanted),)):
+                rows.setdefault(event_id, []).append(tuple(row))
+            return {
+                event_id: self._opened(UUID(event_id), rows.get(event_id, []), None, sd)
+                for event_id, sd in wanted.items()
+            }
 
         return _again(once)
 

@@ -36,6 +36,22 @@ def test_all_that_was_sealed_opens_to_the_same_text(house, sealed):
     assert (opened.gone, opened.erasures) == ([], ())
 
 
+def test_many_events_open_as_each_of_them_alone(house, sealed):
+    """By one query, and one without sealed values among them; each is held against its `_sd`."""
+    vault = vault_of(house)
+    none = "01945f00-0000-7000-8000-000000000000"
+    sd = {one.event_id: [digest(text) for text in one.disclosures.values()] for one in sealed}
+
+    opened = vault.open_all({**sd, none: ()})
+
+    assert list(opened) == [*sd, none]
+    assert [opened[one.event_id] for one in sealed] == [vault.open(one.event_id) for one in sealed]
+    assert opened[none].disclosures == {}
+    assert vault.open_all({}) == {}
+    with pytest.raises(SealedValueDamaged):
+        vault.open_all({sealed[0].event_id: sd[sealed[1].event_id]})
+
+
 def test_only_the_fields_asked_for_are_opened(house, sealed):
     """Whoever needs an address does not get the prompt."""
     opened = vault_of(house).open(sealed[1].event_id, ["net.ip", "no.such"])
