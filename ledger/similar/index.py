@@ -20,8 +20,10 @@ _BANDS: Final = BITS_MAX // 16
 _COLUMNS: Final = ", ".join(f"b{at}" for at in range(_BANDS))
 _KEEP: Final = (  # Of names and numbers of ours.
     f"INSERT INTO {{book}}.similar (event_id, name, kind, position, hash, {_COLUMNS})"  # noqa: S608
-    f" SELECT %s::uuid, %s, %s, e.position, %s::varbit{', %s::smallint' * _BANDS}"
-    " FROM {book}.entry e WHERE e.event_id = %s::uuid ON CONFLICT DO NOTHING"
+    f" SELECT e.event_id, r.name, r.kind, e.position, r.hash::varbit, {_COLUMNS}"
+    f" FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]{', %s::smallint[]' * _BANDS})"
+    f" AS r (event_id, name, kind, hash, {_COLUMNS})"
+    " JOIN {book}.entry e ON e.event_id = r.event_id ON CONFLICT DO NOTHING"
 )
 # Locked: an erasure that comes meanwhile waits, and then finds the row to remove.
 _STORED: Final = """
@@ -61,14 +63,14 @@ def keep(connection: Connection, schema: str, rows: Sequence[tuple[str, str, Has
     if not rows:
         return
     query = sql.SQL(_KEEP).format(book=sql.Identifier(schema))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            query,
-            [
-                (event_id, name, one.kind, bit_text(one.data), *_padded(one.data), event_id)
-                for event_id, name, one in rows
-            ],
-        )
+    columns = [
+        [event_id for event_id, _, _ in rows],
+        [name for _, name, _ in rows],
+        [one.kind for _, _, one in rows],
+        [bit_text(one.data) for _, _, one in rows],
+        *zip(*(_padded(one.data) for _, _, one in rows), strict=True),
+    ]
+    connection.execute(query, [list(column) for column in columns])
 
 
 def named_hashes(type_: str, body: JSON) -> Iterator[tuple[str, Hash]]:
