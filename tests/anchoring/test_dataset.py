@@ -266,3 +266,15 @@ def test_a_withdrawal_after_the_seal_takes_nothing_out(pictures):
     assert seal(pictures, "one", "two").body == first.body
     with pytest.raises(MalformedEvent, match="withdrawn"):
         seal(pictures, "one", "two", version="2")
+
+
+def test_an_erased_member_is_refused_before_the_seal_and_stays_after_it(pictures):
+    """Its digest can be read no more: a new set cannot hold it, an older one still does."""
+    sealed = seal(pictures, "one", "three")
+    vault = pictures.book.vault
+    vault.begin_erasure(vault.subject_of("employee-7").ref, "an-erasure")
+
+    with pytest.raises(MalformedEvent, match="line 2 names an asset whose digest was erased"):
+        seal(pictures, "one", "three", version="2")
+
+    assert walk(pictures, sealed, BYTES, "three")[2].found == 2

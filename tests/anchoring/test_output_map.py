@@ -100,3 +100,33 @@ def test_the_report_tells_the_root_and_the_same_again(noon):
     assert told == output_map(noon.book, DAY, 0, 4)
     assert told["count"] == 2
     assert set(told) == {"root", "salt_commit", "count"}
+
+
+def erase(house, person_id):
+    vault = house.book.vault
+    vault.begin_erasure(vault.subject_of(person_id).ref, "an-erasure")
+
+
+def test_erasing_a_person_takes_no_output_out_of_a_map(noon):
+    """The digest is readable no more; who has the file itself still finds it, and is told so."""
+    start, outcome = generation(b"private")
+    digest = outcome["body"]["outputs"][0].pop("sha256")
+    noon.post(start, {**outcome, "sealed": {"outputs[0].sha256": digest}})
+    before = output_map(noon.book, DAY, 0, 2)
+
+    erase(noon, "employee-7")
+
+    assert output_map(noon.book, DAY, 0, 2) == before
+    assert walk(noon, BYTES, b"private", 2)[2].found == 1
+
+
+def test_what_was_erased_before_is_counted_as_missing(noon):
+    """Nobody can say that it is not among these; the map says how many they are."""
+    start, outcome = generation(b"private")
+    digest = outcome["body"]["outputs"][0].pop("sha256")
+    noon.post(start, {**outcome, "sealed": {"outputs[0].sha256": digest}})
+    erase(noon, "employee-7")
+
+    told = output_map(noon.book, DAY, 0, 2)
+
+    assert (told["count"], told["missing"]) == (0, 1)
