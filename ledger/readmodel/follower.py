@@ -2,7 +2,7 @@
 """Feeds the projections: follows the log in batches, each of them one transaction with its place.
 
     lock the positions ──► entries below the head ──► each projection writes ──► move on ──► COMMIT
-      (others skip them)      (bytes hash to leaf)      (one that fails stays behind, alone)
+      (all, or come back)     (bytes hash to leaf)      (one that fails stays behind, alone)
 
 It takes no lock that recording needs. Projections that stand at the same position read together;
 one that is new catches up alone and then joins them. Only what the head covers is read. Each
@@ -122,6 +122,9 @@ class Follower:
             places = self._turn(connection)
             row = connection.execute(self._sql(_SIZE)).fetchone()
             size = int(row[0]) if row is not None else 0
+            if len(places) < len(self._projections):
+                # Two who share them out would each read the log, and go on doing so.
+                return Followed(0, 0, size, busy=True)
             places = [self._again_if_rewound(connection, one, size) for one in places]
             read = behind = 0
             stops = sorted({one.position for one in places} | {size})
@@ -133,7 +136,7 @@ class Follower:
                 behind = max(behind, size - end)
         if failed:
             raise failed[0]
-        return Followed(read, behind, size, busy=len(places) < len(self._projections))
+        return Followed(read, behind, size)
 
     def start_again(self) -> None:
         """Empty the projections' tables; the next steps fill them again. Waits for its turn."""
@@ -153,7 +156,10 @@ class Follower:
                 self._empty(connection, one)
 
     def _turn(self, connection: Connection) -> list[_Place]:
-        """Lock the positions that no other follower has locked; make those that are not there."""
+        """Lock the positions; those that another follower has locked are left out.
+
+        Makes those that are not there.
+        """
         names = sorted(self._projections)
         rows = connection.execute(self._sql(_TURN), (names,)).fetchall()
         if len(rows) < len(names):
