@@ -42,6 +42,7 @@ HOMES = {
     ),
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
+    "langchain_core": ("client/sealtrail/langchain.py",),
     "httpx2": (
         "client/sealtrail/wire.py",
         "client/sealtrail/async_recorder.py",

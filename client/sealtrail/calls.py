@@ -93,7 +93,7 @@ class Call:
     # The block
 
     def __enter__(self) -> Self:
-        self._begin()
+        self.start()
         self._token = acting.enter_call(self)
         return self
 
@@ -105,10 +105,10 @@ class Call:
     ) -> None:
         if self._token is not None:
             acting.leave_call(self._token)
-        self._end(problem)
+        self.finish(problem)
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._begin)
+        await asyncio.to_thread(self.start)
         self._token = acting.enter_call(self)
         return self
 
@@ -121,9 +121,10 @@ class Call:
         if self._token is not None:
             acting.leave_call(self._token)
         # Shielded: a cancelled call has an outcome, too, and the attempt must not stay open.
-        await asyncio.shield(asyncio.to_thread(self._end, problem))
+        await asyncio.shield(asyncio.to_thread(self.finish, problem))
 
-    def _begin(self) -> None:
+    def start(self) -> None:
+        """Put the attempt on record; for hooks that have no block. Raises what `record` raises."""
         if self.attempt is not None:
             raise RuntimeError("a call is made once; ask the trail for another one")
         parent = acting.current_call()
@@ -139,7 +140,8 @@ class Call:
         self._began = time.monotonic()
         self._times = {"processing_started": _now()}
 
-    def _end(self, problem: BaseException | None) -> None:
+    def finish(self, problem: BaseException | None = None) -> None:
+        """Put the outcome on record: of what was named, or of an exception."""
         if self.attempt is None:
             return
         latency_ms = round((time.monotonic() - self._began) * 1000)
