@@ -97,7 +97,7 @@ def test_a_model_that_fails_is_an_error_on_record(trail, recorded):
     """GEN_ERROR with the exception's class, and the exception goes on."""
 
     class Broken(Counting):
-        def _generate(self, *args, **kwargs):
+        def _generate(self, *_args, **_kwargs):
             raise RuntimeError("out of memory")
 
     with trail.acting_for("emp-7"), pytest.raises(RuntimeError, match="memory"):
