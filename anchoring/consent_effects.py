@@ -51,6 +51,7 @@ _LABEL: Final = b"sealtrail.consent.effect.v1\0"
 _PAGE: Final = 200
 _TRIES: Final = 8
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('sealtrail.consents'), hashtext(%s))"
+_IMPOSSIBLE: Final = ("producer-custody", "subject-unclear")
 _DECLARED: Final = {"erase": {"erase", "delete"}, "hold": {"hold"}, "none": {"none"}}
 
 
@@ -123,7 +124,7 @@ def _begin(book: Book, consent_id: str) -> Begun | None:
             "promised": promised,
             **effect,
         }
-        if effect.get("reason_code") == "producer-custody":
+        if effect.get("reason_code") in _IMPOSSIBLE:
             raise_alert(
                 book, IMPOSSIBLE, about, {"revocation": consent.revocation, **_told(effect)}
             )
@@ -154,9 +155,12 @@ def _effect(book: Book, consent: Consent, revocation: str, promised: str) -> JSO
     if promised == "none":
         return {"started": "none", "reason_code": "nothing-promised"}
     ref = _subject(book, consent)
-    if ref is None:
-        return {"started": "none", "reason_code": "producer-custody"}
+    if isinstance(ref, str):
+        return {"started": "none", "reason_code": ref}
     effect: JSON = {"subject_ref": str(ref)}
+    subject = book.vault.subject(ref)
+    if subject is None or subject.state == "erased":
+        return {**effect, "started": "none", "reason_code": "erased-before"}
     if promised == "hold":
         return {**effect, "started": "hold", "ref": _hold(book, revocation, ref)}
     try:
@@ -202,10 +206,11 @@ def _hold(book: Book, revocation: str, ref: UUID) -> str:
     raise HoldExists
 
 
-def _subject(book: Book, consent: Consent) -> UUID | None:
+def _subject(book: Book, consent: Consent) -> UUID | str:
     """Return whose consent it was: who was depicted, or else the person of the event.
 
-    None if the client keeps the values of that event, so that nobody here knows.
+    Or why nobody here knows. Of an event with several subjects of whom one is erased it cannot be
+    said which one that was, and nobody is erased on a guess.
     """
     depicted = NAMES["depicted"]
     try:
@@ -213,10 +218,13 @@ def _subject(book: Book, consent: Consent) -> UUID | None:
     except (BodyCold, BodyExpired):
         sd = None  # The entry is not at hand; what is sealed is authentic all the same.
     opened = book.vault.open(consent.event_id, [PERSON, depicted], sd=sd)
-    for name in (depicted, PERSON):
-        if name in opened.owners:
-            return opened.owners[name]
-    return opened.gone[0].ref if opened.gone else None
+    if depicted in opened.owners:
+        return opened.owners[depicted]
+    if PERSON in opened.owners:
+        return "subject-unclear" if opened.gone else opened.owners[PERSON]
+    if len(opened.gone) == 1:
+        return opened.gone[0].ref
+    return "subject-unclear" if opened.gone else "producer-custody"
 
 
 def _differs(consent: Consent, promised: str) -> bool:

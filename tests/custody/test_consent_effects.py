@@ -19,6 +19,9 @@ from ledger.readmodel.follower import catch_up
 from ledger.request import UUID7
 from sealtrail.verify.disclosure import encode_base64url
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 TEXTS = {"erase": "words-erase", "hold": "words-hold", "none": "words-none"}
 
 
@@ -280,10 +283,11 @@ def test_two_processes_begin_an_effect_once(world):
     assert [len(entries(world, "CONSENT_EFFECTED", consent_id=id_)) for id_ in ids] == [1, 1, 1]
 
 
-def test_a_person_who_is_gone_already_is_not_asked_for_again(world):
+@pytest.mark.parametrize("what", ["erase", "hold"])
+def test_a_person_who_is_gone_already_is_not_asked_for_again(world, what):
     """The erasure was complete before the revocation: nothing is left to begin."""
-    id_, ended = consent(world, person="jana", revoke=False)
-    world.ask_and_approve("jana")
+    id_, ended = consent(world, what, person=f"jana-{what}", revoke=False)
+    world.ask_and_approve(f"jana-{what}")
     world.erasures.complete()
     record(world, ended)
 
@@ -291,6 +295,23 @@ def test_a_person_who_is_gone_already_is_not_asked_for_again(world):
 
     assert begun.started == "none"
     assert effect(world, id_)["reason_code"] == "erased-before"
+
+
+@pytest.mark.parametrize("what", ["erase", "hold"])
+def test_where_one_of_two_is_erased_nobody_is_erased_on_a_guess(world, what):
+    """The depicted person is gone; who clicked for them is not erased or held in their place."""
+    given = granted(event_id(), TEXTS[what], f"assistant-{what}")
+    given["subjects"] = {"depicted": f"gone-{what}"}
+    record(world, given)
+    world.ask_and_approve(f"gone-{what}")
+    record(world, revoked(given["aggregate_id"], f"assistant-{what}"))
+
+    begun = begin(world)[given["aggregate_id"]]
+
+    assert begun.started == "none"
+    assert effect(world, given["aggregate_id"])["reason_code"] == "subject-unclear"
+    assert told(world, consent_effects.IMPOSSIBLE, given["aggregate_id"])
+    assert world.vault.subject_of(f"assistant-{what}").state == "live"
 
 
 def test_an_erasure_that_is_under_way_is_joined(world):
