@@ -33,7 +33,7 @@ SELECT substr(a.stream, {skip}), a.position, o.position, o.topic, l.position
   FROM {book}.entry a
   LEFT JOIN {book}.entry o ON o.stream = a.stream AND o.topic = ANY(%(outcome)s)
   LEFT JOIN {book}.entry l ON l.stream = a.stream AND l.topic = ANY(%(late)s)
- WHERE a.position >= %(begin)s AND a.position < %(end)s AND a.topic = ANY(%(attempt)s)
+ WHERE a.position >= %(begin)s AND a.position < %(end)s AND a.topic = ANY(%(attempt)s){only}
  ORDER BY {order}
 """
 _BY_KEY: Final = "sha256(%(prefix)s || convert_to(substr(a.stream, {skip}), 'UTF8'))"
@@ -50,6 +50,9 @@ SELECT count(*) FROM {book}.entry
  WHERE position >= %(begin)s AND position < %(end)s AND topic = ANY(%(late)s)
 """
 _FETCHED: Final = 4_096
+
+#: From the first key to the last.
+FULL: Final = (bytes(32), b"\xff" * 32)
 
 
 class Attempt(NamedTuple):
@@ -70,19 +73,30 @@ class Attempt(NamedTuple):
 
 
 def attempts_of(
-    connection: Connection, schema: str, begin: int, end: int, *, keyed: str | None = None
+    connection: Connection,
+    schema: str,
+    begin: int,
+    end: int,
+    *,
+    keyed: str | None = None,
+    between: tuple[bytes, bytes] = FULL,
 ) -> Generator[Attempt, None, None]:
     """Yield the attempts with an index in [begin, end), by index, or by their keys.
 
-    keyed: the origin in the keys. Sorted by the database, some thousands at a time come here. An
-    attempt with two outcomes, which the ledger refuses, is yielded twice. Whoever does not take all
-    of them closes the iterator, before the connection goes to somebody else.
+    keyed: the origin in the keys; between: the first and the last of these. Sorted by the database,
+    some thousands at a time come here. An attempt with two outcomes, which the ledger refuses, is
+    yielded twice. Whoever does not take all of them closes the iterator, before the connection goes
+    to somebody else.
     """
-    order = "a.position" if keyed is None else _BY_KEY
+    order, only = "a.position", ""
+    if keyed is not None:
+        order = _BY_KEY
+        only = "" if between == FULL else f" AND {_BY_KEY} BETWEEN %(first)s AND %(last)s"
     values: dict[str, object] = {"begin": begin, "end": end, **_TOPICS}
     if keyed is not None:
         values["prefix"] = KEY_DOMAIN + keyed.encode() + b"\x00"
-    query = _sql(_ATTEMPTS.replace("{order}", order), schema)
+        values["first"], values["last"] = between
+    query = _sql(_ATTEMPTS.replace("{order}", order).replace("{only}", only), schema)
     with connection.transaction(), connection.cursor(name="attempts") as rows:
         rows.itersize = _FETCHED
         rows.execute(query, values)

@@ -5,11 +5,15 @@ Leaves come in the order of their keys and are folded as they come: a subtree is
 a key comes that is not in it. What is remembered is one finished left half for each bit of a key,
 whatever the number of leaves: a million take some seconds, and no memory to speak of.
 
+Whoever asks for the ways to many leaves of one tree keeps its `Crown`, the uppermost nodes: then
+each way needs only the leaves that begin with the same bits.
+
 What is checked with it: `sealtrail.verify.sum_tree`, where the bytes are defined.
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Final, NamedTuple, Self
 
 from ledger.errors import IntegrityViolation
 from sealtrail.verify.sum_tree import DEPTH, EMPTY, Node, Outcome, SumPath, leaf, node, shared_bits
@@ -28,14 +32,15 @@ class Built(NamedTuple):
     path: SumPath | None  #: None if none was asked for.
 
 
-def build(leaves: Iterable[Leaf], *, wanted: bytes | None = None) -> Built:
+def build(leaves: Iterable[Leaf], *, wanted: bytes | None = None, depth: int = 0) -> Built:
     """Return the tree over `leaves`; raises AttemptTwice.
 
-    wanted: a key of 32 bytes to which to find the way, whether or not it has a leaf.
+    wanted: a key of 32 bytes to which to find the way, whether or not it has a leaf. depth: of a
+    subtree whose keys, the wanted one too, have so many bits in common; the way begins there.
     """
-    fold = _Fold(wanted)
+    fold = _Fold(wanted, depth)
     last: Leaf | None = None
-    before = -1
+    before = depth - 1
     for one in leaves:
         if last is not None:
             if one[0] <= last[0]:
@@ -45,25 +50,85 @@ def build(leaves: Iterable[Leaf], *, wanted: bytes | None = None) -> Built:
             before = after
         last = one
     if last is not None:
-        fold.take(last, before, -1)
+        fold.take(last, before, depth - 1)
     return Built(fold.root, fold.path())
 
 
+class Crown:
+    """The uppermost nodes of a tree: all of the first `bits` depths, half a megabyte of them."""
+
+    def __init__(self, lowest: list[Node], bits: int) -> None:
+        self._bits = bits
+        self._levels = [lowest]
+        while len(lowest) > 1:
+            lowest = [_over(lowest[at], lowest[at + 1]) for at in range(0, len(lowest), 2)]
+            self._levels.insert(0, lowest)
+
+    @classmethod
+    def of(cls, leaves: Iterable[Leaf], *, bits: int = 10) -> Self:
+        """Build a whole tree, and keep its crown; raises AttemptTwice. bits: at most 16."""
+        lowest = [EMPTY] * (1 << bits)
+        last = -1
+        for prefix, group in groupby(leaves, lambda one: _prefix(one[0], bits)):
+            if prefix <= last:
+                raise AttemptTwice
+            lowest[prefix] = build(group, depth=bits).root
+            last = prefix
+        return cls(lowest, bits)
+
+    @property
+    def root(self) -> Node:
+        """The top of the tree."""
+        return self._levels[0][0]
+
+    def path(self, key: bytes, between: Callable[[bytes, bytes], Iterable[Leaf]]) -> SumPath:
+        """Return the way to a key.
+
+        between: gives the leaves of this tree from one key to another, both included, in order.
+        """
+        siblings: list[Node] = []
+        depth = at = 0
+        while self._levels[depth][at].counts.attempts > 1 and depth < self._bits:
+            depth += 1
+            at = _prefix(key, depth)
+            siblings.append(self._levels[depth][at ^ 1])
+        below = DEPTH - depth
+        first = int.from_bytes(key, "big") >> below << below
+        last = first | (1 << below) - 1
+        leaves = between(first.to_bytes(32, "big"), last.to_bytes(32, "big"))
+        rest = build(leaves, wanted=key, depth=depth).path
+        terminal = None if rest is None else rest.terminal
+        return SumPath(siblings=(*siblings, *(rest.siblings if rest else ())), terminal=terminal)
+
+
+def _over(left: Node, right: Node) -> Node:
+    """Return the subtree of two, of which one or both may be empty."""
+    if left.counts.attempts + right.counts.attempts > 1:
+        return node(left, right)
+    return right if left == EMPTY else left
+
+
+def _prefix(key: bytes, bits: int) -> int:
+    return int.from_bytes(key[:2], "big") >> _PREFIX - bits
+
+
+_PREFIX: Final = 16
 _FIRST: Final = 1 << DEPTH - 1
 
 
 class _Fold:
     """What is known of a tree while its leaves come."""
 
-    def __init__(self, wanted: bytes | None) -> None:
+    def __init__(self, wanted: bytes | None, base: int) -> None:
         self.root = EMPTY
+        self._base = base
         self._halves: list[tuple[int, Node]] = []  # Finished left halves: their depth, and they.
         self._wanted = wanted
         self._siblings: dict[int, Node] = {}  # Of the wanted key's way, by depth.
         self._nearest: tuple[int, Leaf | None, int] = (-1, None, 0)
 
     def take(self, one: Leaf, before: int, after: int) -> None:
-        """Fold a leaf that shares so many bits with the leaves before and after it, or -1."""
+        """Fold a leaf that shares so many bits with the leaves before and after it."""
         key, outcome = one
         depth = max(before, after) + 1
         here = leaf(key, outcome)
@@ -87,7 +152,7 @@ class _Fold:
             depth -= 1
         if depth == beside:
             self._siblings[depth] = here
-        if after < 0:
+        if after < self._base:
             self.root = here
         else:
             self._halves.append((depth, here))
@@ -103,5 +168,6 @@ class _Fold:
             length, terminal = depth, nearest
         else:  # The way leaves the tree beside the nearest leaf.
             length, terminal = shared + 1, None
-        siblings = tuple(self._siblings.get(at, EMPTY) for at in range(1, length + 1))
+        way = range(self._base + 1, length + 1)
+        siblings = tuple(self._siblings.get(at, EMPTY) for at in way)
         return SumPath(siblings=siblings, terminal=terminal)

@@ -10,7 +10,7 @@ checked with it: `sealtrail.verify.completeness`.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,9 +20,9 @@ from typing import Any, Final
 from psycopg import sql
 
 from anchoring.completeness import StillOpen, leaves_of, open_digest, reports_of
-from anchoring.outcomes import attempts_of
+from anchoring.outcomes import FULL, attempts_of
 from anchoring.shelf import Book
-from anchoring.sum_tree import build
+from anchoring.sum_tree import AttemptTwice, Crown, Leaf
 from evidence.anchored import anchored_entries
 from ledger import clock
 from ledger.errors import FieldError, IntegrityViolation, MalformedEvent, NotFound
@@ -96,9 +96,9 @@ def completeness(
 ) -> Completeness:
     """Return what is known of a closed day, with its proof.
 
-    Reads the whole range for a path: about ten seconds for a million attempts. Raises
-    MalformedEvent, NotFound for a day that was not reported or an attempt that is none of it,
-    IntegrityViolation, and what evidence.anchored raises.
+    The first question about a day reads all of its attempts, a million in half a minute; later ones
+    some of them. Raises MalformedEvent, NotFound for a day that was not reported or an attempt that
+    is none of it, IntegrityViolation, and what evidence.anchored raises.
     """
     question.check()
     now = clock.now() if now is None else now
@@ -122,7 +122,7 @@ def completeness(
         attempt = {**shown, **_positions(said)}
         positions += said.get("entries", {}).values()
     elif "final" in found:
-        statement["totals"] = _totals(book, found["final"]).json()
+        statement["totals"] = _path(book, found["final"], _ZERO).json()
     statement["anchored"] = anchored_entries(book, positions, trust=trust, now=now)
     _check(statement, trust, now)
     shown_ids = [stored.entry.event_id for stored in found.values()]
@@ -168,45 +168,55 @@ def _attempt(book: Book, question: Question, found: Mapping[str, Stored]) -> JSO
 def _walk(book: Book, final: Stored, attempt_id: str) -> tuple[Outcome | None, SumPath]:
     """Return what the final report's tree holds for an attempt, and the way there."""
     body = final.entry.value["body"]
-    path = _path(book, body, Keys(body["outcomes"]["origin"]).key(attempt_id))
-    return _checked(body, Keys(body["outcomes"]["origin"]).key(attempt_id), path)[0], path
+    key = Keys(body["outcomes"]["origin"]).key(attempt_id)
+    path = _path(book, final, key)
+    return _checked(body, key, path)[0], path
 
 
-#: The way to one fixed key of a final report never changes; by schema and the report's event.
-_known: Final[OrderedDict[tuple[str, str], SumPath]] = OrderedDict()
-_known_lock: Final = Lock()
-_KNOWN_MOST: Final = 512
+#: The uppermost nodes of the trees that were asked about last, by schema and the report's event.
+_crowns: Final[OrderedDict[tuple[str, str], Crown]] = OrderedDict()
+_crowns_lock: Final = Lock()
+_CROWNS_MOST: Final = 32
 
 
-def _totals(book: Book, final: Stored) -> SumPath:
-    """Return a way through the final report's tree that shows the totals."""
-    name = (book.row.schema, final.entry.event_id)
-    with _known_lock:
-        path = _known.get(name)
-    if path is None:
-        body = final.entry.value["body"]
-        path = _path(book, body, _ZERO)
-        _checked(body, _ZERO, path)
-        with _known_lock:
-            _known[name] = path
-            while len(_known) > _KNOWN_MOST:
-                _known.popitem(last=False)
+def _path(book: Book, final: Stored, key: bytes) -> SumPath:
+    """Return the way to a key in the final report's tree, which must have that report's root."""
+    body, name = final.entry.value["body"], (book.row.schema, final.entry.event_id)
+    with _crowns_lock:
+        crown = _crowns.get(name)
+    try:
+        if crown is None:
+            with closing(_leaves(book, body)) as leaves:
+                crown = Crown.of(leaves)
+            with _crowns_lock:
+                _crowns[name] = crown
+                while len(_crowns) > _CROWNS_MOST:
+                    _crowns.popitem(last=False)
+        path = crown.path(key, lambda first, last: list(_leaves(book, body, (first, last))))
+    except (StillOpen, AttemptTwice):
+        raise IntegrityViolation(_NO_LONGER) from None
+    try:
+        _checked(body, key, path)
+    except IntegrityViolation:
+        with _crowns_lock:
+            _crowns.pop(name, None)  # Made of what was not so.
+        raise
     return path
 
 
-def _path(book: Book, body: JSON, key: bytes) -> SumPath:
-    origin, as_of = body["outcomes"]["origin"], body["as_of"]
-    schema = book.row.schema
-    with book.database.duty(schema, "read") as connection:
-        begin, end = body["from_size"], body["to_size"]
-        with closing(attempts_of(connection, schema, begin, end, keyed=origin)) as attempts:
-            try:
-                path = build(leaves_of(attempts, origin, as_of), wanted=key).path
-            except StillOpen:
-                path = None
-    if path is None:
-        raise IntegrityViolation(_NO_LONGER)
-    return path
+def _leaves(
+    book: Book, body: JSON, between: tuple[bytes, bytes] = FULL
+) -> Generator[Leaf, None, None]:
+    """Yield leaves of the final report's tree in the order of their keys."""
+    origin, schema = body["outcomes"]["origin"], book.row.schema
+    begin, end = body["from_size"], body["to_size"]
+    with (
+        book.database.duty(schema, "read") as connection,
+        closing(
+            attempts_of(connection, schema, begin, end, keyed=origin, between=between)
+        ) as attempts,
+    ):
+        yield from leaves_of(attempts, origin, body["as_of"])
 
 
 def _checked(body: JSON, key: bytes, path: SumPath) -> tuple[Outcome | None, Counts]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anchoring.sum_tree import AttemptTwice, build
+from anchoring.sum_tree import AttemptTwice, Crown, build
 from sealtrail.verify.errors import Refuted, Unreadable
 from sealtrail.verify.sum_tree import (
     DEPTH,
@@ -25,6 +25,7 @@ from sealtrail.verify.sum_tree import (
     check_path,
     leaf,
     node,
+    shared_bits,
 )
 
 #: What is asked here does not depend on which PostgreSQL it is.
@@ -116,6 +117,24 @@ def test_every_walk_leads_to_the_root_and_tells_the_totals(outcomes, other):
     for key in {*outcomes, other, ABSENT}:
         path = SumPath.parse(way(outcomes, key).json())
         assert check_path(root.hash, key, path) == (outcomes.get(key), totals)
+
+
+@given(trees, key_strategy, st.integers(0, 16))
+def test_a_crown_leads_to_the_same_places(outcomes, other, bits):
+    """Whoever keeps the uppermost nodes finds the same root and ways with some of the leaves."""
+    leaves = sorted(outcomes.items())
+    crown = Crown.of(leaves, bits=bits)
+    asked = []
+
+    def between(first, last):
+        asked.append([one for one in leaves if first <= one[0] <= last])
+        return asked[-1]
+
+    assert crown.root == tree_of(outcomes).root
+    for key in {*outcomes, other, ABSENT}:
+        assert crown.path(key, between) == way(outcomes, key)
+        few = len(asked[-1]) < 2
+        assert few or all(shared_bits(key, found) >= bits for found, _ in asked[-1])
 
 
 @given(trees, key_strategy, outcome_strategy)
@@ -233,6 +252,10 @@ def test_an_attempt_has_one_leaf():
 
     with pytest.raises(AttemptTwice):
         build([one, other])
+    with pytest.raises(AttemptTwice):
+        Crown.of([one, other])
+    with pytest.raises(AttemptTwice):
+        Crown.of([(b"\xff" * 32, one[1]), (bytes(32), one[1])])
     with pytest.raises(AttemptTwice):
         build(sorted([one, (KEYS.key("b"), Outcome(2, "gen", 3))], reverse=True))
 
