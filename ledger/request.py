@@ -128,22 +128,9 @@ def prepare(
     errors += _whose_faults(request, identity, pipelines, record_key, custody=custody)
     if errors:
         raise MalformedEvent(errors=errors)
-    commitments = _given(request) if custody else _commit(request, record_key, identity)
-    aggregate_id = request["aggregate_id"]
-    part: JSON = {
-        "v": 1,
-        "type": request["type"],
-        "schema": request["schema"],
-        "event_id": request["event_id"],
-        "aggregate": {"type": event.aggregate, "id": aggregate_id},
-        **groups,
-        "actor": _actor(request, identity),
-        "body": body,
-    }
-    if commitments.sent:
-        part["_sd"], part["_sd_alg"] = commitments.sent, "sha-256"
+    commitments = _commit(request, record_key, identity)
     frame, digest = framed(
-        part,
+        _part(request, event.aggregate, groups, identity, commitments.sent),
         sd=commitments.all,
         credential=identity.credential,
         received=clock.rfc3339(received_ms),
@@ -155,7 +142,7 @@ def prepare(
         type=event.type,
         schema=event.schema,
         aggregate=event.aggregate,
-        aggregate_id=aggregate_id,
+        aggregate_id=request["aggregate_id"],
         frame=frame,
         digest=digest,
         body=_NO_BODY if event.type in lifecycle.UNREAD else body,
@@ -215,6 +202,23 @@ def parse_body(data: bytes) -> Any:
     return canonical.parse(data) if value is None else value
 
 
+def _part(request: JSON, aggregate: str, groups: JSON, identity: Identity, sent: list[str]) -> JSON:
+    """Return the client's part of an entry. sent: digests that count for request_digest."""
+    part: JSON = {
+        "v": 1,
+        "type": request["type"],
+        "schema": request["schema"],
+        "event_id": request["event_id"],
+        "aggregate": {"type": aggregate, "id": request["aggregate_id"]},
+        **groups,
+        "actor": _actor(request, identity),
+        "body": request["body"],
+    }
+    if sent:
+        part["_sd"], part["_sd_alg"] = sent, "sha-256"
+    return part
+
+
 class _Commitments(NamedTuple):
     sent: list[str]  #: What counts for request_digest.
     all: list[str]
@@ -226,9 +230,8 @@ def _check_members(request: JSON) -> None:
     """Raise unless the members that everything else looks at are there and of their type."""
     errors = []
     if not MEMBERS.issuperset(request):
-        errors.append(
-            FieldError("", "unknown-field", "a member is none of those in docs/events.md")
-        )
+        detail = "a member is none of those in docs/events.md"
+        errors.append(FieldError("", "unknown-field", detail))
     errors += [
         FieldError(f"/{name}", "required", f"{name} is missing")
         for name in _REQUIRED
@@ -243,9 +246,8 @@ def _check_members(request: JSON) -> None:
 def _id_faults(request: JSON) -> list[FieldError]:
     errors = []
     if not _matches(UUID7, request["event_id"]):
-        errors.append(
-            FieldError("/event_id", "uuid7", "event_id is a UUID of version 7 in lower case")
-        )
+        detail = "event_id is a UUID of version 7 in lower case"
+        errors.append(FieldError("/event_id", "uuid7", detail))
     if not _matches(_AGGREGATE_ID, request["aggregate_id"]):
         detail = "aggregate_id is 1 to 128 of A-Z a-z 0-9 . _ : / -, a letter or digit first"
         errors.append(FieldError("/aggregate_id", "identifier", detail))
@@ -377,12 +379,10 @@ def _actor(request: JSON, identity: Identity) -> JSON:
     return actor
 
 
-def _given(request: JSON) -> _Commitments:
-    return _Commitments(request["_sd"], request["_sd"], {}, _NONE)
-
-
 def _commit(request: JSON, record_key: bytes, identity: Identity) -> _Commitments:
-    """Commit what is sealed and the person, under the record key that came with them."""
+    """Commit what is sealed and the person, under the record key; or take the client's digests."""
+    if "_sd" in request:
+        return _Commitments(request["_sd"], request["_sd"], {}, _NONE)
     by_token = identity.kind == "person"
     person = identity.name if by_token else request["on_behalf_of"]
     values = {**request.get("sealed", _NONE), PERSON: person}
