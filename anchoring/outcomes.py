@@ -28,11 +28,15 @@ _TOPICS: Final = {
 } | {"outcome": list(STATE_OF)}
 _STREAM: Final = "Generation/"
 
+#: By each attempt's own stream: a join of all streams would read the whole log for each day.
 _ATTEMPTS: Final = """
-SELECT substr(a.stream, {skip}), a.position, o.position, o.topic, l.position
-  FROM {book}.entry a
-  LEFT JOIN {book}.entry o ON o.stream = a.stream AND o.topic = ANY(%(outcome)s)
-  LEFT JOIN {book}.entry l ON l.stream = a.stream AND l.topic = ANY(%(late)s)
+SELECT substr(a.stream, {skip}), a.position, o.position, o.topic, o.late, o.times
+  FROM {book}.entry a CROSS JOIN LATERAL (
+       SELECT min(e.position) FILTER (WHERE e.topic = ANY(%(outcome)s)) AS position,
+              min(e.topic) FILTER (WHERE e.topic = ANY(%(outcome)s)) AS topic,
+              count(*) FILTER (WHERE e.topic = ANY(%(outcome)s)) AS times,
+              min(e.position) FILTER (WHERE e.topic = ANY(%(late)s)) AS late
+         FROM {book}.entry e WHERE e.stream = a.stream) o
  WHERE a.position >= %(begin)s AND a.position < %(end)s AND a.topic = ANY(%(attempt)s){only}
  ORDER BY {order}
 """
@@ -42,7 +46,7 @@ _OPEN: Final = """
 SELECT 1 FROM {book}.entry a
  WHERE a.position >= %(begin)s AND a.position < %(end)s AND a.topic = ANY(%(attempt)s)
    AND NOT EXISTS (SELECT 1 FROM {book}.entry o
-                    WHERE o.stream = a.stream AND o.topic = ANY(%(outcome)s))
+                    WHERE o.stream = a.stream AND o.topic = ANY(%(outcome)s) OFFSET 0)
  LIMIT 1
 """
 _LATE: Final = """
@@ -100,9 +104,12 @@ def attempts_of(
     with connection.transaction(), connection.cursor(name="attempts") as rows:
         rows.itersize = _FETCHED
         rows.execute(query, values)
-        for attempt_id, position, outcome_index, topic, late_index in rows:
+        for attempt_id, position, outcome_index, topic, late_index, times in rows:
             state = None if topic is None else STATE_OF[topic]
-            yield Attempt(attempt_id, position, outcome_index, state, late_index)
+            one = Attempt(attempt_id, position, outcome_index, state, late_index)
+            yield one
+            if times > 1:
+                yield one
 
 
 def any_open(connection: Connection, schema: str, begin: int, end: int) -> bool:
