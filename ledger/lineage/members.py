@@ -3,7 +3,7 @@
 
 A set may have a million members, so its DATASET_SEALED names only their manifest and root. The
 tables that were built beside it say which INGEST entries they are. A version counts once the log
-holds exactly its body; one whose DATASET_SEALED is in the archive is not shown.
+holds exactly what was built; one whose DATASET_SEALED is in the archive is not shown.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SELECT s.thing, 'member-of', 'Dataset/' || x.dataset_id || '@' || x.manifest, x.
   JOIN {book}.entry i ON i.stream = s.thing AND i.version = 1
  CROSS JOIN LATERAL (
        SELECT d.dataset_id, o.position,
-              convert_from(d.body, 'UTF8')::jsonb #>> '{{dataset,manifest_digest}}' AS manifest
+              convert_from(d.body, 'UTF8')::jsonb ->> 'manifest_digest' AS manifest
          FROM {book}.dataset_member m JOIN {book}.dataset d USING (number)
          JOIN {book}.entry o ON o.stream = 'Dataset/' || d.dataset_id
                             AND o.topic = 'DATASET_SEALED/1'
@@ -37,7 +37,7 @@ SELECT s.thing, 'member-of', i.stream, x.position, NULL
                             AND o.topic = 'DATASET_SEALED/1'
          JOIN {book}.entry_body b ON b.position = o.position AND position(d.body IN b.bytes) > 0
         WHERE d.dataset_id = split_part(substr(s.thing, 9), '@', 1)
-          AND convert_from(d.body, 'UTF8')::jsonb #>> '{{dataset,manifest_digest}}'
+          AND convert_from(d.body, 'UTF8')::jsonb ->> 'manifest_digest'
               = split_part(s.thing, '@', 2)
         ORDER BY o.position DESC LIMIT 1) x
  CROSS JOIN LATERAL (

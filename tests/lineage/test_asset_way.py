@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way of an asset: from its INGEST to what was delivered, and back."""
 
+import json
+
 import pytest
 from house import attempt, event_id, export, gen, ingest, record_key
 
+from anchoring.dataset import By, Datasets
+from anchoring.dataset_build import Order
+from anchoring.dataset_members import read_members
 from ledger.lineage import walk
 from ledger.lineage.drawing import lineage_dot, lineage_json, lineage_mermaid, lineage_text
 from ledger.lineage.found import occurrences
@@ -137,6 +142,40 @@ def test_a_training_run_is_on_the_way_of_the_sets_it_was_trained_on(house):
 
     assert after == {f"TrainingRun/{run}", f"Model/{MODEL}"}
     assert before == {f"TrainingRun/{run}", f"Dataset/urn:cap:set:acme:one@{MANIFEST}"}
+
+
+def test_a_sealed_set_leads_to_its_members_and_back(house):
+    """No link says it: the set does. One version is not the other, nor are their runs."""
+    first, second, run = event_id(), event_id(), event_id()
+    record(house, ingest(first), ingest(second))
+
+    def seal(version, *members):
+        order = Order(id="acme/faces", version=version)
+        text = "".join(json.dumps({"asset_id": one}) + "\n" for one in members).encode()
+        by = By(actor={"kind": "service", "credential": "cred_test"}, person="employee-7")
+        return Datasets(house.book).seal(order, read_members([text]), by).body["manifest_digest"]
+
+    both, one = seal("1", first, second), seal("2", second)
+    record(house, event("TRAIN_STARTED", run, {"train": plan("acme/faces", one)}))
+
+    of_first = way(house, f"Asset/{first}")
+    of_second = way(house, f"Asset/{second}")
+    of_run = way(house, f"TrainingRun/{run}")
+
+    assert named(of_first, "after") == {f"Dataset/acme/faces@{both}"}
+    assert named(of_second, "after") == {
+        f"Dataset/acme/faces@{both}",
+        f"Dataset/acme/faces@{one}",
+        f"TrainingRun/{run}",
+    }
+    assert named(of_run, "before") == {
+        f"Dataset/acme/faces@{one}",
+        f"Asset/{second}",
+        "Dataset/acme/faces",
+    }
+    sealed = of_second.things[f"Dataset/acme/faces@{both}"]
+    assert [event.type for event in sealed.events] == ["DATASET_SEALED", "DATASET_SUPERSEDED"]
+    assert of_first.unfounded == of_run.unfounded == 0
 
 
 def test_a_link_may_name_a_thing_or_an_event_of_it(house):
