@@ -15,6 +15,7 @@ from PIL import Image
 from served_house import serving
 
 from api import similar
+from ledger.similar import search
 
 #: What is tried here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
@@ -162,3 +163,36 @@ def test_asking_whose_picture_is_here(service):
 
     assert answer["found"] == []
     assert any("uploads" in line for line in answer["limits"])
+
+
+def test_a_million_pictures_that_are_nearly_the_same(service, monkeypatch):
+    """A pipeline records fingerprints that all share their bands, so that one question reads all.
+
+    Tries: to keep the database busy with comparing, or to push a true hit out of a partial answer.
+    Caught by: a bound on the time of one question, after which nothing is answered but that.
+    Not caught: a picture among them is not found this way until somebody asks for less distance.
+    """
+    monkeypatch.setattr(search, "STATEMENT_MS", 5)
+    columns = ", ".join(f"b{at}" for at in range(16))
+    with service.house.owner() as owner:
+        owner.execute(
+            f"INSERT INTO {service.house.schema}.similar (event_id, name, kind, position, hash,"
+            f" {columns}) SELECT gen_random_uuid(), 'flood', 'pdq', n, repeat('01', 128)::varbit,"
+            f" {', '.join(['21845'] * 16)} FROM generate_series(1, 20000) n"
+        )
+
+    def ask():
+        return service.ask(
+            "POST",
+            "/v1/assets:similar",
+            token=service.auditor,
+            json={"alg": "pdq", "value": "55" * 32},
+        )
+
+    refused = ask()
+    with service.house.owner() as owner:
+        owner.execute(f"DELETE FROM {service.house.schema}.similar WHERE name = 'flood'")
+
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "overloaded"
+    assert ask().status_code in (200, 503)
