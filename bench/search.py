@@ -87,7 +87,7 @@ def built(server: Server, entries: int) -> Iterator[tuple[str, float, str]]:
             began, told, cpu = time.monotonic(), 0, time.process_time()
             rebuild(database, SCHEMA, some, progress=progress)
             took, cpu = time.monotonic() - began, time.process_time() - cpu
-            load_now = os.getloadavg()[0]
+            busy = f"{cpu:.0f} s of one core; load {os.getloadavg()[0]:.0f}"
             detail = (
                 f"{entries / took:,.0f} entries/s, {cpu:.0f} s of one core; load {load_now:.0f}"
             )
