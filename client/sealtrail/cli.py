@@ -4,6 +4,10 @@
     sealtrail verify PACKET.zip --trust trust.json
     sealtrail proof get EVENT_ID --ledger https://... --token-file FILE --out FILE.tlog-proof
     sealtrail proof verify FILE.tlog-proof --entry ENTRY.json --trust trust.json
+    sealtrail event post FILE --ledger https://... --token-file FILE --trust trust.json
+    sealtrail tail --ledger https://... --token-file FILE
+    sealtrail journal check --trust trust.json --ledger https://... --token-file FILE
+    sealtrail doctor
     sealtrail proof standing FILE.tlog-proof --entry ENTRY.json --trust trust.json --ledger ...
 
 `verify` is the verifier of verify.pyz, under another name: the same arguments, words and exit
@@ -20,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealtrail import journal_command
+from sealtrail import event_command, journal_command
 from sealtrail.verify import command
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note
@@ -71,7 +75,20 @@ def _parser() -> argparse.ArgumentParser:
 
     kept = commands.add_parser("journal", help="receipts kept here, and whether they still hold")
     journal_command.add_arguments(kept, _add_ledger, _recorder_if_named)
+    event = commands.add_parser("event", help="record an event, or show one")
+    event_command.add_event(event, _add_ledger, _recorder)
+    tail = commands.add_parser("tail", help="what was recorded last; needs an auditor's token")
+    event_command.add_tail(tail, _add_ledger, _recorder)
+    doctor = commands.add_parser("doctor", help="what is set here, and that it fails closed")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.set_defaults(run=_examine)
     return parser
+
+
+def _examine(options: argparse.Namespace) -> int:
+    from sealtrail.doctor_command import run  # noqa: PLC0415  brings the HTTP client
+
+    return run(as_json=options.json)
 
 
 def _add_ledger(parser: argparse.ArgumentParser) -> None:

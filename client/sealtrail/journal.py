@@ -3,6 +3,7 @@ r"""What this client was promised, kept where the ledger cannot reach it.
 
     <root>/<user>/<context>/<started>-<chance>.jsonl     one file for each run of a program, 0600
                             pending/<event_id>           record key of an event without a receipt
+                            custody/<event_id>.json      disclosures, under producer custody only
 
 Each line is one receipt, as canonical JSON, and is chained to the line before it:
 
@@ -108,6 +109,20 @@ class Journal:
     def drop(self, event_id: str) -> None:
         """Forget the key of an event: the ledger refused it, or its receipt is kept."""
         self._pending(event_id).unlink(missing_ok=True)
+
+    def keep_disclosures(self, event_id: str, disclosures: Mapping[str, str]) -> None:
+        """Keep what opens an event's commitments, where nobody else has it (producer custody).
+
+        Durable when this returns. To forget a person is to delete these files, and their backups.
+        """
+        path = self.directory / "custody" / f"{event_id}.json"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(canonical.encode(dict(disclosures)))
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
 
     def keep(self, receipt: Receipt, *, usage: Mapping[str, Any] | None = None) -> None:
         """Append a receipt, then forget the event's key. Raises OSError when it cannot."""

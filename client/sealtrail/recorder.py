@@ -15,8 +15,9 @@ kept against the log of today; a ledger that shows this client one history and s
 is found out by a witness or by the anchored checkpoint.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
@@ -96,6 +97,7 @@ class Recorder:
         links: Sequence[Mapping[str, str]] | None = None,
         event_id: str | None = None,
         record_key: bytes | None = None,
+        custody: bool = False,
         **groups: Any,
     ) -> Receipt:
         """Record one event; its receipt, checked.
@@ -104,6 +106,7 @@ class Recorder:
         token; it, the further persons in `subjects` (depicted, rights_holder, reviewer) and the
         values in `sealed` reach the log as salted commitments only. groups are the further clear
         members of an entry (actor, net, clock, retention, ...).
+        custody: the ledger gets digests only; what opens them is in the receipt, and nowhere else.
         event_id and record_key are made here unless given: give those of an AuditUnavailable
         to find out, safely, whether that event was recorded.
 
@@ -128,6 +131,7 @@ class Recorder:
             },
             event_id=event_id,
             record_key=record_key,
+            custody=custody,
         )
         try:
             receipt = self._record(sent)
@@ -136,7 +140,7 @@ class Recorder:
             raise
         if receipt.type == OUTCOME_LATE:
             raise OutcomeLate(receipt, record_key=sent.record_key)
-        return receipt
+        return dataclasses.replace(receipt, disclosures=sent.kept) if custody else receipt
 
     def proof(self, event_id: str, *, purpose: str | None = None) -> bytes:
         """A fresh `.tlog-proof` of an event, as bytes; needs an auditor's token.
@@ -188,6 +192,10 @@ class Recorder:
         """
         return self._ask("GET", "/v1/checkpoint", answer_max=PROOF_MAX).body
 
+    def clock(self) -> str | None:
+        """The time that the ledger's server names (RFC 9110 §6.6.1), or None."""
+        return self._ask("GET", "/livez", answer_max=PROOF_MAX).headers.get("date")
+
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         """The path that shows the log of new_size entries to extend that of old_size, unchecked.
 
@@ -200,6 +208,34 @@ class Recorder:
             return tuple(bytes.fromhex(text) for text in texts)
         except (AttributeError, TypeError, ValueError):
             raise ReceiptInvalid("The consistency path can not be read.", check="path") from None
+
+    def read(
+        self, path: str, question: Mapping[str, Any] | None = None, *, purpose: str | None = None
+    ) -> dict[str, Any]:
+        """The members of an answer in JSON: of a GET, or of a POST if there is a question.
+
+        Needs an auditor's token; every such look is recorded. Raises Refused, AuditUnavailable.
+        """
+        content = None if question is None else canonical.encode(_plain(question))
+        answer = self._ask(
+            "GET" if question is None else "POST",
+            path,
+            answer_max=PACKET_MAX,
+            content=content,
+            headers={"content-type": "application/json"} | _purpose(purpose),
+        )
+        return _members(answer)
+
+    def search(self, query: str, *, purpose: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what a query finds (docs/search.md), newest first; needs an auditor's token."""
+        cursor = None
+        while True:
+            question = {"q": query, "limit": 200} | ({} if cursor is None else {"cursor": cursor})
+            page = self.read("/v1/search", question, purpose=purpose)
+            yield from page.get("found", ())
+            cursor = page.get("next")
+            if cursor is None:
+                return
 
     def packet(
         self,

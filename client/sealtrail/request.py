@@ -13,11 +13,17 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sealtrail.verify import canonical
-from sealtrail.verify.disclosure import PERSON, RECORD_KEY_BYTES, commit, encode_base64url
+from sealtrail.verify.disclosure import (
+    PERSON,
+    RECORD_KEY_BYTES,
+    commit,
+    digest,
+    encode_base64url,
+)
 
 #: What a caller may add to an event in the clear, beside the named arguments of `post`.
 GROUPS = frozenset(
@@ -41,7 +47,8 @@ class Sent:
 
     part: the client's part of the entry, with commitments in place of what is personal.
     disclosures: ours, by name. names_person: whether we said who is behind the event; if not,
-    the ledger adds a commitment to the person of the token.
+    the ledger adds a commitment to the person of the token. kept: under producer custody, what
+    opens the commitments and is nowhere but here; else empty.
     """
 
     event_id: str
@@ -50,6 +57,7 @@ class Sent:
     part: dict[str, Any]
     disclosures: dict[str, str]
     names_person: bool
+    kept: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Only the id: the rest is personal, or opens what is."""
@@ -77,8 +85,11 @@ def prepare(
     *,
     event_id: str | None,
     record_key: bytes | None,
+    custody: bool = False,
 ) -> Sent:
     """The event as bytes. `members` are the request's, those that are None are left out.
+
+    custody: values and keys stay with the producer, and the ledger gets digests only.
 
     Raises ValueError for members the ledger does not know, and sealtrail.verify's NotCanonical
     or BadDisclosure for values that JSON without floats cannot hold.
@@ -96,23 +107,30 @@ def prepare(
     event_id = event_id or new_event_id()
     record_key = record_key or new_record_key()
 
-    request = {"event_id": event_id, "type": type_, "schema": schema, **members}
-    request |= {"aggregate_id": aggregate_id, "record_key": encode_base64url(record_key)}
     committed = dict(sealed)
-    if sealed:
-        request["sealed"] = sealed
     if person is not None:
-        request["on_behalf_of"] = committed[PERSON] = person
-    if subjects:
-        request["subjects"] = subjects
-        committed |= {f"subjects.{role}": person for role, person in subjects.items()}
-    content = canonical.encode(request)
-
+        committed[PERSON] = person
+    committed |= {f"subjects.{role}": name for role, name in subjects.items()}
     digests, disclosures = commit(record_key, committed)
+    request = {"event_id": event_id, "type": type_, "schema": schema, **members}
+    request["aggregate_id"] = aggregate_id
     part = {"v": 1, "type": type_, "schema": schema, "event_id": event_id, **members}
     part["aggregate"] = {"id": aggregate_id}
     if digests:
         part |= {"_sd": digests, "_sd_alg": "sha-256"}
+    kept: dict[str, str] = {}
+    if custody:
+        if person is None:
+            raise ValueError("under producer custody each event names its person")
+        named = digest(disclosures[PERSON])
+        request |= {"_sd": digests, "person_digest": named}
+        part["actor"] = {**members.get("actor", {}), "person_digest": named}
+        kept, disclosures = disclosures, {}
+    else:
+        request["record_key"] = encode_base64url(record_key)
+        given = {"sealed": sealed, "on_behalf_of": person, "subjects": subjects}
+        request |= {name: value for name, value in given.items() if value}
+    content = canonical.encode(request)
     return Sent(
         event_id=event_id,
         record_key=record_key,
@@ -121,4 +139,5 @@ def prepare(
         part=copy.deepcopy(part),
         disclosures=disclosures,
         names_person=person is not None,
+        kept=kept,
     )

@@ -58,6 +58,25 @@ def export(thing: Any, *, asset_id: str, to: str, facts: Mapping[str, Any]) -> t
     return {**body, "destination": destination, **rest}, sealed
 
 
+def review(decision: str, reason: str, facts: Mapping[str, Any]) -> tuple[str, JSON, JSON]:
+    """Return type, body and sealed values of a decision by a person."""
+    rest = dict(facts)
+    sealed: JSON = {"notes": rest.pop("notes")} if "notes" in rest else {}
+    if decision != "override":
+        case: JSON = {"queue": rest.pop("queue", "default"), "state": "decided"}
+        case |= {name: rest.pop(name) for name in ("priority", "deadline") if name in rest}
+        body = {"review": case, "outcome": decision.upper(), "reason_code": reason, **rest}
+        return "HUMAN_REVIEW", body, sealed
+    said: JSON = {"reason_code": reason}
+    said |= {name: rest.pop(name) for name in ("original", "new") if name in rest}
+    if "diff" in rest:
+        sealed["override.diff"] = rest.pop("diff")
+    if "why" in rest:
+        sealed["override.reason"] = rest.pop("why")
+    outcome = rest.pop("outcome", said.get("new", "ALLOW")).upper()
+    return "HUMAN_OVERRIDE", {"override": said, "outcome": outcome, **rest}, sealed
+
+
 def said_by(arguments: Mapping[str, Any]) -> tuple[str | None, JSON, JSON]:
     """Return prompt, parameters and further sealed texts among a function's arguments."""
     texts = {

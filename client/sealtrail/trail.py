@@ -19,10 +19,7 @@ Every receipt is verified before anything goes on, and kept in a local journal: 
 import functools
 import inspect
 import os
-import secrets
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
 
@@ -30,9 +27,11 @@ from sealtrail import stages
 from sealtrail.acting import Acting, ActingFor, acting
 from sealtrail.calls import Call
 from sealtrail.cost import Cost, cost_of
+from sealtrail.environment import named_setting, token_setting, trusted
 from sealtrail.errors import AuditUnavailable, OutcomeLate, Refused
 from sealtrail.journal import Journal
 from sealtrail.models import attempt_body, named_model
+from sealtrail.numbers import Numbers
 from sealtrail.receipt import Receipt
 from sealtrail.recorder import Recorder
 from sealtrail.request import new_event_id, new_record_key
@@ -50,7 +49,8 @@ class Trail:
     application: a plain name of the program; it names the journal's folder and the source of its
     events, so never a person. trust: keys to believe, or the file with them; False goes without,
     and then anybody who answers under the ledger's address is believed. journal: where receipts
-    are kept; False keeps none.
+    are kept; False keeps none. custody: `producer` keeps prompts, persons and all that opens their
+    commitments in the journal's folder and sends digests only.
     """
 
     def __init__(
@@ -61,15 +61,17 @@ class Trail:
         trust: Trust | str | os.PathLike[str] | Literal[False] | None = None,
         application: str = "default",
         journal: Journal | bool = True,
+        custody: Literal["ledger", "producer"] = "ledger",
         timeout_s: float = 10,
         attempts: int = 5,
     ) -> None:
         """Raises ValueError naming what is missing, OSError for a file that cannot be read."""
-        keys = _trust(trust)
+        self._trust = trusted(trust)
+        self._url = url or named_setting("SEALTRAIL_URL", "SEALTRAIL_LEDGER")
         self._recorder = Recorder(
-            url or _environment("SEALTRAIL_URL", "SEALTRAIL_LEDGER"),
-            token or _token(),
-            trust=keys,
+            self._url,
+            token or token_setting("SEALTRAIL_TOKEN"),
+            trust=self._trust,
             timeout_s=timeout_s,
             attempts=attempts,
         )
@@ -78,7 +80,12 @@ class Trail:
             self._journal = journal
         else:
             self._journal = Journal(context=application) if journal else None
-        self._sequence = _Sequence(f"{application}:{secrets.token_hex(8)}")
+        self._custody = custody == "producer"
+        if self._custody and self._journal is None:
+            raise ValueError(
+                "under producer custody there is a journal: what it keeps is nowhere else"
+            )
+        self._sequence = Numbers(application)
         self._usage: list[tuple[str | None, Mapping[str, Any]]] = []
 
     def __enter__(self) -> Self:
@@ -243,6 +250,30 @@ class Trail:
         body, sealed = stages.export(thing, asset_id=asset_id, to=to, facts=facts)
         return self.record("EXPORT", new_event_id(), body, sealed=sealed)
 
+    def review(self, generation_id: str, *, decision: str, reason: str, **facts: Any) -> Receipt:
+        """Record that a person decided: `allow`, `deny` or `modify`, or `override` of a decision.
+
+        Whoever acts is the reviewer. reason: a code. facts: notes, diff (RFC 6902), outcome of an
+        override, queue … (docs/events.md, HUMAN_REVIEW and HUMAN_OVERRIDE).
+        """
+        who = acting()
+        reviewer = facts.pop("reviewer", None) or (None if who is None else who.person)
+        type_, body, sealed = stages.review(decision, reason, facts)
+        if reviewer is not None:
+            sealed["reviewer"] = reviewer
+        return self.record(type_, generation_id, body, sealed=sealed)
+
+    def search(self, query: str, *, purpose: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what a query finds (docs/search.md), newest first.
+
+        A pipeline's token cannot read: the auditor's is taken from SEALTRAIL_AUDITOR_TOKEN[_FILE].
+        """
+        auditor = Recorder(self._url, token_setting("SEALTRAIL_AUDITOR_TOKEN"), trust=self._trust)
+        try:
+            yield from auditor.search(query, purpose=purpose)
+        finally:
+            auditor.close()
+
     # What a session cost
 
     def calculate_session_cost(self, session: str | None = None) -> Cost:
@@ -286,6 +317,7 @@ class Trail:
                 source={"id": self._sequence.id, "n": number},
                 event_id=event_id,
                 record_key=record_key,
+                custody=self._custody,
                 **groups,
             )
         except Refused:
@@ -315,6 +347,8 @@ class Trail:
         if self._journal is None:
             return
         try:
+            if self._custody:
+                self._journal.keep_disclosures(receipt.event_id, receipt.disclosures)
             self._journal.keep(receipt, usage=usage)
         except OSError as problem:
             raise AuditUnavailable(
@@ -322,51 +356,3 @@ class Trail:
                 attempts=1,
                 event_id=receipt.event_id,
             ) from problem
-
-
-class _Sequence:
-    """Numbers without gaps, from 0: one that was refused is given to the next event."""
-
-    def __init__(self, id_: str) -> None:
-        self.id = id_
-        self._lock = threading.Lock()
-        self._next = 0
-        self._returned: list[int] = []
-
-    def take(self) -> int:
-        with self._lock:
-            if self._returned:
-                return self._returned.pop(0)
-            self._next += 1
-            return self._next - 1
-
-    def give_back(self, number: int) -> None:
-        with self._lock:
-            self._returned.append(number)
-            self._returned.sort()
-
-
-def _environment(*names: str) -> str:
-    for name in names:
-        if os.environ.get(name):
-            return os.environ[name]
-    raise ValueError(f"set {names[0]}, or say it when you make the Trail")
-
-
-def _token() -> str:
-    file = os.environ.get("SEALTRAIL_TOKEN_FILE")
-    if file and not os.environ.get("SEALTRAIL_TOKEN"):
-        return Path(file).read_text(encoding="ascii").strip()
-    return _environment("SEALTRAIL_TOKEN")
-
-
-def _trust(given: Trust | str | os.PathLike[str] | Literal[False] | None) -> Trust | None:
-    if given is False or isinstance(given, Trust):
-        return given or None
-    path = given or os.environ.get("SEALTRAIL_TRUST")
-    if not path:
-        raise ValueError(
-            "set SEALTRAIL_TRUST to the file with the ledger's keys, which came to you by another "
-            "way than its answers; trust=False goes without and believes whoever answers"
-        )
-    return Trust.parse(Path(path).read_bytes())

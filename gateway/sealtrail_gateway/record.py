@@ -2,13 +2,13 @@
 """Events to the ledger: the gateway's own numbers, its callers' persons, its receipts."""
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sealtrail.async_recorder import AsyncRecorder
 from sealtrail.errors import AuditUnavailable, OutcomeLate, Refused
 from sealtrail.journal import Journal
+from sealtrail.numbers import Numbers
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id, new_record_key
 from sealtrail_gateway.callers import Caller
@@ -22,16 +22,18 @@ class Ledger:
 
     def __init__(self, settings: Settings, *, attempts: int = 3) -> None:
         self._recorder = AsyncRecorder(
-            settings.ledger_url, settings.ledger_token, trust=settings.trust, attempts=attempts
+            settings.ledger_url,
+            settings.ledger_token,
+            trust=settings.trust,
+            timeout_s=settings.ledger_timeout_s,
+            attempts=attempts,
         )
         self._journal = (
             None
             if settings.journal is None
             else Journal(root=settings.journal, context="gateway", durable=False)
         )
-        self._source = f"gateway:{secrets.token_hex(8)}"
-        self._next = 0
-        self._returned: list[int] = []
+        self._numbers = Numbers("gateway")
 
     async def close(self) -> None:
         await self._recorder.close()
@@ -59,7 +61,7 @@ class Ledger:
         if caller.service is not None:
             values["actor.account_id"] = caller.service
         event_id, record_key = new_event_id(), new_record_key()
-        number = self._take()
+        number = self._numbers.take()
         try:
             receipt = await self._recorder.post(
                 type_,
@@ -68,7 +70,7 @@ class Ledger:
                 on_behalf_of=caller.person,
                 sealed=values or None,
                 links=links or None,
-                source={"id": self._source, "n": number},
+                source={"id": self._numbers.id, "n": number},
                 actor={"kind": "human", "auth_method": caller.auth_method},
                 origin_software=SOFTWARE,
                 event_id=event_id,
@@ -76,8 +78,7 @@ class Ledger:
                 **groups,
             )
         except Refused:
-            self._returned.append(number)  # Nothing was recorded under it.
-            self._returned.sort()
+            self._numbers.give_back(number)  # Nothing was recorded under it.
             raise
         except OutcomeLate as late:
             await self._keep(late.receipt)
@@ -94,9 +95,3 @@ class Ledger:
             raise AuditUnavailable(
                 "The event is recorded, but its receipt could not be kept.", attempts=1
             ) from problem
-
-    def _take(self) -> int:
-        if self._returned:
-            return self._returned.pop(0)
-        self._next += 1
-        return self._next - 1

@@ -7,6 +7,7 @@ SEALTRAIL_GATEWAY_LISTEN         127.0.0.1:8401; port 0 takes a free one
 SEALTRAIL_GATEWAY_JOURNAL        folder for receipts; nothing is kept there if it is empty
 SEALTRAIL_GATEWAY_BODY_MAX_MIB   64; requests and whole answers
 SEALTRAIL_GATEWAY_TIMEOUT_S      600; silence of an upstream before its call has failed
+SEALTRAIL_GATEWAY_LEDGER_TIMEOUT_S  10; what one request to the ledger may take
 
 [upstream.openai]                       # path /openai/…
 url = "https://api.openai.com/v1"       # left out, where the provider itself listens
@@ -91,6 +92,7 @@ class Settings:
     journal: Path | None = None
     body_max: int = 64 * _MIB
     timeout_s: float = 600
+    ledger_timeout_s: float = 10
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     callers: Mapping[str, KnownKey] = field(default_factory=dict, repr=False)
     proxy_secret: bytes | None = field(default=None, repr=False)
@@ -117,6 +119,7 @@ class Settings:
                 journal=Path(journal) if journal else None,
                 body_max=int(env.get("SEALTRAIL_GATEWAY_BODY_MAX_MIB", "64")) * _MIB,
                 timeout_s=float(env.get("SEALTRAIL_GATEWAY_TIMEOUT_S", "600")),
+                ledger_timeout_s=float(env.get("SEALTRAIL_GATEWAY_LEDGER_TIMEOUT_S", "10")),
                 **told,
             )
         except OSError as error:
