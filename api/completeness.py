@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from api.state import AppState, AuditorLook
 from evidence.completeness import Question, completeness
 from evidence.packet import read_trust
-from ledger.errors import NotFound, Overloaded
+from ledger.errors import Overloaded, Refused
 
 router = APIRouter(tags=["completeness"])
 
@@ -47,7 +47,7 @@ def day_completeness(
         raise Overloaded("another proof is being made; send the same request again")
     try:
         found = completeness(looking.book, question, trust=read_trust(app.trust_file))
-    except NotFound:
+    except Refused:  # Also that a body is elsewhere is something that was learned.
         looking.note(app.shelf, PATH, count=0, size=size)
         raise
     finally:

@@ -160,6 +160,27 @@ def test_changes_both_reports_of_a_day_in_one_direction(postgres, authority, tmp
         assert len({position for position, _ in found}) == 2
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"attempt_index": 4}, {"outcome_index": 1}, {"outcome_index": 10**6}],
+    ids=["of another range", "not after the attempt", "after the report"],
+)
+def test_puts_an_outcome_into_the_tree_that_cannot_be_there(closed, elsewhere):
+    """Who: the same operator, who needs the totals to come out right.
+    Tries: a tree with a leaf of another day's attempt, or of an outcome that was not recorded yet.
+    Caught by: the verifier: a leaf's positions have to lie in the report's range, and before the
+    size at which it looked; and fsck.
+    Not caught: while nobody asks for that attempt, by the verifier.
+    """
+    lie = [TRUTH[0], TRUTH[1]._replace(**elsewhere)]
+    report(closed, lie)
+    position = reports_of(closed.book, closed.day)["final"].position
+
+    assert judged(closed, statement(closed, closed.ids[1], lie, "deny")).verdict == "refuted"
+    assert judged(closed, statement(closed, closed.ids[0], lie, "gen")).verdict == "verified"
+    assert damage(closed) == [(position, "report")]
+
+
 def test_replaces_a_final_report_by_another_one(closed):
     """Who: the same operator, whose report turned out to be inconvenient.
     Tries: a second final report of the same day, or one that does not add up.
