@@ -88,9 +88,7 @@ def built(server: Server, entries: int) -> Iterator[tuple[str, float, str]]:
             rebuild(database, SCHEMA, some, progress=progress)
             took, cpu = time.monotonic() - began, time.process_time() - cpu
             busy = f"{cpu:.0f} s of one core; load {os.getloadavg()[0]:.0f}"
-            detail = (
-                f"{entries / took:,.0f} entries/s, {cpu:.0f} s of one core; load {load_now:.0f}"
-            )
+            detail = f"{entries / took:,.0f} entries/s, {busy}"
             yield f"rebuild, {what}", took, detail
     with server.owner() as owner:
         for table in ("search_term", "search_text", "register"):
