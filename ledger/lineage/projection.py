@@ -2,7 +2,8 @@
 """Writes the tables that say where to look for calls, costs, answers, digests and edges.
 
 A link may name an event instead of a thing. It is taken for an event only if that was recorded
-before the link was: so a rebuild finds what the first reading found.
+before the link was: so a rebuild finds what the first reading found. Rows of an entry go when its
+expiry is announced.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,9 +71,17 @@ SELECT source, target, rel, position, nullif(bound, -1)::integer::boolean
   FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[])
        u (source, target, rel, position, bound)
 """
+_FORGET: Final = """
+DELETE FROM {book}.{table} t USING unnest(%b::bigint[], %b::bigint[]) u (first, past)
+ WHERE t.position >= u.first AND t.position < u.past
+"""
 _EVENTS: Final = """
 SELECT event_id::text, stream, position, leaf FROM {book}.entry WHERE event_id = ANY(%b)
 """
+
+
+#: Tables that know single entries. Of who has answered only sums are kept.
+_BY_POSITION: Final = ("model_call", "call_parent", "call_cost", "asset_digest", "lineage_edge")
 
 
 class _Answers(NamedTuple):
@@ -105,6 +114,7 @@ class LineageProjection:
         _write_costs(book, items, calls.values())
         _write_digests(book, items)
         _write_edges(book, items)
+        _forget_expired(book, items)
 
 
 class _Statements:
@@ -113,8 +123,9 @@ class _Statements:
     def __init__(self, connection: Connection, schema: str) -> None:
         self._connection, self._book = connection, sql.Identifier(schema)
 
-    def run(self, query: str, *columns: Any) -> None:
-        self._connection.execute(sql.SQL(query).format(book=self._book), columns)
+    def run(self, query: str, *columns: Any, table: str = "") -> None:
+        named = sql.SQL(query).format(book=self._book, table=sql.Identifier(table or "entry"))
+        self._connection.execute(named, columns)
 
     def rows(self, query: str, *columns: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.SQL(query).format(book=self._book), columns).fetchall()
@@ -253,3 +264,16 @@ def _write_edges(book: _Statements, items: Sequence[Item]) -> None:
             arrays.bigints([position for _, position in rows]),
             arrays.bigints(list(rows.values())),
         )
+
+
+def _forget_expired(book: _Statements, items: Sequence[Item]) -> None:
+    """Remove what is known of entries whose expiry is announced, all of them earlier ones."""
+    ranges = [
+        one
+        for item in items
+        if item.type == "RETENTION_EXPIRED" and item.entry["body"]["what"] == "entry"
+        for one in item.entry["body"]["leaf_ranges"]
+    ]
+    for table in _BY_POSITION if ranges else ():
+        first, past = zip(*ranges, strict=True)
+        book.run(_FORGET, arrays.bigints(first), arrays.bigints(past), table=table)

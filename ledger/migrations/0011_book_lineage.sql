@@ -64,6 +64,7 @@ CREATE TABLE {book}.asset_digest (
     position  bigint NOT NULL
 );
 CREATE INDEX asset_digest_digest ON {book}.asset_digest (digest, position);
+CREATE INDEX asset_digest_position ON {book}.asset_digest USING brin (position);
 
 CREATE TABLE {book}.lineage_edge (
     source    text NOT NULL,
@@ -74,11 +75,14 @@ CREATE TABLE {book}.lineage_edge (
 );
 CREATE INDEX lineage_edge_source ON {book}.lineage_edge (source, rel, position);
 CREATE INDEX lineage_edge_target ON {book}.lineage_edge (target, rel, position);
+CREATE INDEX lineage_edge_position ON {book}.lineage_edge USING brin (position);
 
 GRANT SELECT ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {append}, {read}, {retain};
 GRANT INSERT ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {append};
+GRANT DELETE ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.asset_digest,
+    {book}.lineage_edge TO {append};
 GRANT UPDATE (answers, last_position, last_at) ON {book}.answered TO {append};
 GRANT TRUNCATE ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {retain};

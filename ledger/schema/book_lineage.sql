@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
 -- Calls of models, what they cost and who answered; assets by digest, and what became of what
 -- (ledger/lineage, ledger/usage). Belongs to book.sql. All of it is made from entries and can be
--- made again; it says where to look, and what is shown is read from the entries.
+-- made again; it says where to look, and what is shown is read from the entries. Rows of entries whose
+-- expiry was announced go.
 
 -- One call of a model: a Generation's attempt.
 CREATE TABLE {book}.model_call (
@@ -71,6 +72,7 @@ CREATE TABLE {book}.asset_digest (
     position  bigint NOT NULL            -- of the entry that says so
 );
 CREATE INDEX asset_digest_digest ON {book}.asset_digest (digest, position);
+CREATE INDEX asset_digest_position ON {book}.asset_digest USING brin (position);
 
 -- What became of what, as an entry says it: `source` went into `target`. Both are streams.
 CREATE TABLE {book}.lineage_edge (
@@ -82,11 +84,14 @@ CREATE TABLE {book}.lineage_edge (
 );
 CREATE INDEX lineage_edge_source ON {book}.lineage_edge (source, rel, position);
 CREATE INDEX lineage_edge_target ON {book}.lineage_edge (target, rel, position);
+CREATE INDEX lineage_edge_position ON {book}.lineage_edge USING brin (position);
 
 GRANT SELECT ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {append}, {read}, {retain};
 GRANT INSERT ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {append};
+GRANT DELETE ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.asset_digest,
+    {book}.lineage_edge TO {append};
 GRANT UPDATE (answers, last_position, last_at) ON {book}.answered TO {append};
 GRANT TRUNCATE ON {book}.model_call, {book}.call_parent, {book}.call_cost, {book}.answered,
     {book}.asset_digest, {book}.lineage_edge TO {retain};
