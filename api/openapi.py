@@ -62,12 +62,26 @@ _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "stri
 _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
 _ANY: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
 
+_SHEET: dict[str, Any] = {**_ANY, "text/csv": {"schema": {"type": "string"}}}
+_DRAWN: dict[str, Any] = {
+    **_ANY,
+    **_TEXT,
+    "text/vnd.graphviz": {"schema": {"type": "string"}},
+    "text/vnd.mermaid": {"schema": {"type": "string"}},
+}
+
 #: What the answers of routes are that give bytes and not a model, by the end of their path.
 _CONTENT: dict[str, dict[str, Any]] = {
     "/checkpoint": _TEXT,
     "/tile/{path}": _BINARY,
     "/events/{event_id}": _ANY,
     "/events/{event_id}/proof": {**_ANY, **_TEXT},
+    "/traces/{trace_id}/tree": {**_ANY, **_TEXT},
+    "/assets": _DRAWN,
+    "/assets/{digest}": _DRAWN,
+    "/assets:lineage": _DRAWN,
+    "/usage": _SHEET,
+    "/usage:reconcile": _SHEET,
     "/receipt": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     "/packets/{packet_id}": {"application/zip": {"schema": {"type": "string"}}},
     "/artifacts/{artifact_id}/preview": {"image/jpeg": {"schema": {"type": "string"}}},
