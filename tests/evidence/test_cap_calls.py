@@ -93,6 +93,7 @@ def test_an_escalation_is_of_caps_form(quiet):
 def test_the_least_that_can_be_recorded_is_of_caps_form(quiet):
     """Nothing that is optional here is taken for granted there; what is filled in is named."""
     one, run = attempt(sealed={}), event_id()
+    one["body"]["input_type"] = "multimodal"  # The schemas know no such word.
     started, done = cap_story.train(run)
     for event in (started, done):
         for name in ("base_model", "config", "context"):
@@ -108,6 +109,8 @@ def test_the_least_that_can_be_recorded_is_of_caps_form(quiet):
     assumed = {one["EventType"]: one["Sealtrail"].get("Assumed") for one in events}
     assert assumed["GEN_ATTEMPT"] == ["PolicyID"]
     assert assumed["EXPORT"] == ["Destination"]
+    (asked,) = by_type(events, "GEN_ATTEMPT")
+    assert (asked["InputType"], asked["Sealtrail"]["InputType"]) == ("text+image", "multimodal")
     assert assumed["INGEST"] is assumed["TRAIN"] is assumed["GEN"] is None
     assert by_type(events, "INGEST")[0]["Asset"]["AssetID"].endswith(":asset_5f1")
 
@@ -222,3 +225,20 @@ def test_what_is_erased_is_counted_all_the_same(quiet):
     of = {one["EventID"]: one["Sealtrail"]["PromptHashOf"] for one in events}
     assert [of[one] for one in desk.ids] == ["prompt.user", "prompt.user", "_sd"]
     assert "ActorHash" not in next(one for one in events if one["EventID"] == desk.ids[2])
+
+
+def test_no_pack_is_made_of_what_is_gone_without_an_erasure(quiet):
+    """An administrator who marks a person as erased has no pack that says so."""
+    from ledger.erasure.lawful import ErasureUnknown
+
+    quiet.post(attempt())
+    with quiet.owner() as owner:
+        owner.execute("SET session_replication_role = replica")
+        owner.execute(
+            f"UPDATE {quiet.schema}.subject SET state = 'erased', wrapped_key = NULL,"
+            " identity = NULL, erasure_id = '01a1fd54-3a05-7000-8000-000000000000'"
+            " WHERE state = 'live'"
+        )
+
+    with pytest.raises(ErasureUnknown):
+        pack_of(quiet)

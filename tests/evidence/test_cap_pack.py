@@ -88,6 +88,8 @@ def test_whoever_is_shown_a_disclosure_can_hold_it_against_the_event(studio, eve
 
     assert attempt_["PromptHash"] == hashed("prompt.user")
     assert attempt_["ActorHash"] == hashed("actor.subject_id")
+    assert attempt_["Context"]["UserID"] == hashed("actor.subject_id")
+    assert attempt_["Context"]["UserHash"] == hashed("actor.subject_id")
     assert attempt_["ReferenceImageHash"] == hashed("inputs[0].sha256")
     assert attempt_["Context"]["ClientIP_Hash"] == hashed("net.ip")
     assert attempt_["Sealtrail"]["PromptHashOf"] == "prompt.user"
