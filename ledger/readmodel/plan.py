@@ -24,7 +24,7 @@ from ledger.readmodel import bits
 
 #: Blocks that are read at a time: first, and at most; each time twice as many.
 _FIRST: Final = 4
-_MOST: Final = 512
+_MOST: Final = 128
 
 _RUN: Final = 256  #: Positions of a bundle's run.
 

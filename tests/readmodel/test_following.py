@@ -6,6 +6,9 @@ from house import attempt, ingest
 
 from ledger.readmodel.follower import Follower, catch_up, rebuild
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 class Seen:
     """A projection that keeps nothing but what it was given, in this process."""
