@@ -20,6 +20,8 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
+from psycopg import sql
+
 from anchoring.output_map import keep_map, told, tree_name
 from anchoring.shelf import Book
 from anchoring.sparse_store import SparseStore, StoredTree
@@ -34,6 +36,8 @@ JSON = dict[str, Any]
 
 TYPE: Final = "OUTPUTS_ROLLED"
 
+_ROLLED: Final = "SELECT 1 FROM {book}.entry WHERE stream = %s AND version = 1"
+
 
 def roll_due(book: Book, newest: str) -> list[str]:
     """Roll every month and year that ended by `newest`, the newest day with a final report.
@@ -42,20 +46,23 @@ def roll_due(book: Book, newest: str) -> list[str]:
     """
     done: list[str] = []
     for period in _ended_by(newest):
-        if rolled(book, period) is not None:
+        if _is_rolled(book, period):
             break
         if not _roll(book, period):
             break  # Before the first day of the log.
         done.append(period)
     year = int(newest[:4]) - (newest[5:] != "12-31")
-    while rolled(book, f"{year:04}") is None and _roll(book, f"{year:04}"):
+    while not _is_rolled(book, f"{year:04}") and _roll(book, f"{year:04}"):
         done.append(f"{year:04}")
         year -= 1
     return done
 
 
 def rolled(book: Book, period: str) -> Stored | None:
-    """Return the roll-up of a month or a year; None if there is none."""
+    """Return the roll-up of a month or a year; None if there is none.
+
+    Raises BodyCold, BodyExpired; the reports of its days, which never go, say the same.
+    """
     return next(iter(book.reader.of_stream(f"OutputPeriod/{period}")), None)
 
 
@@ -108,12 +115,22 @@ def _roll(book: Book, period: str) -> bool:
 
 
 def _part(book: Book, period: str) -> tuple[int, int] | None:
-    """Return the range of a day's or a month's map."""
-    stored = final_of(book, period) if len(period) > 7 else rolled(book, period)
-    if stored is None:
+    """Return the range of a day's or a month's map, from the final reports, which never go."""
+    days = [period] if len(period) > 7 else days_of(period)
+    first = next((one for one in (final_of(book, day) for day in days) if one is not None), None)
+    if first is None:
         return None
-    body = stored.entry.value["body"]
-    return body["from_size"], body["to_size"]
+    last = final_of(book, days[-1])
+    if last is None:  # Cannot be: a period is rolled when its last day was reported.
+        raise IntegrityViolation(f"the final report of {days[-1]} is gone")
+    return first.entry.value["body"]["from_size"], last.entry.value["body"]["to_size"]
+
+
+def _is_rolled(book: Book, period: str) -> bool:
+    query = sql.SQL(_ROLLED).format(book=sql.Identifier(book.row.schema))
+    with book.database.duty(book.row.schema, "read") as connection:
+        row = connection.execute(query, (f"OutputPeriod/{period}",)).fetchone()
+    return row is not None
 
 
 def _merged(book: Book, year: str, ranges: list[tuple[int, int]]) -> StoredTree:

@@ -11,6 +11,7 @@ checked as a stranger will before it leaves. What it shows and what not: sealtra
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from evidence.packet import read_trust
 from ledger import clock
 from ledger.errors import Conflict, IntegrityViolation, NotFound
 from ledger.reader import Stored
+from ledger.retention.tiers import BodyCold, BodyExpired
 from sealtrail.verify import base64text
 from sealtrail.verify.absence import LIMITS
 from sealtrail.verify.errors import VerifyError
@@ -120,13 +122,15 @@ def _longest(book: Book, here: date, last: date) -> tuple[Stored, date]:
     year = here.replace(month=12, day=31)
     month = (here.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     for end, period in ((year, f"{here:%Y}"), (month, f"{here:%Y-%m}")):
-        stored = rolled(book, period) if end <= last and _begins(book, here, period) else None
-        if stored is not None:
-            return stored, end + timedelta(days=1)
-    stored = final_of(book, here.isoformat())
-    if stored is None:
+        if end <= last and _begins(book, here, period):
+            with suppress(BodyCold, BodyExpired):  # The days' own reports never go.
+                stored = rolled(book, period)
+                if stored is not None:
+                    return stored, end + timedelta(days=1)
+    report = final_of(book, here.isoformat())
+    if report is None:
         raise OutputsOpen(day=here.isoformat())
-    return stored, here + timedelta(days=1)
+    return report, here + timedelta(days=1)
 
 
 def _begins(book: Book, here: date, period: str) -> bool:

@@ -11,8 +11,10 @@ from anchoring.dataset import By, Datasets
 from anchoring.dataset_build import Order
 from anchoring.dataset_members import read_members
 from anchoring.night import Night
+from evidence import absence
 from evidence.absence import DatasetUnknown, OutputsOpen, about_dataset, about_outputs
 from ledger import clock
+from ledger.retention.tiers import BodyCold
 from sealtrail.verify.sparse import BYTES, PIXELS
 from sealtrail.verify.statement import check_statement, read_statement
 from sealtrail.verify.trust import Trust
@@ -209,23 +211,28 @@ def test_a_day_without_its_final_report_has_no_answer(sealing):
         sealing.put_out_until("two", sealing.day())
 
 
+def names_in(report):
+    """The streams of the entries in a report, in its order."""
+    told = [one.sentence for one in report.findings if one.check == "entry"]
+    return [one.split(" of ")[1].split(",")[0] for one in told]
+
+
 def test_months_and_years_are_rolled_so_that_a_long_answer_stays_short(
-    postgres, authority, tmp_path
+    postgres, authority, tmp_path, monkeypatch
 ):
-    """Some days over a new year: a year, a month and days instead of forty maps."""
-    start = clock.day_start("2025-11-29") + 43_200_000
+    """Some days over a new year: a year, a month and days instead of thirty-six maps."""
+    start = clock.day_start("2025-12-30") + 43_200_000
     with house_in(postgres, tmp_path, now_ms=Hand(start)) as house:
         sealing = Sealing(house, authority)
         sealing.put_out("one")
-        sealing.nights(35)
+        sealing.nights(4)
         sealing.put_out("two")
         sealing.nights(32)
 
         absent = sealing.put_out_until("three", "2026-02-02")
         report = sealing.check(absent.document)
 
-        names = [one.sentence for one in report.findings if one.check == "entry"]
-        assert [one.split(" of ")[1].split(",")[0] for one in names] == [
+        assert names_in(report) == [
             "OutputPeriod 2025",
             "OutputPeriod 2026-01",
             "AnchorDay 2026-02-01",
@@ -234,3 +241,11 @@ def test_months_and_years_are_rolled_so_that_a_long_answer_stays_short(
         assert sealing.put_out_until("two", "2026-02-02").present
         assert sealing.put_out_until("one", "2026-02-02").present
         assert not sealing.put_out_until("two", "2026-01-01").present
+
+        def cold(*_):
+            raise BodyCold
+
+        monkeypatch.setattr(absence, "rolled", cold)
+        longer = sealing.put_out_until("three", "2026-02-02")
+        assert len(longer.document["proofs"]) == 35
+        assert sealing.check(longer.document).verdict == sealing.check(absent.document).verdict
