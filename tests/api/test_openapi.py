@@ -37,6 +37,8 @@ WIRE = {
     ("get", "/v1/events/{event_id}/receipt"), ("get", "/v1/proofs/{position}/receipt"),
     ("get", "/v1/consistency/receipt"),
 }  # fmt: skip
+#: What is missing, and what is shown not to be.
+COMPLETENESS = {("get", "/v1/completeness"), ("get", "/v1/sources")}
 ALONE = {
     ("get", "/checkpoint"), ("get", "/tile/{path}"), ("get", "/livez"), ("get", "/readyz"),
     ("get", "/metrics"), ("get", "/.well-known/sealtrail/trust.json"),
@@ -81,7 +83,7 @@ def validator(document, name):
 def test_every_path_of_the_interface_is_there_and_no_other(document):
     found = {(method, path) for method, path, _ in operations(document)}
 
-    ours = DESIGN | CUSTODY | WIRE
+    ours = DESIGN | CUSTODY | WIRE | COMPLETENESS
     named = {(method, path.replace("/v1/", "/v1/books/{book}/", 1)) for method, path in ours}
     assert found == ours | named | ALONE
     assert document["openapi"].startswith("3.1")
