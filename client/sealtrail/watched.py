@@ -5,8 +5,10 @@ What the transports of both HTTP libraries have in common, and nothing that wait
 """
 
 import io
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 EVENT_ID: Final = "x-audit-event-id"
 
 _WITHHELD_MAX: Final = 1_024
+
+#: What an SDK raises itself it hands on as it is; all else it takes for a broken connection, tries
+#: again and wraps.
+_HANDED_ON: Final = {"openai": "OpenAIError", "anthropic": "AnthropicError"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +54,27 @@ class Watch:
 
     def is_call(self, method: str, path: str) -> bool:
         """Whether a request has to be recorded. Raises NotRecordable for one that cannot be."""
+        with handed_on():
+            return self._is_call(method, path)
+
+    def begin(self, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
+        """Put the attempt on record. Raises what `Trail.record` raises; then nothing is sent."""
+        with handed_on():
+            return self._begin(path, headers, body)
+
+    def end(self, exchange: Exchange, told: Told) -> Receipt:
+        """Put the outcome on record. Raises what `Trail.record` raises; then nothing goes on."""
+        with handed_on():
+            return self._end(exchange, told)
+
+    def failed(self, exchange: Exchange, problem: BaseException) -> None:
+        """Put on record that the provider gave no answer."""
+        name = type(problem).__name__
+        code = "timeout" if "Timeout" in name else "cancelled" if "Cancel" in name else "connection"
+        error = {"class": "client", "code": code, "stage": "provider", "retryable": True}
+        self.end(exchange, Told(type="GEN_ERROR", body={"error": error}))
+
+    def _is_call(self, method: str, path: str) -> bool:
         kind = self.reader.kind(method, path)
         allowed = any(path.rstrip("/").endswith(f"/{name.strip('/')}") for name in self._allow)
         if kind == "unknown" and not allowed:
@@ -57,8 +84,7 @@ class Watch:
             )
         return kind == "call"
 
-    def begin(self, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
-        """Put the attempt on record. Raises what `Trail.record` raises; then nothing is sent."""
+    def _begin(self, path: str, headers: Mapping[str, str], body: bytes) -> Exchange:
         try:
             asked = self.reader.asked(path, headers, io.BytesIO(body))
         except Unspeakable as problem:
@@ -78,8 +104,7 @@ class Watch:
         )
         return Exchange(asked=asked, id=id_, key=key, trace=trace, attempt=attempt)
 
-    def end(self, exchange: Exchange, told: Told) -> Receipt:
-        """Put the outcome on record. Raises what `Trail.record` raises; then nothing goes on."""
+    def _end(self, exchange: Exchange, told: Told) -> Receipt:
         exchange.ended = True
         try:
             return self._trail.record(
@@ -97,9 +122,25 @@ class Watch:
                 self._withheld.popitem(last=False)
             raise
 
-    def failed(self, exchange: Exchange, problem: BaseException) -> None:
-        """Put on record that the provider gave no answer."""
-        name = type(problem).__name__
-        code = "timeout" if "Timeout" in name else "cancelled" if "Cancel" in name else "connection"
-        error = {"class": "client", "code": code, "stage": "provider", "retryable": True}
-        self.end(exchange, Told(type="GEN_ERROR", body={"error": error}))
+
+@contextmanager
+def handed_on() -> Iterator[None]:
+    """Have an error of ours pass through whichever SDK is loaded: raised once, and not repeated.
+
+    It stays what it is, `except AuditUnavailable` finds it, and it is one of the SDK's own as well.
+    """
+    try:
+        yield
+    except RecorderError as problem:
+        loaded = [
+            getattr(sys.modules[name], error)
+            for name, error in _HANDED_ON.items()
+            if hasattr(sys.modules.get(name), error)
+        ]
+        kind = type(problem)
+        theirs = tuple(one for one in loaded if not issubclass(kind, one))
+        if theirs:
+            problem.__class__ = type(
+                kind.__name__, (kind, *theirs), {"__module__": kind.__module__}
+            )
+        raise
