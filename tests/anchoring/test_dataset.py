@@ -12,6 +12,7 @@ from anchoring.dataset import By, Datasets
 from anchoring.dataset_build import DatasetEmpty, DatasetMoved, Order
 from anchoring.dataset_manifest import manifest, perceptual_manifest
 from anchoring.dataset_members import read_members
+from anchoring.fsck import Fsck
 from anchoring.sparse_store import SparseStore
 from anchoring.sparse_tree import root_of
 from ledger.errors import MalformedEvent
@@ -278,3 +279,13 @@ def test_an_erased_member_is_refused_before_the_seal_and_stays_after_it(pictures
         seal(pictures, "one", "three", version="2")
 
     assert walk(pictures, sealed, BYTES, "three")[2].found == 2
+
+
+def test_a_log_with_sets_in_it_is_sound(pictures):
+    """fsck derives the lives of sets from the stored bytes again."""
+    seal(pictures, "one", "two")
+    seal(pictures, "one", version="2")
+
+    report = Fsck(pictures.book, first_key=pictures.first_key(), full=True).run()
+
+    assert (report.damage, report.not_checked) == ([], [])
