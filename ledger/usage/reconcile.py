@@ -60,10 +60,9 @@ SELECT count(*), sum(u.input_tokens), sum(u.output_tokens), sum(u.images), sum(u
 """
 _REST: Final = """
 SELECT {columns} FROM {book}.call_cost u
- WHERE u.recorded_at >= %(from)s AND u.recorded_at < %(to)s AND u.position > %(after)s
-   AND u.provider = ANY(%(providers)s)
+ WHERE u.recorded_at >= %s AND u.recorded_at < %s AND u.provider = ANY(%s)
    AND coalesce(u.cost, u.input_tokens, u.output_tokens, u.images) IS NOT NULL
- ORDER BY u.position LIMIT %(limit)s
+ ORDER BY u.position
 """
 _PROVIDERS: Final = """
 SELECT DISTINCT u.provider FROM {book}.call_cost u
@@ -253,24 +252,16 @@ class Reconciliation:
         if not found.providers:
             rows = self._ask(connection, _PROVIDERS, found.from_ms, found.to_ms)
             found.providers = tuple(sorted(one for (one,) in rows))
-        spanned, after = _Spans(self._spans), -1
-        while True:
-            values = {
-                "from": found.from_ms,
-                "to": found.to_ms,
-                "after": after,
-                "providers": list(terms.providers or found.providers),
-                "limit": _CHUNK,
-            }
-            rows = self._rows(connection, _REST, values)
-            for row in rows:
+        spanned = _Spans(self._spans)
+        values = (found.from_ms, found.to_ms, list(terms.providers or found.providers))
+        # As a cursor: their number has no bound, and each page for itself would sort them again.
+        with connection.transaction(), connection.cursor(name="unaccounted") as cursor:
+            cursor.itersize = _CHUNK
+            for row in cursor.execute(self._statement(_REST), values):
                 ours = Ours(*row)
                 if not self._is_taken(ours.position) and not spanned.hold(ours):
                     finding = Finding("missing-there", None, ours.event_id, ours.position)
                     yield self._count(finding)
-            if len(rows) < _CHUNK:
-                return
-            after = rows[-1][0]
 
     def _near(
         self, connection: Connection, charges: Sequence[Charge]
@@ -344,10 +335,10 @@ class Reconciliation:
         return self._rows(connection, query, values)
 
     def _rows(self, connection: Connection, query: str, values: Any) -> list[tuple[Any, ...]]:
-        statement = sql.SQL(query).format(
-            book=sql.Identifier(self._schema), columns=sql.SQL(_COLUMNS)
-        )
-        return connection.execute(statement, values).fetchall()
+        return connection.execute(self._statement(query), values).fetchall()
+
+    def _statement(self, query: str) -> sql.Composed:
+        return sql.SQL(query).format(book=sql.Identifier(self._schema), columns=sql.SQL(_COLUMNS))
 
 
 class _Spans:
