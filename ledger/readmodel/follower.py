@@ -4,10 +4,10 @@
     lock the positions ──► entries below the head ──► each projection writes ──► move on ──► COMMIT
       (all, or come back)     (bytes hash to leaf)      (one that fails stays behind, alone)
 
-It takes no lock that recording needs. Projections that stand at the same position read together;
-one that is new catches up alone and then joins them. Only what the head covers is read. Each
-position is kept with the leaf before it: where the log says another leaf now, or has become
-shorter, as after a restore, the projection begins again.
+It takes no lock that recording needs. Projections that stand at the same position read together:
+what is far behind waits for what is further behind, and what is near the head for nobody. Only what
+the head covers is read. Each position is kept with the leaf before it: where the log says another
+leaf now, or has become shorter, as after a restore, the projection begins again.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -129,6 +129,8 @@ class Follower:
             read = behind = 0
             stops = sorted({one.position for one in places} | {size})
             for begin, stop in pairwise(stops):
+                if begin > stops[0] and size - begin > self._batch:
+                    continue  # The last ones come up to here and go on together with these.
                 end = min(stop, begin + self._batch)
                 group = [one.projection for one in places if one.position == begin]
                 failed += self._feed(connection, group, begin, end)
