@@ -55,6 +55,9 @@ IDENTIFIERS: Final = frozenset(
         "rights.holder",
         "requested_by",
         "destination.recipient",
+        "review.assigned_to",
+        "reviewer",
+        "takedown.requester",
     }
 )
 
