@@ -3,9 +3,9 @@
 
     bench/run --only search [--search-entries 1000000] [--keep] [--json]
 
-The read model is made again, all of it. Then a cold server is asked over HTTP by one client, each answer with its ACCESS entry: every query with several values, page
-after page in both directions. What was built stays in the directory of this user's ledgers if
-`keep` says so, and is used again.
+The read model is made again, all of it. Then a cold server is asked over HTTP by one client, each
+answer with its ACCESS entry: every query with several values, page after page in both directions.
+What was built stays in the directory of this user's ledgers if `keep` says so, and is used again.
 """
 
 import json
