@@ -22,7 +22,7 @@ class Caller(NamedTuple):
 
     identity: Identity
     pipelines: frozenset[str]
-    strict: bool = False  #: Whether this tenant refuses what names something unknown.
+    strict: bool  #: Whether this tenant refuses what names something unknown.
 
 
 class Refusal(NamedTuple):

@@ -203,7 +203,8 @@ def _sender(request: Request, app: State) -> Sender:
         raise Forbidden("the access Book is written by the ledger alone")
     if name not in (None, identity.tenant):
         raise NotFound("there is no such Book for this credential")
-    caller = Caller(identity, app.credentials.pipelines(identity.tenant))
+    pipelines = app.credentials.pipelines(identity.tenant)
+    caller = Caller(identity, pipelines, app.link_check.strict(identity.tenant))
     return Sender(caller, own_book(app.shelf, identity, None))
 
 
@@ -214,7 +215,11 @@ def _prepared(
         return made
     try:
         return prepare(
-            made.request, caller.identity, received_ms=received_ms, pipelines=caller.pipelines
+            made.request,
+            caller.identity,
+            received_ms=received_ms,
+            pipelines=caller.pipelines,
+            strict=caller.strict,
         )
     except LedgerError as error:
         return _pointed(error, made)

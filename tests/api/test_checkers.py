@@ -26,10 +26,12 @@ pytestmark = pytest.mark.once
 PIPELINE = Caller(
     Identity(credential="cred_1", tenant="t", role="pipeline", kind="pipeline", name="p"),
     frozenset({"p", "q"}),
+    strict=True,
 )
 PERSON = Caller(
     Identity(credential="cred_2", tenant="t", role="pipeline", kind="person", name="someone"),
     frozenset(),
+    strict=False,
 )
 
 

@@ -39,6 +39,21 @@ def test_any_other_spelling_of_the_setting_is_refused(text):
         link_check(text)
 
 
+def as_cloud_event(native):
+    """The same attempt in another format."""
+    return {
+        "specversion": "1.0",
+        "id": native["event_id"],
+        "source": "urn:studio:renderer-3",
+        "type": "org.sealtrail.GEN_ATTEMPT",
+        "subject": native["aggregate_id"],
+        "dataschema": "urn:sealtrail:schema:gen_attempt:1",
+        "data": {
+            name: native[name] for name in ("body", "sealed", "on_behalf_of", "record_key")
+        },
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("checkers", [0, 1], ids=["here", "in a checker"])
 def test_an_unknown_model_is_refused_over_http_and_says_where(house, checkers):
     """409 with code, pointer and rule; once it is registered the same request is recorded."""
@@ -46,10 +61,13 @@ def test_an_unknown_model_is_refused_over_http_and_says_where(house, checkers):
     mode = LinkCheck(others=frozenset({house.tenant}))
     with serving(house, checkers=checkers, link_check=mode) as service:
         refused = service.post(request)
+        media = {"content-type": "application/cloudevents+json"}
+        other = service.post(as_cloud_event(attempt()), "/v1/cloudevents", headers=media)
         batch = service.post([attempt(), model(), request], "/v1/events:batch")
 
     told = refused.json()
     assert (refused.status_code, told["code"]) == (409, "link-unknown")
     assert told["errors"][0]["pointer"] == "/body/model"
     assert "painter" not in refused.text
+    assert (other.status_code, other.json()["code"]) == (409, "link-unknown")
     assert [one["status"] for one in batch.json()["results"]] == [409, 201, 201]
