@@ -7,7 +7,8 @@
     DATASET_SEALED (and DATASET_SUPERSEDED of the version before) ──► manifests into the archive
 
 Killed before the transaction ends, nothing is there. Killed after it, the same request goes on:
-what the log does not name counts for nothing and is built again, what it names is only compared.
+what the log does not name counts for nothing, is built again and deleted after a day; what it names
+is only compared.
 One set of a Book is sealed at a time; recording goes on meanwhile. A set takes about 100 bytes of
 memory for each member while it is built.
 """
@@ -41,6 +42,10 @@ SELECT e.position, e.topic, b.bytes, r.body FROM {book}.entry e
  WHERE e.stream = %s ORDER BY e.version
 """
 _BUILT: Final = "SELECT number, body FROM {book}.dataset WHERE dataset_id = %s AND version = %s"
+_OLD: Final = """
+SELECT number, body FROM {book}.dataset
+ WHERE dataset_id = %s AND made_at < now() - interval '1 day'
+"""
 _IDS: Final = "SELECT DISTINCT dataset_id FROM {book}.dataset ORDER BY 1"
 _EVENT: Final = "SELECT event_id::text FROM {book}.entry WHERE position = %s"
 _TAKE: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.dataset'), hashtext(%s))"
@@ -111,7 +116,7 @@ class Datasets:
                 current is None or order.supersedes != current.version
             ):
                 raise DatasetCurrent
-            self._drop_unnamed(order)
+            self._drop_unnamed(state)
             older = None if current is None else current.version
             number, body = build(self._book, order, older, members, progress)
             self._record(order.id, body, by)
@@ -226,12 +231,17 @@ class Datasets:
                 return number, body
         return None
 
-    def _drop_unnamed(self, order: Order) -> None:
-        """Delete what was built of this version and never named by the log."""
+    def _drop_unnamed(self, state: Dataset) -> None:
+        """Delete what was built of a set a day ago or earlier, and never named by the log.
+
+        Not what is younger: somebody who lost the turn may be about to record it.
+        """
+        named = {one.manifest_digest for one in state.sealed.values()}
         with self._book.database.duty(self._schema, "retain") as connection:
-            for number, _ in connection.execute(
-                self._sql(_BUILT), (order.id, order.version)
-            ).fetchall():
+            for number, data in connection.execute(self._sql(_OLD), (state.id,)).fetchall():
+                body = canonical.decode(bytes(data))
+                if isinstance(body, dict) and body.get("manifest_digest") in named:
+                    continue
                 with connection.transaction():
                     for query in _DROP:
                         name = f"dataset/{number}" if "tree_id" in query else number

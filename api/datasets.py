@@ -8,6 +8,7 @@ header, for an address ends in logs.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from anchoring.shelf import Book
 from api.identity import identify, own_book
 from api.state import AppState, State
 from api.uploads import Incoming
-from ledger.errors import FieldError, Forbidden, MalformedEvent, NotFound, Refused
+from ledger.errors import FieldError, Forbidden, MalformedEvent, NotFound, Overloaded, Refused
 from ledger.request import Identity
 
 router = APIRouter(tags=["datasets"])
@@ -32,7 +33,9 @@ _HEADER: Final = "/headers/sealtrail-on-behalf-of"
 _PERSON_MAX: Final = 256
 
 #: Sealing waits for its body and for the database; it takes nobody else's thread.
-_threads = ThreadPoolExecutor(2, thread_name_prefix="dataset")
+_PLACES_MAX: Final = 2
+_threads = ThreadPoolExecutor(_PLACES_MAX, thread_name_prefix="dataset")
+_places = BoundedSemaphore(_PLACES_MAX)
 
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -81,12 +84,17 @@ async def seal_dataset(
     incoming = Incoming(request, loop)
 
     def work() -> tuple[Sealed, dict[str, Any]]:
-        identity = identify(app.credentials, authorization)
-        book = _main(app, identity, request.path_params.get("book"))
-        by = _by(app, identity, sealtrail_on_behalf_of)
-        sealed = Datasets(book).seal(order, read_members(incoming.pieces()), by)
-        return sealed, _told(app, book, sealed, identity)
+        try:
+            identity = identify(app.credentials, authorization)
+            book = _main(app, identity, request.path_params.get("book"))
+            by = _by(app, identity, sealtrail_on_behalf_of)
+            sealed = Datasets(book).seal(order, read_members(incoming.pieces()), by)
+            return sealed, _told(app, book, sealed, identity)
+        finally:
+            _places.release()
 
+    if not _places.acquire(blocking=False):
+        raise Overloaded("other sets are being sealed; send the same request again")
     # Shielded: a thread cannot be broken off. It ends with the body, which has limits of its own.
     sealed, told = await asyncio.shield(loop.run_in_executor(_threads, work))
     if sealed.repeat:

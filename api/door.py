@@ -26,7 +26,7 @@ _WITH_BODY: Final = re.compile(
 
 _PUBLIC: Final = re.compile(
     r"/(?:v1/(?:books/[^/]*/)?)?(?:checkpoint|tile/[0-9]+/.*)"
-    r"|/v1/(?:books/[^/]*/)?(?:consistency(?:/receipt)?|proofs/.*|anchors/.*)"
+    r"|/v1/(?:books/[^/]*/)?(?:consistency(?:/receipt)?|proofs/(?!absence).*|anchors/.*)"
     r"|/\.well-known/sealtrail/trust\.json|/openapi\.json|/schemas/.*"
 )
 #: The unprefixed paths are those of the token's own Book: a cache must tell callers apart.

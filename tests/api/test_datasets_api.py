@@ -183,6 +183,8 @@ def test_a_file_is_shown_not_to_be_in_the_set(served):
     assert report.verdict == "verified"
     (look,) = served.service.looks[before:]
     assert (look["body"]["path"], look["body"]["exported"]) == ("/v1/proofs/absence", True)
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_the_same_picture_in_other_bytes_is_found_by_its_pixels(served):
