@@ -23,8 +23,7 @@ def rows(house, statement, *values):
 
 
 def test_an_alarm_that_was_there_already(house):
-    """The administrator puts the row of an alert into the table before it is raised.
-
+    """Who: an administrator who puts the row of an alert into the table before it is raised.
     Tries: that the ledger takes it for told, under any position, the next one included.
     Caught by: a row counts only with its entry; the entry takes its own place.
     Not caught: rows without an entry are listed until somebody rebuilds the table.
@@ -46,8 +45,7 @@ def test_an_alarm_that_was_there_already(house):
 
 
 def test_an_alarm_whose_row_is_gone(house):
-    """The administrator deletes the row, or says that it was acknowledged.
-
+    """Who: an administrator who deletes the row of an alert, or says that it was acknowledged.
     Tries: an empty list of open alerts.
     Caught by: the next look makes the missing row from its entry; a rebuild forgets an
     acknowledgement that no entry tells of.
@@ -66,8 +64,7 @@ def test_an_alarm_whose_row_is_gone(house):
 
 
 def test_an_alarm_whose_entry_is_altered(house):
-    """The administrator rewrites the entry behind an alert.
-
+    """Who: an administrator who rewrites the entry behind an alert.
     Tries: another thing in the bytes, so that the alert seems to be about something else.
     Caught by: the bytes do not hash to the leaf; whoever looks next is told, and so is fsck.
     Not caught: nothing of this.
@@ -86,8 +83,7 @@ def test_an_alarm_whose_entry_is_altered(house):
 
 
 def test_an_acknowledgement_in_another_name(house):
-    """The administrator wants an alert to have been seen by somebody else.
-
+    """Who: an administrator who wants an alert to have been seen by somebody else.
     Tries: to answer it through the ledger without a person's token.
     Caught by: the entry names the credential that answered; a program's token is refused.
     Not caught: whoever holds a person's token is that person to us.

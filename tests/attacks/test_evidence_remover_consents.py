@@ -35,8 +35,7 @@ def consented(world, person):
 
 
 def test_a_pipeline_and_one_auditor(world):
-    """A stolen pipeline's token and one auditor want a person's evidence gone.
-
+    """Who: somebody with a stolen pipeline's token, and one auditor.
     Tries: to revoke the person's consent, so that the ledger asks, and one auditor approves.
     Caught by: what the ledger asks for is approved by two persons; the first takes it up.
     Not caught: two auditors who conspire. Watch ERASURE_REQUESTED and the alert erasure-to-approve.
@@ -61,8 +60,7 @@ def test_a_pipeline_and_one_auditor(world):
 
 
 def test_an_erasure_that_waits_under_a_guessed_id(world):
-    """An auditor knows the revocation that will come, and so the id of what it will begin.
-
+    """Who: an auditor who knows which revocation will come, and so the id of what it will begin.
     Tries: to ask for the erasure of a witness under that id beforehand, so that the second person
     believes to approve what a consent promised.
     Caught by: the ledger takes another id; who approves names the subject anew.
@@ -83,8 +81,7 @@ def test_an_erasure_that_waits_under_a_guessed_id(world):
 
 
 def test_a_promise_that_is_changed_afterwards(world):
-    """An operator wants the words to have promised nothing when somebody revokes.
-
+    """Who: an operator who wants the words to have promised nothing.
     Tries: to publish the same version of the text again with another promise.
     Caught by: a version is published once, and the log's own entry is asked, not a table.
     Not caught: a text that never promised anything.
@@ -100,8 +97,7 @@ def test_a_promise_that_is_changed_afterwards(world):
 
 
 def test_a_table_that_says_it_was_done(world):
-    """An administrator writes into the table of consents that an effect was begun.
-
+    """Who: an administrator who writes into the table of consents that an effect was begun.
     Tries: to have the ledger forget a revocation.
     Caught by: the table is made anew from the log, and the effect is begun then; the revocation
     and the missing CONSENT_EFFECTED stand in the log for whoever looks.
@@ -130,8 +126,7 @@ def test_a_table_that_says_it_was_done(world):
 
 
 def test_a_hold_against_an_erasure(world):
-    """Somebody keeps a person from being erased by revoking a consent whose words promise a hold.
-
+    """Who: somebody who wants nobody to be erased, with a pipeline's token.
     Tries: to hold everything of a person for ever with a pipeline's token.
     Caught by: the hold names the revocation as its matter, and an auditor releases it by name.
     Not caught: the time until somebody looks. Holds that consents placed are listed with the rest.

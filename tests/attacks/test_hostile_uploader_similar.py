@@ -73,8 +73,7 @@ def frames(count):
     ids=["3.6 gigapixels", "4 exapixels", "cut off", "another type", "jpeg", "gif", "webp", "svg"],
 )
 def test_a_picture_that_is_a_weapon(service, content, media_type):
-    """An attacker has an auditor look for a picture that unfolds to gigabytes or breaks a decoder.
-
+    """Who: somebody who has an auditor look for a picture that unfolds to gigabytes.
     Tries: pixels beyond all memory, broken streams, one format under the name of another.
     Caught by: the decoder's own process, with bounds of memory, time and pixels, and no keys.
     Not caught: a decoder's mistake that stays within those bounds; it learns one picture.
@@ -88,8 +87,7 @@ def test_a_picture_that_is_a_weapon(service, content, media_type):
 
 
 def test_a_film_under_the_name_of_a_picture(service):
-    """An attacker sends a thousand frames where one picture is asked for.
-
+    """Who: somebody who sends a thousand frames where one picture is asked for.
     Tries: to keep a core busy with all of them.
     Caught by: only the first frame is decoded.
     Not caught: what the other frames show is not looked for.
@@ -101,8 +99,7 @@ def test_a_film_under_the_name_of_a_picture(service):
     "media_type", ["image/svg+xml", "image/tiff", "text/html", "", "video/mp4"]
 )
 def test_a_format_that_nobody_decodes(service, media_type):
-    """An attacker names a format whose decoder has more mistakes.
-
+    """Who: somebody who names a format whose decoder has more mistakes.
     Tries: a vector graphic, a container, a page.
     Caught by: a closed list of four formats, by the media type and again by the decoder.
     Not caught: mistakes in these four.
@@ -114,8 +111,7 @@ def test_a_format_that_nobody_decodes(service, media_type):
 
 
 def test_a_picture_larger_than_any(service):
-    """An attacker sends gigabytes as a picture.
-
+    """Who: somebody who sends gigabytes as a picture.
     Tries: to fill the memory before anybody looks at it.
     Caught by: a bound on the body, told before more than that is held.
     Not caught: two bodies of that size at a time.
@@ -126,8 +122,7 @@ def test_a_picture_larger_than_any(service):
 
 
 def test_many_pictures_at_a_time(service):
-    """An attacker sends pictures faster than they are decoded.
-
+    """Who: somebody who sends pictures faster than they are decoded.
     Tries: to take every core and 1 GiB with each.
     Caught by: a number of places; who finds none is told to come again, and recording goes on.
     Not caught: an auditor who keeps other auditors from looking for pictures.
@@ -146,8 +141,7 @@ def test_many_pictures_at_a_time(service):
 
 
 def test_asking_whose_picture_is_here(service):
-    """An auditor, or whoever has the database, holds a picture and asks whether it was uploaded.
-
+    """Who: an auditor, or a thief of the database, who holds a picture and asks whose it is.
     Tries: the picture of a user who uploaded it for an edit.
     Caught by: uploads whose digest is sealed are in no index, and their hash lies under their key.
     Not caught: a client that records fingerprints of uploads in clear.
@@ -166,8 +160,7 @@ def test_asking_whose_picture_is_here(service):
 
 
 def test_a_million_pictures_that_are_nearly_the_same(service, monkeypatch):
-    """A pipeline records fingerprints that all share their bands, so that one question reads all.
-
+    """Who: a pipeline that records fingerprints which all share their bands.
     Tries: to keep the database busy with comparing, or to push a true hit out of a partial answer.
     Caught by: a bound on the time of one question, after which nothing is answered but that.
     Not caught: a picture among them is not found this way until somebody asks for less distance.

@@ -35,8 +35,7 @@ def attempted(house):
 
 
 def test_a_flood_of_cases_that_nobody_can_read(house, monkeypatch):
-    """A pipeline escalates thousands of harmless calls so that one alarm drowns in theirs.
-
+    """Who: a pipeline that escalates thousands of harmless calls, so that one drowns in them.
     Tries: more overdue cases than anybody answers.
     Caught by: of one code so many alerts are open, and one says that more are withheld; alarms of
     every other code come through. What was withheld is raised when there is room again.
@@ -64,8 +63,7 @@ def test_a_flood_of_cases_that_nobody_can_read(house, monkeypatch):
 
 
 def test_a_deadline_that_runs_away(house):
-    """A pipeline moves the deadline of a case just before it passes, again and again.
-
+    """Who: a pipeline that moves the deadline of a case just before it passes, again and again.
     Tries: a case that is never late.
     Caught by: the first deadline stays beside the last one, and each deadline that is near raises
     an alert of its own.
@@ -87,8 +85,7 @@ def test_a_deadline_that_runs_away(house):
 
 
 def test_a_request_that_is_dated_into_the_future(house):
-    """A platform that was asked to take a picture down wants more than 48 hours.
-
+    """Who: a platform that was asked to take a picture down and wants more than 48 hours.
     Tries: a receipt of next month, a due date of next year, and a removal dated before the request.
     Caught by: the clock runs at the latest from the recording and for 48 hours at most; a removal
     before the receipt is refused, and when it was recorded stands beside what was said.
@@ -109,8 +106,7 @@ def test_a_request_that_is_dated_into_the_future(house):
 
 
 def test_a_removal_that_is_claimed_too_late(house):
-    """A platform says a week later that everything was gone in time.
-
+    """Who: a platform that says a week later that everything was gone in time.
     Tries: a date within the 48 hours, recorded long after them.
     Caught by: when it was recorded is shown beside the date, and the alert of the overdue request
     stands in the log.
@@ -134,8 +130,7 @@ def test_a_removal_that_is_claimed_too_late(house):
 
 
 def test_a_quarantine_that_is_talked_open(house):
-    """A pipeline wants a quarantined output out without a release.
-
+    """Who: a pipeline that wants a quarantined output out without a release.
     Tries: an override of the whole generation, a second GEN, the release of another output.
     Caught by: quarantine ends by OUTPUT_RELEASED or OUTPUT_DESTROYED of that output alone; the
     others are refused or change nothing.
