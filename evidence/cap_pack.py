@@ -115,10 +115,11 @@ def build_cap_pack(
 
 def signer_of(book: Book, trust_file: Path) -> Signer:
     """Return who signs for a Book's tenant; raises PacketKeyMissing unless the key is published."""
-    signer = Signer(keys=book.keys, origin=book.row.first_origin)
+    origin = book.row.first_origin
     try:
+        signer = Signer.of(book.keys, origin)
         published = Trust.parse(trust_file.read_bytes()).packet_keys
-        if signer.verifier not in published.get(signer.origin, ()):
+        if signer.verifier not in published.get(origin, ()):
             raise PacketKeyMissing
     except (KeyMissing, OSError, VerifyError) as error:
         raise PacketKeyMissing from error

@@ -12,35 +12,43 @@ Source: CAP v1.0 §8; RFC 8785; RFC 8032.
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Self
 
 from evidence.cap_json import JSON, encode
 from ledger.errors import Unavailable
-from ledger.keys import Keys, packet_key
+from ledger.keys import KeyMissing, Keys, packet_key, packet_keys
 from sealtrail.verify.note import VerifierKey
 
 UNHASHED: Final = ("EventHash", "Signature")
 
 
 class PacketKeyMissing(Unavailable):
-    """No key for evidence packs is in the keystore and published; run `keys init` again."""
+    """No key for evidence packs is in the keystore and published; run `keys rotate packet`."""
 
     problem = "packet-key-missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """Signs with one tenant's packet key."""
+    """Signs with one tenant's newest packet key."""
 
     keys: Keys
-    origin: str  #: The tenant's first origin: a restore goes on with the same key.
+    name: str  #: Of the key.
+    verifier: VerifierKey
 
-    @property
-    def verifier(self) -> VerifierKey:
-        return packet_verifier(self.keys, self.origin)
+    @classmethod
+    def of(cls, keys: Keys, origin: str) -> Self:
+        """Return who signs for a tenant; raises KeyMissing if it has no packet key.
+
+        origin: the tenant's first one: a restore goes on with the same key.
+        """
+        names = packet_keys(keys, origin)
+        if not names:
+            raise KeyMissing
+        return cls(keys=keys, name=names[-1], verifier=_verifier(keys, origin, names[-1]))
 
     def over_text(self, text: str) -> str:
         return self._sign(text.encode("ascii"))
@@ -50,16 +58,34 @@ class Signer:
         return self._sign(bytes.fromhex(event_hash.removeprefix("sha256:")))
 
     def _sign(self, message: bytes) -> str:
-        signature = self.keys.sign(packet_key(self.origin), message)
+        signature = self.keys.sign(self.name, message)
         return f"ed25519:{base64.b64encode(signature).decode('ascii')}"
 
 
-def packet_verifier(keys: Keys, origin: str) -> VerifierKey:
-    """Return the public half of a tenant's packet key as strangers pin it.
+def packet_verifiers(keys: Keys, origin: str) -> tuple[VerifierKey, ...]:
+    """Return the public halves of all packet keys of a tenant, as strangers pin them."""
+    return tuple(_verifier(keys, origin, name) for name in packet_keys(keys, origin))
 
-    Its name is not the log's, so that it can be taken for no key of a log.
+
+def rotate_packet_key(
+    keys: Keys, origin: str, publish: Callable[[Sequence[VerifierKey]], None]
+) -> VerifierKey:
+    """Make a tenant's next packet key, or its first, publish it, and destroy those before it.
+
+    What those have signed stays provable: their public halves are published on. Safe to repeat.
     """
-    return VerifierKey.ed25519(f"{origin}/packet", keys.public_key(packet_key(origin)))
+    before = packet_keys(keys, origin)
+    keys.make(packet_key(origin, len(before) + 1), "ed25519")
+    published = packet_verifiers(keys, origin)
+    publish(published)
+    for name in before:
+        keys.destroy(name)
+    return published[-1]
+
+
+def _verifier(keys: Keys, origin: str, name: str) -> VerifierKey:
+    """Return a key's public half under a name that is not the log's: it is no key of a log."""
+    return VerifierKey.ed25519(f"{origin}/packet", keys.public_key(name))
 
 
 def hash_text(data: bytes) -> str:

@@ -5,6 +5,7 @@
     log/<origin>+<n>          ed25519   the same, from its n-th key on (rotation)
     chain/<origin>/<epoch>    hmac      MACs every entry and the head row of one epoch
     packet/<origin>           ed25519   signs evidence packs of one tenant (evidence/cap_pack.py)
+    packet/<origin>+<n>       ed25519   the same, from its n-th key on (rotation)
     backup/<n>                ed25519   signs the manifests of backups
     (any)                     wrap      encrypts other keys
 
@@ -214,9 +215,17 @@ def log_key(origin: str, generation: int = 1) -> str:
     return f"log/{origin}" if generation == 1 else f"log/{origin}+{generation}"
 
 
-def packet_key(origin: str) -> str:
+def packet_key(origin: str, generation: int = 1) -> str:
     """Return the name of the key that signs a tenant's evidence packs; `origin`: its first one."""
-    return f"packet/{origin}"
+    return f"packet/{origin}" if generation == 1 else f"packet/{origin}+{generation}"
+
+
+def packet_keys(keys: Keys, origin: str) -> list[str]:
+    """Return the names of all keys that ever signed a tenant's evidence packs, oldest first."""
+    names: list[str] = []
+    while was_made(keys, name := packet_key(origin, len(names) + 1)):
+        names.append(name)
+    return names
 
 
 def log_keys(keys: Keys, origin: str) -> list[str]:

@@ -14,7 +14,7 @@ from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.rotation import Publish
 from anchoring.shelf import Shelf
 from anchoring.timestamp import Authority
-from evidence.cap_sign import packet_verifier
+from evidence.cap_sign import packet_verifiers
 from ledger import durable
 from ledger.archive.artifacts import Storeroom, Terms
 from ledger.archive.directory import DirectoryArchive
@@ -186,9 +186,7 @@ def trust_of(keys: Keys, origins: Sequence[str], tsa_roots: Sequence[bytes]) -> 
         origins={origin: tuple(verifier_keys(keys, origin)) for origin in origins},
         tsa_roots=tuple(tsa_roots),
         packet_keys={
-            origin: (packet_verifier(keys, origin),)
-            for origin in origins
-            if was_made(keys, packet_key(origin))
+            origin: signers for origin in origins if (signers := packet_verifiers(keys, origin))
         },
     )
 
@@ -227,6 +225,13 @@ def _least(one: Bound, until: Mapping[str, Bound], vkey: str) -> Bound:
     """Return what both files say: a key never speaks for more than was once published."""
     other = until.get(vkey, one)
     return Bound(size=min(one.size, other.size), time=min(one.time, other.time))
+
+
+def publish_packet_keys(settings: Settings, origin: str, signers: Sequence[VerifierKey]) -> None:
+    """Tell the world, through the trust file, which keys sign a tenant's evidence packs."""
+    roots = tuple(tsa_roots_of(settings))
+    trust = Trust(origins={}, tsa_roots=roots, packet_keys={origin: tuple(signers)})
+    publish_trust(settings.trust_file, trust)
 
 
 def publisher(settings: Settings) -> Publish:

@@ -6,6 +6,7 @@ checkpoint   begins to sign with a new log key beside the old one; `--end` destr
     wrapping     wraps every data subject's key, and makes every blind index, anew under the next
                  generation of the vault's two keys; the old generation is destroyed
     subjects     the same, and gives every data subject a new key for what is sealed from now on
+packet       signs evidence packs with a new key, and destroys the old one
 """
 
 import re
@@ -19,12 +20,19 @@ import typer
 
 from anchoring.rotation import KeyRotation, NothingToEnd, OverlapRuns, RotationOpen
 from anchoring.shelf import Book, Shelf
+from evidence.cap_sign import rotate_packet_key
 from ledger import clock
 from ledger.errors import Refused
 from ledger.holds import Holds
 from ledger.keys import chain_key
 from ledger.writer import Limits
-from scripts.assembly import Ledger, open_ledger, open_storeroom, publisher
+from scripts.assembly import (
+    Ledger,
+    open_ledger,
+    open_storeroom,
+    publish_packet_keys,
+    publisher,
+)
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json
 from scripts.output import exits, progress, say, show
@@ -75,6 +83,24 @@ def checkpoint(
             rotation = KeyRotation(book=ledger.shelf.book(name), publish=publisher(ledger.settings))
             rows.append(work(rotation, overlap_ms, now=now))
         _tell(rows, ledger, as_json=as_json)
+
+
+@app.command()
+def packet(*, book: BookName = None, data: DataDir = None, as_json: Json = False) -> None:
+    """Sign evidence packs with a new key; publish it; destroy the old one. Makes the first, too."""
+    with exits(as_json=as_json), _opened(data) as ledger:
+        rows = []
+        for name in _names(ledger, book):
+            row = ledger.shelf.book(name).row
+            if row.kind != "main":  # Nobody makes packs of looks.
+                continue
+            publish = partial(publish_packet_keys, ledger.settings, row.first_origin)
+            key = rotate_packet_key(ledger.keys, row.first_origin, publish)
+            rows.append({"book": name, "new_key": key.vkey()})
+        trust = str(ledger.settings.trust_file)
+        lines = [f"{row['book']:24} {row['new_key']}" for row in rows]
+        lines.append(f"trust  {trust}: publish it where strangers look for it")
+        show({"books": rows, "trust": trust}, "\n".join(lines), as_json=as_json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from house import attempt, gen, house_in
 from anchoring.checkpoint import verifier_key
 from evidence.cap_pack import build_cap_pack
 from evidence.cap_range import CapRequest
-from evidence.cap_sign import packet_verifier
+from evidence.cap_sign import packet_verifiers
 from ledger import clock
 from sealtrail.verify.zip import write_zip
 
@@ -44,7 +44,7 @@ def good(studio):
 
 
 def key_of(studio):
-    return packet_verifier(studio.keys, studio.origin).key
+    return packet_verifiers(studio.keys, studio.origin)[-1].key
 
 
 def signed(key, message):
@@ -165,10 +165,8 @@ def test_lets_the_logs_key_sign_a_pack(studio):
     Caught by: two keys of two names: the one is no key of the log, and says nothing for it.
     Not caught: an operator who holds both.
     """
-    log, packet = (
-        verifier_key(studio.keys, studio.origin),
-        packet_verifier(studio.keys, studio.origin),
-    )
+    log = verifier_key(studio.keys, studio.origin)
+    (packet,) = packet_verifiers(studio.keys, studio.origin)
 
     assert log.key != packet.key
     assert log.name != packet.name

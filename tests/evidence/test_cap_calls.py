@@ -242,3 +242,24 @@ def test_no_pack_is_made_of_what_is_gone_without_an_erasure(quiet):
 
     with pytest.raises(ErasureUnknown):
         pack_of(quiet)
+
+
+def test_another_key_signs_from_its_rotation_on(quiet):
+    """What the old one signed stays provable; the old one signs nothing any more."""
+    from evidence.cap_sign import rotate_packet_key
+    from ledger.keys import KeyDestroyed, packet_keys
+
+    trust = quiet.directory / "trust.json"
+    before, old = pack_of(quiet), key_of(quiet)
+
+    key = rotate_packet_key(
+        quiet.keys, quiet.origin, lambda _: trust.write_bytes(quiet.trust().print())
+    )
+
+    after = pack_of(quiet)
+    first, second = (one.key for one in quiet.trust().packet_keys[quiet.origin])
+    assert (first, second) == (old, key.key)
+    assert cap_checker.check(before.data, first) == cap_checker.check(after.data, second) == []
+    assert cap_checker.check(after.data, first) != []
+    with pytest.raises(KeyDestroyed):
+        quiet.keys.sign(packet_keys(quiet.keys, quiet.origin)[0], b"another pack")
