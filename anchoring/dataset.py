@@ -23,6 +23,7 @@ from psycopg import sql
 from anchoring.dataset_build import Order, Progress, build, resolved
 from anchoring.dataset_members import Member, Resolver
 from anchoring.shelf import Book
+from anchoring.sparse_store import TreeDamaged
 from ledger.database import Connection
 from ledger.errors import LedgerError, Unavailable
 from ledger.lifecycle import Dataset, DatasetCurrent, DatasetSealed, OutOfOrder
@@ -142,15 +143,15 @@ class Datasets:
         return state, at
 
     def find(self, id_: str, version: str | None = None) -> Sealed | None:
-        """Return a sealed version, the current one if none is named; None if there is none."""
+        """Return a sealed version, the current one if none is named; None if there is none.
+
+        Raises TreeDamaged for one that the log names and the tables do not hold any more.
+        """
         state, at = self.state(id_)
         one = state.current if version is None else state.sealed.get(version)
         if one is None:
             return None
-        found = self._built(id_, one.version, one.manifest_digest)
-        if found is None:
-            return None
-        number, body = found
+        number, body = self._built(id_, one.version, one.manifest_digest)
         return self._sealed(number, body, at, repeat=True)
 
     def all(self) -> list[Sealed]:
@@ -192,10 +193,8 @@ class Datasets:
         progress: Progress,
     ) -> tuple[int, JSON]:
         """Compare the members with those that are sealed, and finish what a crash has left."""
-        found = self._built(order.id, order.version, state.sealed[order.version].manifest_digest)
-        if found is None:
-            raise DatasetSealed
-        number, body = found
+        sealed = state.sealed[order.version]
+        number, body = self._built(order.id, order.version, sealed.manifest_digest)
         resolver = Resolver(self._book, body["as_of"])
         count = same = 0
         with self._reading() as connection:
@@ -219,17 +218,17 @@ class Datasets:
             entry = ledger_made("DATASET_SUPERSEDED", order.id, {"dataset": told}, actor=by.actor)
             with suppress(OutOfOrder):  # Another process was faster.
                 self._book.record_own(entry)
-        return found
+        return number, body
 
-    def _built(self, id_: str, version: str, manifest_digest: str) -> tuple[int, JSON] | None:
-        """Return number and body of the rows that the log names; None if they are gone."""
+    def _built(self, id_: str, version: str, manifest_digest: str) -> tuple[int, JSON]:
+        """Return number and body of the rows that the log names; raises TreeDamaged."""
         with self._reading() as connection:
             rows = connection.execute(self._sql(_BUILT), (id_, version)).fetchall()
         for number, data in rows:
             body = canonical.decode(bytes(data))
             if isinstance(body, dict) and body.get("manifest_digest") == manifest_digest:
                 return number, body
-        return None
+        raise TreeDamaged("the rows of a set that the log names are gone")
 
     def _drop_unnamed(self, state: Dataset) -> None:
         """Delete what was built of a set a day ago or earlier, and never named by the log.

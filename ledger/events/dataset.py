@@ -55,7 +55,12 @@ class DatasetSealed(Body):
 
     door: ClassVar = "POST /v1/datasets"
     artifacts: ClassVar = frozenset(
-        {"dataset.manifest_digest", "dataset.perceptual_manifest_digest"}
+        {
+            "dataset.manifest_digest",
+            "dataset.perceptual_manifest_digest",
+            "dataset.exclusions_digest",
+            "dataset.cyclonedx_digest",
+        }
     )
 
     dataset: Snapshot = must("The version.")

@@ -13,7 +13,7 @@ from anchoring.dataset_build import DatasetEmpty, DatasetMoved, Order
 from anchoring.dataset_manifest import manifest, perceptual_manifest
 from anchoring.dataset_members import read_members
 from anchoring.fsck import Fsck
-from anchoring.sparse_store import SparseStore
+from anchoring.sparse_store import SparseStore, TreeDamaged
 from anchoring.sparse_tree import root_of
 from ledger.errors import MalformedEvent
 from ledger.lifecycle import DatasetCurrent, DatasetSealed
@@ -299,6 +299,18 @@ def test_an_erased_member_is_refused_before_the_seal_and_stays_after_it(pictures
         seal(pictures, "one", "three", version="2")
 
     assert walk(pictures, sealed, BYTES, "three")[2].found == 2
+
+
+def test_rows_that_were_taken_away_are_missed(pictures):
+    """The log names the set: that there are no rows of it is no answer."""
+    seal(pictures, "one", "two")
+    with pictures.owner() as owner:
+        owner.execute(f"DELETE FROM {pictures.schema}.dataset")
+
+    with pytest.raises(TreeDamaged):
+        Datasets(pictures.book).find("acme/faces")
+    with pytest.raises(TreeDamaged):
+        seal(pictures, "one", "two")
 
 
 def test_a_log_with_sets_in_it_is_sound(pictures):

@@ -2,6 +2,8 @@
 """Statements about what is not in a set and was not put out, as a stranger checks them."""
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
@@ -15,6 +17,7 @@ from evidence import absence
 from evidence.absence import DatasetUnknown, OutputsOpen, about_dataset, about_outputs
 from ledger import clock
 from ledger.retention.tiers import BodyCold
+from sealtrail.verify.build import build_verifier
 from sealtrail.verify.sparse import BYTES, PIXELS
 from sealtrail.verify.statement import check_statement, read_statement
 from sealtrail.verify.trust import Trust
@@ -156,6 +159,29 @@ def test_another_file_than_the_statements_is_refuted(sealing):
 
     assert sealing.check(document, file=b"two").verdict == "verified"
     assert sealing.check(document, file=b"one").verdict == "refuted"
+
+
+def test_the_single_file_verifier_says_the_same_with_the_standard_library_alone(sealing, tmp_path):
+    """verify.pyz picks a statement out by its content, and wants --file with nothing else."""
+    sealing.ingest("one", "two")
+    sealing.seal("one")
+    sealing.interim()
+    pyz, statement = tmp_path / "verify.pyz", tmp_path / "absence.json"
+    pyz.write_bytes(build_verifier())
+    statement.write_text(json.dumps(sealing.in_set("two").document))
+    files = {name: tmp_path / name for name in ("one", "two")}
+    for name, file in files.items():
+        file.write_text(name)
+
+    def run(*arguments):
+        command = [sys.executable, "-I", "-S", pyz, *arguments, "--trust", sealing.trust_file]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout.strip().rpartition("\n")[2]
+
+    assert run(statement, "--file", files["two"]) == (0, "VERIFIED")
+    assert run(statement, "--file", files["one"]) == (1, "REFUTED")
+    assert run(statement, "--entry", files["one"])[0] == 2
+    assert run(files["one"], "--file", files["one"])[0] == 2
 
 
 def test_each_version_answers_for_itself(sealing):
