@@ -3,11 +3,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from ledger.errors import Conflict, FieldError
 
 JSON = dict[str, Any]
+
+
+#: Events of one stream that others have to wait for. Its state is folded from all of them; what
+#: ends something is taken beyond it.
+EVENTS_MAX: Final = 4_096
 
 
 class OutOfOrder(Conflict):
@@ -59,6 +64,11 @@ class Aggregate:
     def _same(self) -> Self:
         """Return the state with one event more that changed nothing."""
         return replace(self, version=self.version + 1)
+
+    def check_room(self, type_: str) -> None:
+        """Return if the stream has room for an event that ends nothing; else raise OutOfOrder."""
+        if self.version >= EVENTS_MAX:
+            raise self.refuse(type_, f"this stream has {EVENTS_MAX:,} events, and no room for more")
 
     def refuse(
         self,

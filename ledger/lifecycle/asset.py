@@ -53,7 +53,9 @@ class Asset(Aggregate):
             return
         if not self.present:
             raise self.refuse(type_, "no such asset was ingested or generated", AssetUnknown)
-        if type_ == "ASSET_WITHDRAWN" and self.withdrawn:
+        if type_ != "ASSET_WITHDRAWN":
+            self.check_room(type_)
+        elif self.withdrawn:
             raise self.refuse(type_, "this asset was withdrawn before", AssetWithdrawn)
 
     def after(self, type_: str, body: JSON) -> Self:

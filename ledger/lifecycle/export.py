@@ -79,6 +79,8 @@ class Export(Aggregate):
             raise self.refuse(type_, why, AssetWithdrawn, pointer=pointer)
 
     def _check_request(self, said: JSON) -> None:
+        if "removed_at" not in said:
+            self.check_room("TAKEDOWN")
         known = self.asked.get(said["request_id"])
         if known is None:
             if len(self.asked) >= REQUESTS_MAX:

@@ -40,7 +40,7 @@ class Model(Register):
         if manifest is not None and manifest != self.versions[version]:
             why = "this version is registered with another manifest, or with none"
             raise self.refuse(type_, why, DigestDiffers, pointer="/body/model/manifest")
-        self._check_room(type_)
+        self.check_room(type_)
 
 
 def _manifest(body: JSON) -> str | None:

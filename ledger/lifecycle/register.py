@@ -3,14 +3,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 from ledger.lifecycle.aggregate import JSON, Aggregate, Others, OutOfOrder
 from ledger.lifecycle.versions import newer
-
-#: Events of one register stream. Its state is folded from all of them, and a call that names it
-#: waits for that; a retirement is taken beyond it.
-EVENTS_MAX: Final = 4_096
 
 
 class VersionExists(OutOfOrder):
@@ -97,11 +93,7 @@ class Register(Aggregate):
         if self.ordered and newest is not None and not newer(version, newest):
             why = "this version is not above the newest one"
             raise self.refuse(type_, why, VersionNotNewer, pointer=f"{pointer}/version")
-        self._check_room(type_)
-
-    def _check_room(self, type_: str) -> None:
-        if self.version >= EVENTS_MAX:
-            raise self.refuse(type_, f"a stream of a register has {EVENTS_MAX:,} events at most")
+        self.check_room(type_)
 
     def _check_known(self, type_: str, version: str, pointer: str) -> None:
         if version not in self.versions:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_lifecycle import PRESENT, Stream
 
-from ledger.lifecycle import register
+from ledger.lifecycle import aggregate
 from ledger.lifecycle.versions import newer
 
 E = "sha256:" + "cd" * 32
@@ -71,15 +71,24 @@ def test_a_document_is_published_version_after_version_and_then_retired(kind):
     assert stream.state.phase == "in force"
 
 
-def test_a_register_has_room_for_so_many_events_and_for_its_retirement(monkeypatch):
+def test_a_stream_has_room_for_so_many_events_and_for_its_end(monkeypatch):
     """Whoever fills a stream would have every call wait that names it."""
-    monkeypatch.setattr(register, "EVENTS_MAX", 2)
-    stream = Stream("Policy")
+    monkeypatch.setattr(aggregate, "EVENTS_MAX", 2)
+    stream, asset = Stream("Policy"), Stream("Asset")
     for version in "12":
         stream.send("POLICY_PUBLISHED", {"version": version, "digest": D})
+    asset.send("INGEST")
+    asset.send("ASSET_CLASSIFIED")
+    delivery = Stream("Export", others=PRESENT)
+    delivery.send("EXPORT")
+    delivery.send("TAKEDOWN")
 
     assert stream.refuses("POLICY_PUBLISHED", {"version": "3", "digest": D}) == "out-of-order"
+    assert asset.refuses("ASSET_RIGHTS_CHANGED") == "out-of-order"
+    assert delivery.refuses("TAKEDOWN") == "out-of-order"
     stream.send("POLICY_RETIRED")
+    asset.send("ASSET_WITHDRAWN")
+    delivery.send("TAKEDOWN", FULL["TAKEDOWN"])
 
 
 def registered(version, digest=D):
