@@ -38,7 +38,7 @@ def test_keys_in_a_module_are_attested_as_such(on_module):
 
 
 def test_every_kind_of_key_is_rotated_by_a_command(on_module):
-    """Chain, checkpoint and wrapping keys, one after the other; what was recorded stays sound."""
+    """Chain, log, packet and wrapping keys, one by one; what was recorded stays sound."""
     chain = on_module.here("keys", "rotate", "chain", "--book=acme")["books"]
     begun = on_module.here("keys", "rotate", "checkpoint", "--overlap=7d")
     again = on_module.here("keys", "rotate", "checkpoint")
@@ -47,6 +47,7 @@ def test_every_kind_of_key_is_rotated_by_a_command(on_module):
     ended = on_module.here("keys", "rotate", "checkpoint", "--end", "--now")
     wrapping = on_module.here("keys", "rotate", "wrapping", "--book=acme")["books"]
     record(on_module)
+    packet = on_module.here("keys", "rotate", "packet", "--book=acme")["books"]
     subjects = on_module.here("keys", "rotate", "subjects", "--book=acme")["books"]
     record(on_module)
 
@@ -63,6 +64,10 @@ def test_every_kind_of_key_is_rotated_by_a_command(on_module):
     trust = Trust.parse((on_module.directory / "data" / "trust.json").read_bytes())
     assert len(trust.origins[ORIGIN]) == 2
     assert len(trust.until) == 2
+    assert f"packet/{ORIGIN}+2" in names
+    assert f"packet/{ORIGIN}" not in names
+    assert trust.packet_keys[ORIGIN][-1].vkey() == packet[0]["new_key"]
+    assert len(trust.packet_keys[ORIGIN]) == 2
     checked = on_module.here("fsck", "--full", code=3)["books"]  # Without the escrow key.
     assert [one["damage"] for one in checked] == [[], []]
     assert on_module.here("anchor", "now")
