@@ -53,6 +53,10 @@ _LATE: Final = """
 SELECT count(*) FROM {book}.entry
  WHERE position >= %(begin)s AND position < %(end)s AND topic = ANY(%(late)s)
 """
+_FIRST: Final = """
+SELECT position FROM {book}.entry
+ WHERE stream = %(stream)s AND version = 1 AND topic = ANY(%(attempt)s)
+"""
 _FETCHED: Final = 4_096
 
 #: From the first key to the last.
@@ -116,6 +120,13 @@ def any_open(connection: Connection, schema: str, begin: int, end: int) -> bool:
     """Say if an attempt with an index in [begin, end) has no outcome yet."""
     values = {"begin": begin, "end": end, **_TOPICS}
     return connection.execute(_sql(_OPEN, schema), values).fetchone() is not None
+
+
+def position_of(connection: Connection, schema: str, attempt_id: str) -> int | None:
+    """Return the position of an attempt; None if the log has none of this id."""
+    values = {"stream": f"{_STREAM}{attempt_id}", **_TOPICS}
+    row = connection.execute(_sql(_FIRST, schema), values).fetchone()
+    return int(row[0]) if row is not None else None
 
 
 def late_recorded(connection: Connection, schema: str, begin: int, end: int) -> int:

@@ -17,10 +17,8 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, Final
 
-from psycopg import sql
-
 from anchoring.completeness import StillOpen, leaves_of, open_digest, reports_of
-from anchoring.outcomes import FULL, attempts_of
+from anchoring.outcomes import FULL, attempts_of, position_of
 from anchoring.shelf import Book
 from anchoring.sum_tree import AttemptTwice, Crown, Leaf
 from evidence.anchored import anchored_entries
@@ -42,7 +40,6 @@ OPEN_SHOWN: Final = 10_000
 _NO_LONGER: Final = "the outcomes in the log no longer give the root that their final report names"
 _NOBODY: Final = Trust(origins={}, tsa_roots=())
 _ZERO: Final = bytes(32)
-_FIRST: Final = "SELECT position FROM {}.entry WHERE stream = %s AND version = 1 AND topic LIKE %s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +230,8 @@ def _checked(body: JSON, key: bytes, path: SumPath) -> tuple[Outcome | None, Cou
 def _before_the_final(book: Book, question: Question, attempt_id: str, first: Stored) -> JSON:
     """Return what the provisional report says of an attempt."""
     body = first.entry.value["body"]
-    index = _index_of(book, attempt_id)
+    with book.database.duty(book.row.schema, "read") as connection:
+        index = position_of(connection, book.row.schema, attempt_id)
     if index is None or not body["from_size"] <= index < body["to_size"]:
         raise NotFound("there is no attempt of this id in this day")
     said: JSON = {"attempt_id": attempt_id, "state": "open"}
@@ -249,13 +247,6 @@ def _before_the_final(book: Book, question: Question, attempt_id: str, first: St
     if question.entries:
         said["entries"] = {"attempt": index}
     return said
-
-
-def _index_of(book: Book, attempt_id: str) -> int | None:
-    query = sql.SQL(_FIRST).format(sql.Identifier(book.row.schema))
-    with book.database.duty(book.row.schema, "read") as connection:
-        row = connection.execute(query, (f"Generation/{attempt_id}", "GEN_ATTEMPT/%")).fetchone()
-    return None if row is None else int(row[0])
 
 
 def _open_then(book: Book, first: Stored) -> list[JSON]:
