@@ -209,7 +209,9 @@ def publish_trust(path: Path, trust: Trust) -> Trust:
         if path.exists():
             before = Trust.parse(path.read_bytes())
             origins = {**before.origins, **origins}
-            packet_keys = {**before.packet_keys, **packet_keys}
+            # Whoever lost a keystore has new keys; what the old ones signed is still to be checked.
+            for origin, known in before.packet_keys.items():
+                packet_keys[origin] = tuple(dict.fromkeys((*known, *packet_keys.get(origin, ()))))
             until = {
                 **until,
                 **{vkey: _least(one, until, vkey) for vkey, one in before.until.items()},

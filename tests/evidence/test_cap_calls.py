@@ -263,3 +263,25 @@ def test_another_key_signs_from_its_rotation_on(quiet):
     assert cap_checker.check(after.data, first) != []
     with pytest.raises(KeyDestroyed):
         quiet.keys.sign(packet_keys(quiet.keys, quiet.origin)[0], b"another pack")
+
+
+def test_a_keystore_that_was_lost_takes_no_key_out_of_the_trust_file(quiet):
+    """Packs that the lost key signed are still to be checked; the new one stands last."""
+    import dataclasses
+
+    from ledger.settings import Settings
+    from scripts.assembly import publish_packet_keys
+    from sealtrail.verify.note import VerifierKey
+    from sealtrail.verify.trust import Trust
+
+    trust_file = quiet.directory / "trust.json"
+    settings = dataclasses.replace(Settings.from_environment({}), trust_file=trust_file)
+    (old,) = quiet.trust().packet_keys[quiet.origin]
+    new = VerifierKey.ed25519(old.name, quiet.trust().origins[quiet.origin][0].key)
+
+    for _ in range(2):
+        publish_packet_keys(settings, quiet.origin, [new])
+
+    published = Trust.parse(trust_file.read_bytes())
+    assert published.packet_keys == {quiet.origin: (old, new)}
+    assert published.origins == quiet.trust().origins
