@@ -93,8 +93,8 @@ def completeness(
 ) -> Completeness:
     """Return what is known of a closed day, with its proof.
 
-    The first question about a day reads all of its attempts, a million in half a minute; later ones
-    some of them. Raises MalformedEvent, NotFound for a day that was not reported or an attempt that
+    The first question about a day reads all of its attempts, a million in about a minute; later
+    ones some of them. Raises MalformedEvent, NotFound for a day that was not reported or an attempt that
     is none of it, IntegrityViolation, and what evidence.anchored raises.
     """
     question.check()
