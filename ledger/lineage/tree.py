@@ -291,16 +291,13 @@ class _Gathering:
 
 def _grown(nodes: dict[str, Node]) -> list[Node]:
     """Put each node under its parent and return those that stand under none; nodes in log order."""
-    roots = []
+    roots: list[Node] = []
     for node in nodes.values():
         edge = node.edges[0] if node.edges else None
         above = None
-        if edge is not None and edge.generation is not None and edge.position is not None:
-            above = nodes.get(edge.generation) if edge.position < node.call.position else None
-        if above is None or above.call.position >= node.call.position:
-            roots.append(node)
-        else:
-            above.calls.append(node)
+        if edge is not None and edge.position is not None and edge.position < node.call.position:
+            above = nodes.get(edge.generation or "")
+        (roots if above is None else above.calls).append(node)
     for node in reversed(nodes.values()):  # Children are recorded after their parents.
         node.below = sum(one.below + 1 for one in node.calls)
     return roots
