@@ -32,20 +32,21 @@ class Server:
     owner_url: str
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, host: str | None = None) -> Self:
+        """Start one; it listens on a Unix socket unless a host is named."""
         root = "/var/lib/sealtrail" if os.geteuid() == 0 else None
         if root:
             Path(root).mkdir(parents=True, exist_ok=True)
         data = Path(tempfile.mkdtemp(prefix="bench-", dir=root))
-        return cls.start_in(data)
+        return cls.start_in(data, host)
 
     @classmethod
-    def start_in(cls, data: Path) -> Self:
+    def start_in(cls, data: Path, host: str | None = None) -> Self:
         out = data / "ready.json"
         with out.open("wb") as ready, (data / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *SERVER, "dev", "--data", str(data / "ledger"),
-                 "--host", f"unix:{data}/api", "--json"],
+                 "--host", host or f"unix:{data}/api", "--port", "0", "--json"],
                 stdout=ready, stderr=log, cwd=REPOSITORY,
             )  # fmt: skip
         for _ in range(300):

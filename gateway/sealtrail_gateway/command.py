@@ -52,6 +52,7 @@ def _serve(settings: Settings, *, as_json: bool) -> int:
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((settings.host, settings.port))
+    listener.listen(2_048)  # From the moment its address is printed, somebody may connect.
     host, port = listener.getsockname()[:2]
     said = {"gateway": f"http://{host}:{port}", "upstreams": list(settings.upstreams)}
     print(json.dumps(said) if as_json else f"gateway on {said['gateway']}", flush=True)  # noqa: T201
