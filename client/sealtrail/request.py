@@ -99,19 +99,13 @@ def prepare(
     person = members.pop("on_behalf_of", None)
     subjects = dict(members.pop("subjects", {}))
     aggregate_id = members.pop("aggregate_id")
-    known = {"source", "time", "trace", "links", "body"} | GROUPS
-    if not known.issuperset(members):
-        raise ValueError("an event has no such member; see the names in GROUPS")
-    if PERSON in sealed:
-        raise ValueError(f"the person is given as on_behalf_of, not as sealed {PERSON}")
+    _check_members(members, sealed)
     event_id = event_id or new_event_id()
     record_key = record_key or new_record_key()
 
-    committed = dict(sealed)
-    if person is not None:
-        committed[PERSON] = person
-    committed |= {f"subjects.{role}": name for role, name in subjects.items()}
-    digests, disclosures = commit(record_key, committed)
+    named = {} if person is None else {PERSON: person}
+    named |= {f"subjects.{role}": name for role, name in subjects.items()}
+    digests, disclosures = commit(record_key, {**sealed, **named})
     request = {"event_id": event_id, "type": type_, "schema": schema, **members}
     request["aggregate_id"] = aggregate_id
     part = {"v": 1, "type": type_, "schema": schema, "event_id": event_id, **members}
@@ -122,14 +116,14 @@ def prepare(
     if custody:
         if person is None:
             raise ValueError("under producer custody each event names its person")
-        named = digest(disclosures[PERSON])
-        request |= {"_sd": digests, "person_digest": named}
-        part["actor"] = {**members.get("actor", {}), "person_digest": named}
+        person_digest = digest(disclosures[PERSON])
+        request |= {"_sd": digests, "person_digest": person_digest}
+        part["actor"] = {**members.get("actor", {}), "person_digest": person_digest}
         kept, disclosures = disclosures, {}
     else:
         request["record_key"] = encode_base64url(record_key)
         given = {"sealed": sealed, "on_behalf_of": person, "subjects": subjects}
-        request |= {name: value for name, value in given.items() if value}
+        request |= {name: value for name, value in given.items() if value not in (None, {})}
     content = canonical.encode(request)
     return Sent(
         event_id=event_id,
@@ -141,3 +135,11 @@ def prepare(
         names_person=person is not None,
         kept=kept,
     )
+
+
+def _check_members(members: Mapping[str, Any], sealed: Mapping[str, Any]) -> None:
+    known = {"source", "time", "trace", "links", "body"} | GROUPS
+    if not known.issuperset(members):
+        raise ValueError("an event has no such member; see the names in GROUPS")
+    if PERSON in sealed:
+        raise ValueError(f"the person is given as on_behalf_of, not as sealed {PERSON}")
