@@ -43,6 +43,7 @@ HOMES = {
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
     "langchain_core": ("client/sealtrail/langchain.py",),
+    "litellm": ("client/sealtrail/litellm.py",),
     "httpx2": (
         "client/sealtrail/wire.py",
         "client/sealtrail/async_recorder.py",
@@ -84,6 +85,7 @@ OPTIONAL = {
         "client/sealtrail/verify/timestamp_backend.py",
     ),
     "PIL": ("ledger/archive/picture.py", "ledger/archive/pixels.py"),
+    "httpx": ("client/sealtrail/litellm.py",),
     "joserfc": ("gateway/sealtrail_gateway/callers.py",),
     "iscc_lib": ("ledger/archive/picture.py",),
 }
