@@ -99,7 +99,8 @@ def provisional_report(book: Book, *, day: str, from_size: int, to_size: int) ->
 def final_report(book: Book, *, day: str, from_size: int, to_size: int) -> JSON | None:
     """Return the final report of [from_size, to_size), but for its number; None while one is open.
 
-    A million attempts take about a minute, and no more memory than a few. Raises AttemptTwice if one has two outcomes.
+    A million attempts take about a minute, and no more memory than a few. Raises AttemptTwice if
+    one has two outcomes.
     """
     schema, as_of = book.row.schema, book.reader.head().size
     with book.database.duty(schema, "read") as connection:

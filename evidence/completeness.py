@@ -94,8 +94,8 @@ def completeness(
     """Return what is known of a closed day, with its proof.
 
     The first question about a day reads all of its attempts, a million in about a minute; later
-    ones some of them. Raises MalformedEvent, NotFound for a day that was not reported or an attempt that
-    is none of it, IntegrityViolation, and what evidence.anchored raises.
+    ones some of them. Raises MalformedEvent, NotFound for a day that was not reported or an attempt
+    that is none of it, IntegrityViolation, and what evidence.anchored raises.
     """
     question.check()
     now = clock.now() if now is None else now
