@@ -3,8 +3,23 @@
 
 from house import attempt, deny, error, event_id, export, gen, ingest
 
+from evidence.cap_range import CapRequest
+from ledger import clock
+
 D = "sha256:" + "ab" * 32
 POLICY = {"id": "safe-refusal", "version": "7.1", "digest": D}
+
+
+def days():
+    """The first and the last day of what a test has just recorded, be it around midnight."""
+    now = clock.now_ms()
+    return clock.day_of(now - clock.DAY_MS // 24), clock.day_of(now)
+
+
+def these_days():
+    """A request for a pack of them."""
+    first, last = days()
+    return CapRequest(first=first, last=last)
 
 
 def ask(stream=None, **changes):

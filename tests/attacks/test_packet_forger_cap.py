@@ -10,15 +10,13 @@ import json
 
 import cap_checker
 import pytest
-from cap_story import tell
+from cap_story import tell, these_days
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from house import attempt, gen, house_in
 
 from anchoring.checkpoint import verifier_key
 from evidence.cap_pack import build_cap_pack
-from evidence.cap_range import CapRequest
 from evidence.cap_sign import packet_verifiers
-from ledger import clock
 from sealtrail.verify.zip import write_zip
 
 #: What is asked here does not depend on which PostgreSQL it is.
@@ -37,10 +35,8 @@ def studio(postgres, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(studio):
-    day = clock.day_of(clock.now_ms())
-    request = CapRequest(first=day, last=day)
     trust = studio.directory / "trust.json"
-    return build_cap_pack(studio.book, request, trust_file=trust).data
+    return build_cap_pack(studio.book, these_days(), trust_file=trust).data
 
 
 def key_of(studio):
@@ -200,12 +196,8 @@ def test_says_complete_of_an_open_attempt_with_the_right_key(studio):
     """
     one = attempt()
     studio.post(one)
-    day = clock.day_of(clock.now_ms())
-    pack = build_cap_pack(
-        studio.book,
-        CapRequest(first=day, last=day),
-        trust_file=studio.directory / "trust.json",
-    )
+    trust = studio.directory / "trust.json"
+    pack = build_cap_pack(studio.book, these_days(), trust_file=trust)
     studio.post(gen(one["aggregate_id"]))
 
     class Operator:

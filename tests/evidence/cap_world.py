@@ -6,21 +6,17 @@ from pathlib import Path
 
 import cap_checker
 import pytest
+from cap_story import days
 
 from evidence.cap_pack import build_cap_pack
 from evidence.cap_range import CapRequest
-from ledger import clock
 
 CAP = Path(__file__).resolve().parents[2] / ".." / "shared" / "vectors" / "cap-spec"
 needs_cap = pytest.mark.skipif(not CAP.is_dir(), reason="CAP's schemas (shared/vectors) not here")
 
 
-def today():
-    return clock.day_of(clock.now_ms())
-
-
 def pack_of(house, *, first=None, last=None, **more):
-    request = CapRequest(first=first or today(), last=last or today(), **more)
+    request = CapRequest(first=first or days()[0], last=last or days()[1], **more)
     return build_cap_pack(house.book, request, trust_file=house.directory / "trust.json")
 
 

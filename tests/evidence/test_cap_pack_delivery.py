@@ -7,10 +7,10 @@ import stat
 
 import cap_checker
 import pytest
+from cap_story import days, these_days
 from house import attempt, gen
 from served_house import serving
 
-from ledger import clock
 from ledger.errors import MalformedEvent, Refused
 from ledger.settings import Settings
 from scripts import cap_pack as command
@@ -19,7 +19,7 @@ from scripts.assembly import Ledger
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
 
-DAY = clock.day_of(clock.now_ms())
+FIRST, LAST = "the first day", "the last day"  #: Of what was recorded; which, is known later.
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,14 @@ def service(postgres, tmp_path_factory):
 
 
 def ask(service, body, **options):
+    known = dict(zip((FIRST, LAST), days(), strict=True))
+    body = {name: known.get(value, value) for name, value in body.items()}
     return service.ask("POST", "/v1/cap-packs", token=service.auditor, json=body, **options)
 
 
 def test_a_pack_is_asked_for_and_fetched_by_an_auditor(service):
     """It is one that a stranger with the published key finds nothing wrong with."""
-    asked = ask(service, {"from": DAY, "to": DAY}, headers={"sealtrail-purpose": "audit-2026"})
+    asked = ask(service, {"from": FIRST, "to": LAST}, headers={"sealtrail-purpose": "audit-2026"})
     told = asked.json()
     fetched = service.get(f"/v1/packets/{told['id']}")
 
@@ -54,18 +56,18 @@ def test_a_pack_is_asked_for_and_fetched_by_an_auditor(service):
 
 def test_the_look_names_the_days_and_how_many_entries(service):
     """It is in the access Book before an entry is read; an export."""
-    ask(service, {"from": DAY, "to": DAY, "part": 1})
+    ask(service, {"from": FIRST, "to": LAST, "part": 1})
 
     body = service.looks[-1]["body"]
-    assert body["path"] == f"/v1/cap-packs?from={DAY}&to={DAY}&part=1"
+    assert body["path"] == "/v1/cap-packs?from={}&to={}&part=1".format(*days())
     assert body["result_count"] == 2
     assert body["exported"] is True
 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"from": DAY}, {"from": "2026-02-30", "to": DAY}, {"from": DAY, "to": DAY, "part": 2},
-     {"from": DAY, "to": DAY, "book": "x"}, {"from": 1, "to": DAY}],
+    [{}, {"from": FIRST}, {"from": "2026-02-30", "to": LAST},
+     {"from": FIRST, "to": LAST, "part": 2}, {"from": FIRST, "to": LAST, "book": "x"}, {"from": 1, "to": LAST}],
     ids=str,
 )  # fmt: skip
 def test_a_request_that_makes_no_sense_is_refused_and_no_look(service, body):
@@ -81,7 +83,7 @@ def test_a_request_that_makes_no_sense_is_refused_and_no_look(service, body):
 
 def test_a_pipeline_gets_none(service):
     """It can append, and nothing else."""
-    answer = service.post({"from": DAY, "to": DAY}, "/v1/cap-packs")
+    answer = service.post({"from": FIRST, "to": LAST}, "/v1/cap-packs")
 
     assert answer.status_code == 403
 
@@ -104,7 +106,7 @@ def build(service, tmp_path):
     def run(**changes):
         given = {
             "book": house.tenant,
-            "request": command.CapRequest(first=DAY, last=DAY),
+            "request": these_days(),
             "person": "employee-4711",
             "purpose": "audit-2026",
             "out": tmp_path / "pack.zip",
@@ -138,6 +140,6 @@ def test_what_the_operator_must_change_is_refused_before_a_look(build, service, 
     with pytest.raises(Refused):
         build(**change)
     with pytest.raises(MalformedEvent):
-        build(request=command.CapRequest(first=DAY, last="never"))
+        build(request=command.CapRequest(first=days()[0], last="never"))
 
     assert len(service.looks) == before

@@ -238,12 +238,11 @@ def test_the_page_is_current():
 @pytest.fixture(scope="module")
 def posted(postgres, tmp_path_factory):
     """One recorded entry with its receipt, and a pack with it."""
+    from cap_story import these_days
     from house import house_in
 
     from anchoring.receipt import receipt_of
     from evidence.cap_pack import build_cap_pack
-    from evidence.cap_range import CapRequest
-    from ledger import clock
 
     with house_in(postgres, tmp_path_factory.mktemp("fields")) as house:
         trust = house.directory / "trust.json"
@@ -253,8 +252,7 @@ def posted(postgres, tmp_path_factory):
         (outcome,) = house.book.record([prepared]).result(timeout=30)
         house.post(gen(one["aggregate_id"]))
         receipt = receipt_of(house.book, outcome, prepared.disclosures)
-        day = clock.day_of(clock.now_ms())
-        pack = build_cap_pack(house.book, CapRequest(first=day, last=day), trust_file=trust)
+        pack = build_cap_pack(house.book, these_days(), trust_file=trust)
         entry = house.book.reader.find(one["event_id"]).entry.value
         yield entry, receipt.json(), cap_checker.files_of(pack.data)
 
