@@ -67,7 +67,8 @@ def test_the_look_names_the_days_and_how_many_entries(service):
 @pytest.mark.parametrize(
     "body",
     [{}, {"from": FIRST}, {"from": "2026-02-30", "to": LAST},
-     {"from": FIRST, "to": LAST, "part": 2}, {"from": FIRST, "to": LAST, "book": "x"}, {"from": 1, "to": LAST}],
+     {"from": FIRST, "to": LAST, "part": 2}, {"from": FIRST, "to": LAST, "book": "x"},
+     {"from": 1, "to": LAST}],
     ids=str,
 )  # fmt: skip
 def test_a_request_that_makes_no_sense_is_refused_and_no_look(service, body):
