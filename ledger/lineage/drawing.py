@@ -111,6 +111,8 @@ def _thing(thing: Thing, found: Lineage) -> JSON:
     state = _state(thing)
     if state:
         shown["state"] = state
+    if thing.events and thing.events[-1].version > len(thing.events) and "@" not in thing.name:
+        shown["events_in_all"] = thing.events[-1].version
     if not thing.events:
         way = next((one for one in found.ways if thing.name in one[:2]), None)
         if way is not None:

@@ -12,24 +12,24 @@ JSON = dict[str, Any]
 #: Members of the body, as dotted names, by event type.
 SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "INGEST": ("asset.type", "asset.mime", "asset.source_url", "rights.basis", "rights.license"),
-    "ASSET_RIGHTS_CHANGED": ("rights.basis", "rights.license", "reason", "reason_code"),
+    "ASSET_RIGHTS_CHANGED": ("rights.basis", "rights.license", "reason_code", "effective_at"),
     "ASSET_CLASSIFIED": ("confidentiality.level", "depicts"),
-    "ASSET_WITHDRAWN": ("reason", "reason_code"),
+    "ASSET_WITHDRAWN": ("reason_code", "effective_at"),
     "DATASET_SEALED": (
         "dataset.id", "dataset.version", "dataset.member_count", "dataset.smt_root",
-        "dataset.manifest_digest", "version", "member_count", "smt_root", "manifest_digest",
+        "dataset.manifest_digest",
     ),
-    "DATASET_SUPERSEDED": ("by", "reason", "dataset.version", "superseded_by"),
+    "DATASET_SUPERSEDED": ("dataset",),
     "TRAIN_STARTED": ("train.type", "train.base_model", "train.output_model"),
     "TRAIN": ("train.type", "train.output_model", "train.manifest_digest"),
     "TRAIN_FAILED": ("error.class", "error.code"),
     "MODEL_REGISTERED": (
-        "model.version", "model.provider", "model.name", "version", "manifest.digest",
-        "change_ticket", "training_run",
+        "model", "manifest.digest", "weights.unavailable", "training_run", "answers",
+        "change_ticket",
     ),
-    "MODEL_DEPLOYED": ("model.version", "version", "environment", "change_ticket"),
-    "MODEL_PINNED": ("model.version", "version", "change_ticket"),
-    "MODEL_RETIRED": ("model.version", "version", "reason"),
+    "MODEL_DEPLOYED": ("model", "answers", "effective_from", "change_ticket"),
+    "MODEL_PINNED": ("model", "answers", "until", "change_ticket"),
+    "MODEL_RETIRED": ("model", "reason_code", "effective_at", "change_ticket"),
     "GEN_ATTEMPT": (
         "operation", "input_type", "model", "prompt.template", "policy", "consent_ids",
     ),
@@ -37,9 +37,9 @@ SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
         "mod.stage", "mod.filter_action", "mod.filter_triggered", "mod.labels",
         "mod.risk_category", "mod.risk_score", "mod.rule_ids", "mod.classifier.id",
     ),
-    "GEN_ESCALATED": ("escalation_id", "escalation", "reason_code", "queue"),
-    "HUMAN_REVIEW": ("review.queue", "review.state", "review.deadline", "outcome"),
-    "HUMAN_OVERRIDE": ("outcome", "override.reason_code"),
+    "GEN_ESCALATED": ("escalation", "reason_code", "risk_category"),
+    "HUMAN_REVIEW": ("review", "outcome", "reason_code"),
+    "HUMAN_OVERRIDE": ("outcome", "override.reason_code", "override.original", "override.new"),
     "GEN": (
         "outputs", "reference_assets", "provider.model_returned", "provider.system_fingerprint",
         "provider.request_id", "usage", "marking.c2pa_manifest_digest", "result", "finish_reason",
@@ -59,8 +59,8 @@ SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
         "asset_id", "asset_sha256", "destination.type", "destination.recipient_type",
         "destination.platform", "includes_provenance", "marking_verified",
     ),
-    "EXPORT_REVOKED": ("reason", "reason_code"),
-    "TAKEDOWN": ("takedown",),
+    "EXPORT_REVOKED": ("reason_code", "revoked_at", "copies_removed"),
+    "TAKEDOWN": ("takedown", "reason_code"),
 }  # fmt: skip
 
 _PATHS: Final = {

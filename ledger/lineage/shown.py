@@ -12,6 +12,7 @@ JSON = dict[str, Any]
 
 _REVIEWS: Final = frozenset({"GEN_ESCALATED", "HUMAN_REVIEW", "HUMAN_OVERRIDE"})
 _OUTPUTS: Final = frozenset({"OUTPUT_RELEASED", "OUTPUT_DESTROYED"})
+_LISTED: Final = OUTCOMES | _REVIEWS | _OUTPUTS | {"GEN_ATTEMPT", "MODERATION"}
 
 _BOUND: Final = {True: "", False: "  NOT BOUND to its parent", None: "  parent is missing"}
 
@@ -67,9 +68,14 @@ def _node(node: Node, depth: int) -> JSON:
     if outcome is not None:
         found["outcome"] = outcome.json()
         found["usage"] = outcome.body.get("usage", {})
+    others = [one.json() for one in node.events if one.type not in _LISTED]
+    if others:
+        found["others"] = others
     took_ms = _took_ms(attempt, outcome)
     if took_ms is not None:
         found["took_ms"] = took_ms
+    if node.events and node.events[-1].version > len(node.events):
+        found["events_in_all"] = node.events[-1].version
     if node.calls and depth > 1:
         found["calls"] = [_node(one, depth - 1) for one in node.calls]
     return found
@@ -134,7 +140,7 @@ def _beside(node: Node) -> Iterator[str]:
             judged = one.body.get("mod", {})
             told = f"{judged.get('stage', '?')}: {judged.get('filter_action', '?')}"
             yield f"{told}  [{one.position}]"
-        elif one.type in _REVIEWS | _OUTPUTS | {"OUTCOME_LATE"}:
+        elif one.type not in {"GEN_ATTEMPT", "GEN", "GEN_DENY", "GEN_ERROR"}:
             yield f"{one.type} {one.body.get('outcome', '')}".rstrip() + f"  [{one.position}]"
     for export in node.exports:
         types = ", ".join(one.type for one in export)

@@ -224,6 +224,21 @@ def test_a_digest_is_found_in_clear_and_sealed(house):
     assert found("sha256:" + "ff" * 32) == []
 
 
+def test_a_long_stream_shows_its_ends_and_its_length(house):
+    """The first and the last events of a thing, and how many there are."""
+    source = event_id()
+    change = {"rights": {"basis": "LICENSED"}, "reason_code": "renewed"}
+    record(house, ingest(source))
+    for _ in range(9):
+        record(house, event("ASSET_RIGHTS_CHANGED", source, change))
+
+    (thing,) = lineage_json(way(house, f"Asset/{source}"))["things"]
+
+    positions = [one["position"] for one in thing["events"]]
+    assert positions == [0, 1, 2, 7, 8, 9]
+    assert thing["events_in_all"] == 10
+
+
 def test_bounds_cut_and_say_so(house):
     """By depth, by things, and by the relations of one thing, of which the newest are followed."""
     source = event_id()
