@@ -29,6 +29,7 @@ from anchoring.retention_walk import TOLD, Absent, RetentionWalk
 from anchoring.rotation_walk import RotationWalk
 from anchoring.second_opinion import GrowingTree
 from anchoring.shelf import Book
+from anchoring.sparse_walk import SparseWalk
 from anchoring.tile_walk import Damage, TileWalk
 from anchoring.vault_walk import VaultWalk
 from ledger.database import Connection
@@ -109,6 +110,7 @@ class Fsck:
         self._rotations = RotationWalk()
         self._tiles = TileWalk(self._schema)
         self._vault = VaultWalk(book.row, book.chain, full)
+        self._sparse = SparseWalk(self._schema, full=full)
         self._streams = Streams(self._schema)
         self._anchors = AnchorWalk(self._schema)
         self._completeness = CompletenessWalk(self._schema, book.row.origins)
@@ -172,6 +174,7 @@ class Fsck:
         self._say_absent()
         self._take(self._vault.finish(connection))
         self.report.not_checked += self._vault.not_checked(connection)
+        self._take(self._sparse.finish(connection))
         self._take(holds_that_differ(connection, self._schema, self._book.chain))
         self._take(self._incarnations.finish())
         self._take(self._rotations.finish())

@@ -89,6 +89,11 @@ class Crown:
     def root(self) -> bytes:
         return self._nodes[1].hash
 
+    def filled(self) -> dict[int, Part]:
+        """Return the buckets that hold something, by their numbers."""
+        parts = self._nodes[1 << self.bits :]
+        return {number: part for number, part in enumerate(parts) if part.leaves}
+
     def encode(self) -> bytes:
         """Print the crown for `decode`: 33 bytes for each bucket."""
         return b"".join(bytes([one.leaves]) + one.hash for one in self._nodes[1 << self.bits :])

@@ -15,6 +15,7 @@ from anchoring.dataset_members import read_members
 from anchoring.fsck import Fsck
 from anchoring.sparse_store import SparseStore, TreeDamaged
 from anchoring.sparse_tree import root_of
+from anchoring.sparse_walk import SparseWalk
 from ledger.errors import MalformedEvent
 from ledger.lifecycle import DatasetCurrent, DatasetSealed
 from ledger.outcome import Recorded
@@ -321,3 +322,42 @@ def test_a_log_with_sets_in_it_is_sound(pictures):
     report = Fsck(pictures.book, first_key=pictures.first_key(), full=True).run()
 
     assert (report.damage, report.not_checked) == ([], [])
+
+
+SPOILED = {
+    "records": "UPDATE {}.sparse_bucket SET records = substr(records, 1, 40)",
+    "bucket": "DELETE FROM {}.sparse_bucket",
+    "crown": "UPDATE {}.sparse_tree SET crown = crown || crown",
+    "root": "UPDATE {}.sparse_tree SET root = sha256(root)",
+    "tree": "DELETE FROM {}.sparse_tree",
+    "set": "DELETE FROM {}.dataset",
+}
+
+
+def test_a_tree_that_was_changed_is_found_before_anybody_asks(pictures):
+    """By fsck, whichever part of it: buckets only by the full one."""
+    sealed = seal(pictures, "one", "two")
+    tables = ("sparse_bucket", "sparse_tree", "dataset")
+    found = {}
+    with pictures.owner() as owner:
+        for name in tables:
+            owner.execute(f"ALTER TABLE {pictures.schema}.{name} DISABLE TRIGGER USER")
+        for name, change in SPOILED.items():
+            owner.execute("BEGIN")
+            owner.execute(change.format(pictures.schema))
+            walk = SparseWalk(pictures.schema, full=True)
+            found[name] = {(at, what) for at, what, _ in walk.finish(owner)}
+            owner.execute("ROLLBACK")
+
+        owner.execute("BEGIN")
+        assert list(SparseWalk(pictures.schema, full=True).finish(owner)) == []
+
+    tree, named = (None, "sparse-tree"), (sealed.position, "sparse-tree")
+    assert found == {
+        "records": {tree},
+        "bucket": {tree},
+        "crown": {tree},
+        "root": {tree, named},
+        "tree": {named},
+        "set": {named},
+    }
