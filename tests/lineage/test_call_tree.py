@@ -90,6 +90,42 @@ def test_a_request_shows_every_call_with_what_happened_to_it(house):
     assert [[one["type"] for one in each] for each in below["exports"]] == [["EXPORT"]]
 
 
+def test_what_people_did_about_a_call_stands_beside_it(house):
+    """Escalation and review, the release of what was held back, and what else happened."""
+    start, _ = call(house)
+    id_, asset = start["aggregate_id"], event_id()
+    done = gen(id_, asset)
+    done["body"]["outputs"][0] |= {"disposition": "quarantined"}
+
+    def about(type_, body, **changes):
+        return {**attempt(id_), "type": type_, "body": body, "sealed": {}, **changes}
+
+    case = {"escalation": {"id": "case-1", "queue": "desk"}, "reason_code": "risk"}
+    opened = {"review": {"queue": "desk", "state": "opened"}}
+    release = {"asset_id": asset, "reason_code": "harmless"}
+    for one in (
+        about("GEN_ESCALATED", case),
+        about("HUMAN_REVIEW", opened),
+        done,
+        about("OUTPUT_RELEASED", release),
+    ):
+        (outcome,) = house.post(one)
+        assert hasattr(outcome, "row"), outcome
+
+    (node,) = tree(house, TRACE)["roots"]
+    text = tree_text(call_tree(house.database, house.schema, TRACE))
+
+    assert [one["type"] for one in node["reviews"]] == ["GEN_ESCALATED", "HUMAN_REVIEW"]
+    assert node["reviews"][0]["escalation"] == case["escalation"]
+    assert [one["asset_id"] for one in node["outputs"]] == [asset]
+    assert node["outcome"]["outputs"][0]["disposition"] == "quarantined"
+    assert [line.split()[1] for line in text.splitlines()[2:]] == [
+        "GEN_ESCALATED",
+        "HUMAN_REVIEW",
+        "OUTPUT_RELEASED",
+    ]
+
+
 def test_any_event_of_a_tree_leads_to_all_of_it(house):
     """An attempt, an outcome, a delivery: the whole tree, or only what is below."""
     root, recorded = call(house)
