@@ -96,8 +96,12 @@ def built(server: Server, entries: int) -> Iterator[tuple[str, float, str]]:
 
 
 def pages(server: Server) -> Iterator[Figure]:
-    """Time pages of every kind of query; the last row is all of them together."""
+    """Time pages of every kind of query; the last row is all of them together.
+
+    The process has answered nothing before: its first page is a row of its own.
+    """
     generator = random.Random(3)
+    yield _figure("first page of a cold process", _walk(server, "")[:1])
     with server.owner() as owner:
         row = owner.execute(f"SELECT recorded_at FROM {SCHEMA}.entry WHERE position = 0").fetchone()
     now = clock.day_of(row[0] if row else clock.now_ms())

@@ -36,7 +36,20 @@ SHOWN: Final = (
 
 _CHUNK: Final = 1_000
 
-# The list of keys is that of the partial index, or it would not be used.
+#: Up to so many entries of a block on average are asked for one by one; where they lie closer
+#: together, the rows of their blocks are read once for all.
+_APART: Final = 4
+
+# The list of keys is that of the partial index, or it would not be used. An offset may be found
+# across two others: what is found is looked at again.
+_VALUES_OF_EACH: Final = """
+SELECT t.key, t.value, t.block, t.bits, u.at
+  FROM unnest(%s::bigint[], %s::integer[], %s::bytea[]) AS u (block, at, packed)
+  JOIN {book}.search_term t ON t.block = u.block AND t.key IN
+       ('outcome', 'model', 'template', 'policy', 'risk', 'label', 'rule', 'reason', 'flag')
+ WHERE CASE WHEN octet_length(t.bits) = 1024 THEN get_bit(t.bits, u.at) = 1
+            ELSE position(u.packed IN t.bits) > 0 END
+"""
 _VALUES: Final = """
 SELECT key, value, block, bits FROM {book}.search_term
  WHERE block = ANY(%s) AND key IN
@@ -238,19 +251,44 @@ class Search:
     def _values(
         self, connection: Connection, positions: Sequence[int]
     ) -> dict[int, dict[str, list[str]]]:
-        """Return the shown terms of some entries, from the rows of their blocks."""
-        wanted: dict[int, set[int]] = {}
-        for position in positions:
-            wanted.setdefault(position // bits.BLOCK, set()).add(position % bits.BLOCK)
+        """Return the shown terms of some entries."""
         found: dict[int, dict[str, list[str]]] = {position: {} for position in positions}
-        rows = connection.execute(self._sql(_VALUES), (list(wanted),), binary=True)
-        for key, value, block, packed in rows.fetchall():
-            for offset in bits.hits(packed, wanted[block]):
-                found[block * bits.BLOCK + offset].setdefault(key, []).append(value)
+        blocks = {position // bits.BLOCK for position in positions}
+        read = self._each if len(positions) <= _APART * len(blocks) else self._together
+        for key, value, position in read(connection, positions):
+            found[position].setdefault(key, []).append(value)
         return {
             position: {key: sorted(values[key]) for key in SHOWN if key in values}
             for position, values in found.items()
         }
+
+    def _each(
+        self, connection: Connection, positions: Sequence[int]
+    ) -> Iterator[tuple[str, str, int]]:
+        places = [divmod(position, bits.BLOCK) for position in positions]
+        rows = connection.execute(
+            self._sql(_VALUES_OF_EACH),
+            (
+                [block for block, _ in places],
+                [at for _, at in places],
+                [at.to_bytes(2, "big") for _, at in places],
+            ),
+            binary=True,
+        )
+        for key, value, block, packed, at in rows.fetchall():
+            if bits.hits(packed, {at}):
+                yield key, value, block * bits.BLOCK + at
+
+    def _together(
+        self, connection: Connection, positions: Sequence[int]
+    ) -> Iterator[tuple[str, str, int]]:
+        wanted: dict[int, set[int]] = {}
+        for position in positions:
+            wanted.setdefault(position // bits.BLOCK, set()).add(position % bits.BLOCK)
+        rows = connection.execute(self._sql(_VALUES), (list(wanted),), binary=True)
+        for key, value, block, packed in rows.fetchall():
+            for at in bits.hits(packed, wanted[block]):
+                yield key, value, block * bits.BLOCK + at
 
     def _sql(self, query: str) -> sql.Composed:
         return sql.SQL(query).format(book=self._book)
