@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from decimal import Decimal
+from threading import BoundedSemaphore
 from typing import IO, Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -22,7 +23,7 @@ from api.preference import CSV, JSON, preferred
 from api.state import AppState, AuditorLook, Look, State
 from evidence.usage_sheets import findings_csv, findings_json, groups_csv, groups_json
 from ledger import clock
-from ledger.errors import FieldError, MalformedEvent, TooLarge
+from ledger.errors import FieldError, MalformedEvent, Overloaded, TooLarge
 from ledger.usage.costs import SESSION, By, Question, usage
 from ledger.usage.invoice import Format, charges, form_of
 from ledger.usage.reconcile import WITHIN_S, Reconciliation, Terms
@@ -37,6 +38,11 @@ _PART: Final = 64 * 1024
 _DAYS: Final = 31
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _SESSION_EVENTS: Final = 100_000
+
+#: One invoice at a time in a process: it is work for a core, which recording needs, too.
+_TURN: Final = BoundedSemaphore(1)
+_WAIT_S: Final = 10.0
+
 _SECRET: Final = {"person": PERSON, "session": SESSION}
 
 Moment = Annotated[
@@ -139,11 +145,16 @@ def reconcile_invoice(
     # Closed by the answer that is made of it.
     sheet = tempfile.TemporaryFile() if wants_csv else None  # noqa: SIM115
     shown: list[dict[str, Any]] = []
-    if sheet is None:
-        shown = findings_json(work.findings(lines))
-    else:
-        for part in findings_csv(work.findings(lines)):
-            sheet.write(part)
+    if not _TURN.acquire(timeout=_WAIT_S):
+        raise Overloaded("another invoice is being compared; send the same request again")
+    try:
+        if sheet is None:
+            shown = findings_json(work.findings(lines))
+        else:
+            for part in findings_csv(work.findings(lines)):
+                sheet.write(part)
+    finally:
+        _TURN.release()
     count = sum(work.summary.counts.values())
     looking.note(
         app.shelf, "/v1/usage:reconcile", count=count, size=as_of.position, exported=wants_csv
