@@ -211,6 +211,7 @@ class Trail:
     def watch(self, client: R, *, provider: str | None = None, allow: Sequence[str] = ()) -> R:
         """Return a copy of an OpenAI or Anthropic client, sync or async, whose calls are recorded.
 
+        A pipeline of diffusers is returned itself, watched (`sealtrail.diffusers`).
         provider: whose models it calls, where its address does not tell. allow: paths behind the
         version, such as `embeddings`, that may go unrecorded; others that are unknown are refused.
         """

@@ -35,8 +35,11 @@ def watched(
 ) -> Any:
     """Return a copy of an SDK's client whose calls are recorded. Raises TypeError for others.
 
-    provider: whose models it calls, if the address does not tell.
+    provider: whose models it calls, if the address does not tell. A pipeline of diffusers is
+    returned itself.
     """
+    if any(base.__module__.startswith("diffusers.") for base in type(client).__mro__):
+        return import_module("sealtrail.diffusers").watched_pipeline(trail, client)
     sdk = type(client).__module__.partition(".")[0]
     if sdk not in _COPIED:
         raise TypeError(
