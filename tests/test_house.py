@@ -44,11 +44,8 @@ HOMES = {
     "fastapi": ("api/*.py",),
     "langchain_core": ("client/sealtrail/langchain.py",),
     "litellm": ("client/sealtrail/litellm.py",),
-    "httpx2": (
-        "client/sealtrail/wire.py",
-        "client/sealtrail/async_recorder.py",
-        "gateway/sealtrail_gateway/upstream.py",
-    ),
+    "aiohttp": ("gateway/sealtrail_gateway/connections.py",),
+    "httpx2": ("client/sealtrail/wire.py",),
     "orjson": ("ledger/printing.py", "ledger/decoding.py"),
     "msgspec": ("ledger/decoding.py",),
     "numpy": ("examples/*.py", "bench/*.py"),

@@ -2,18 +2,16 @@
 """A Recorder for programs that run in an event loop, such as a gateway: same rules, no threads.
 
 What is sent and how an answer is checked is `sealtrail.request` and `sealtrail.receipt`, as for
-the Recorder; only waiting is different.
+the Recorder; only waiting is different. Which HTTP library carries the bytes is the program's own
+choice: one that has an event loop has one already.
 """
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import httpx2
-
 from sealtrail.errors import AuditUnavailable, OutcomeLate, ReceiptInvalid, RecorderError, Refused
-from sealtrail.receipt import RECEIPT_MAX, Receipt, check_receipt
+from sealtrail.receipt import Receipt, check_receipt
 from sealtrail.request import Sent, prepare
 from sealtrail.verify import canonical
 from sealtrail.verify.entry import OUTCOME_LATE
@@ -25,42 +23,21 @@ from sealtrail.wire import (
     Answer,
     AnswerTooLarge,
     asked_to_wait,
-    checked_url,
-    client_headers,
     unavailable,
     wait_before,
 )
 
+#: Sends one request (method, path, content, header fields) and returns its answer; None if there
+#: was none that can be used. Raises AnswerTooLarge for more than RECEIPT_MAX bytes. The token and a
+#: time-out are its own business.
+Once = Callable[[str, str, bytes | None, Mapping[str, str]], Awaitable[Answer | None]]
+
 
 class AsyncRecorder:
-    """A connection to one ledger for one event loop. See `sealtrail.Recorder`.
+    """A connection to one ledger for one event loop. See `sealtrail.Recorder`."""
 
-    connections: how many requests may be under way at once; further ones wait.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        trust: Trust | None = None,
-        timeout_s: float = 10,
-        attempts: int = 5,
-        connections: int = 256,
-    ) -> None:
-        self._url = checked_url(url)
-        self._trust, self._timeout_s, self._attempts = trust, timeout_s, attempts
-        self._client = httpx2.AsyncClient(
-            headers=client_headers(token),
-            timeout=timeout_s,
-            follow_redirects=False,
-            limits=httpx2.Limits(
-                max_connections=connections, max_keepalive_connections=connections
-            ),
-        )
-
-    async def close(self) -> None:
-        await self._client.aclose()
+    def __init__(self, once: Once, *, trust: Trust | None = None, attempts: int = 5) -> None:
+        self._once, self._trust, self._attempts = once, trust, attempts
 
     async def post(
         self,
@@ -85,7 +62,7 @@ class AsyncRecorder:
     async def ready(self) -> bool:
         """Whether the ledger says that it would record now."""
         try:
-            answer = await self._once("GET", "/readyz", None, {}, RECEIPT_MAX)
+            answer = await self._once("GET", "/readyz", None, {})
         except AnswerTooLarge:
             return False
         return answer is not None and answer.status == 200
@@ -118,7 +95,7 @@ class AsyncRecorder:
         """The first usable answer, as `sealtrail.wire.Wire.send` has it."""
         last: Answer | None = None
         for attempt in range(1, self._attempts + 1):
-            last = await self._once(method, path, content, headers, RECEIPT_MAX)
+            last = await self._once(method, path, content, headers)
             if last is not None and last.status not in NOT_NOW:
                 return last
             asked = asked_to_wait(last)
@@ -127,32 +104,6 @@ class AsyncRecorder:
             if attempt < self._attempts:
                 await asyncio.sleep(wait_before(attempt) if asked is None else asked)
         raise unavailable(self._attempts, last, None)
-
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        answer_max: int,
-    ) -> Answer | None:
-        until = time.monotonic() + self._timeout_s
-        body = bytearray()
-        try:
-            async with self._client.stream(
-                method, self._url + path, content=content, headers=dict(headers)
-            ) as response:
-                async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) > answer_max:
-                        raise AnswerTooLarge
-                    if time.monotonic() > until:
-                        return None
-                return Answer(
-                    status=response.status_code, headers=dict(response.headers), body=bytes(body)
-                )
-        except httpx2.RequestError:
-            return None
 
 
 def _problem(answer: Answer) -> dict[str, Any]:

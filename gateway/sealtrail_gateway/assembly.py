@@ -3,12 +3,12 @@
 
 from collections.abc import Sequence
 
+from sealtrail_gateway.connections import Upstreams
 from sealtrail_gateway.http import Gateway
 from sealtrail_gateway.policies import Hook, Rules
 from sealtrail_gateway.record import Ledger
 from sealtrail_gateway.relay import Relay
 from sealtrail_gateway.settings import Settings
-from sealtrail_gateway.upstream import Upstreams
 
 
 def make_gateway(settings: Settings, *, hooks: Sequence[Hook] = (), attempts: int = 3) -> Gateway:

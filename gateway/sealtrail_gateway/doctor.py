@@ -62,6 +62,7 @@ async def fails_closed(settings: Settings) -> Check:
     try:
         status, headers = await _ask(gateway)
     finally:
+        await gateway.close()
         server.close()
         await server.wait_closed()
     passed = status == 503 and not heard and headers.get(EVENT_ID) == b"none"

@@ -17,10 +17,10 @@ from sealtrail.providers.exchange import Provider
 from sealtrail.providers.registry import reader
 from sealtrail_gateway import spool
 from sealtrail_gateway.callers import NobodyKnown, Register
+from sealtrail_gateway.connections import Reply, UpstreamFailed
 from sealtrail_gateway.relay import Incoming, Relay, Stopped, Under
 from sealtrail_gateway.settings import Settings, Upstream
 from sealtrail_gateway.streams import Pump, StreamBroken
-from sealtrail_gateway.upstream import Reply, UpstreamFailed
 
 log = logging.getLogger("sealtrail.gateway")
 
@@ -42,7 +42,7 @@ class Gateway:
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings, self._relay = settings, relay
-        self._ready, self._close = ready, close
+        self._ready, self.close = ready, close
         self._register = Register(settings)
         self._upstreams: dict[str, tuple[Upstream, Provider]] = {
             name: (one, _named(reader(one.reader), name))
@@ -63,7 +63,7 @@ class Gateway:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self._close()
+                await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -12,6 +12,7 @@ from sealtrail.numbers import Numbers
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id, new_record_key
 from sealtrail_gateway.callers import Caller
+from sealtrail_gateway.connections import Line
 from sealtrail_gateway.settings import Settings
 
 SOFTWARE: Final = {"name": "sealtrail-gateway", "version": "0.1.0"}
@@ -21,13 +22,10 @@ class Ledger:
     """Records what passes through, and keeps the receipts."""
 
     def __init__(self, settings: Settings, *, attempts: int = 3) -> None:
-        self._recorder = AsyncRecorder(
-            settings.ledger_url,
-            settings.ledger_token,
-            trust=settings.trust,
-            timeout_s=settings.ledger_timeout_s,
-            attempts=attempts,
+        self._line = Line(
+            settings.ledger_url, settings.ledger_token, timeout_s=settings.ledger_timeout_s
         )
+        self._recorder = AsyncRecorder(self._line.once, trust=settings.trust, attempts=attempts)
         self._journal = (
             None
             if settings.journal is None
@@ -36,7 +34,7 @@ class Ledger:
         self._numbers = Numbers("gateway")
 
     async def close(self) -> None:
-        await self._recorder.close()
+        await self._line.close()
         if self._journal is not None:
             self._journal.close()
 

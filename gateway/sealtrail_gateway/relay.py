@@ -23,10 +23,10 @@ from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id
 from sealtrail_gateway import spool
 from sealtrail_gateway.callers import Caller
+from sealtrail_gateway.connections import Reply, UpstreamFailed, Upstreams
 from sealtrail_gateway.policies import Hook, Verdict
 from sealtrail_gateway.record import Ledger
 from sealtrail_gateway.settings import Upstream
-from sealtrail_gateway.upstream import Reply, UpstreamFailed, Upstreams
 
 JSON = dict[str, Any]
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from sealtrail.providers.exchange import StreamReader, Told
 from sealtrail.receipt import Receipt
+from sealtrail_gateway.connections import Reply, UpstreamFailed
 from sealtrail_gateway.relay import Relay, Stopped, Under, failure
-from sealtrail_gateway.upstream import Reply, UpstreamFailed
 
 
 class StreamBroken(Exception):  # noqa: N818 - an answer, not an accident
