@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from administrator import administrator
-from house import attempt, event_id, export, gen, ingest
+from house import attempt, event_id, export, gen, house_in, ingest
 from registering import PAINTER, D, E, consent, model, published, revoked, said
 
 from anchoring.fsck import Fsck
@@ -181,19 +181,27 @@ TEMPLATE = {"id": "template/1", "version": "1", "digest": D}
 POLICY = {"id": "policy/1", "version": "1", "digest": D}
 
 
+@pytest.fixture(scope="module")
+def furnished(postgres, tmp_path_factory):
+    """A house with one of each thing."""
+    with house_in(postgres, tmp_path_factory.mktemp("furnished")) as house:
+        house.post(
+            model(),
+            published("POLICY", "policy/1"),
+            published("POLICY", "policy/3"),
+            published("PROMPT_TEMPLATE", "template/1"),
+            published("CONSENT_TEXT", "likeness"),
+            consent("consent/9"),
+            ingest("asset"),
+        )
+        yield house
+
+
 @pytest.fixture
-def strict(house):
-    """A house that refuses what it does not know, with one of each thing."""
-    house.strict = True
-    house.post(
-        model(),
-        published("POLICY", "policy/1"),
-        published("PROMPT_TEMPLATE", "template/1"),
-        published("CONSENT_TEXT", "likeness"),
-        consent("consent/9"),
-        ingest("asset"),
-    )
-    return house
+def strict(furnished):
+    """The same, where what is unknown is refused; tests add to it and take nothing away."""
+    furnished.strict = True
+    return furnished
 
 
 def test_a_call_that_names_what_there_is_is_recorded(strict):
@@ -254,8 +262,8 @@ def test_what_is_retired_is_called_no_more_from_its_day_on(noon):
 
 def test_what_happened_is_recorded_whatever_it_names(strict):
     """An outcome that is refused would be closed by the timeout: the record would be wrong."""
-    start = call(policy=POLICY)
-    strict.post(start, said("POLICY_RETIRED", "policy/1", {"reason_code": "x"}))
+    start = call(policy={**POLICY, "id": "policy/3"})
+    strict.post(start, said("POLICY_RETIRED", "policy/3", {"reason_code": "x"}))
     outcome = gen(start["aggregate_id"], "picture")
     outcome["body"]["reference_assets"] = ["unknown"]
 
@@ -274,10 +282,11 @@ def test_what_happened_is_recorded_whatever_it_names(strict):
 )
 def test_a_consent_is_given_under_words_that_are_published(strict, changes, rule):
     """Word for word, by their digest."""
-    (refused,) = strict.post(consent("consent/7", **changes))
+    id_ = f"consent/{event_id()}"
+    (refused,) = strict.post(consent(id_, **changes))
 
     assert [(one.pointer, one.rule) for one in refused.errors] == [("/body/consent/text_id", rule)]
-    assert isinstance(strict.post(consent("consent/7"))[0], Recorded)
+    assert isinstance(strict.post(consent(id_))[0], Recorded)
 
 
 def started(**train):
