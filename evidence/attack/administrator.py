@@ -27,6 +27,9 @@ TABLES: Final = ("head", "entry", "entry_body", "tile", "asset_birth", "anchor",
 #: What says of bodies that they left the database lawfully; each after those that it refers to.
 KEPT: Final = ("bundle", "moved", "remains", "manifest", "tombstone", "expired")
 
+#: Trees whose roots the log names.
+TREES: Final = ("sparse_tree", "sparse_bucket", "dataset")
+
 #: Far beyond any log: where rows wait while they change places.
 _ASIDE: Final = 1 << 60
 
@@ -55,13 +58,13 @@ class Administrator:
         """Put every row of the Book aside, as a backup does."""
         self.do("DROP SCHEMA IF EXISTS {b}_saved CASCADE")
         self.do("CREATE SCHEMA {b}_saved")
-        for table in (*TABLES, *KEPT):
+        for table in (*TABLES, *KEPT, *TREES):
             self.do(f"CREATE TABLE {{b}}_saved.{table} AS TABLE {{b}}.{table}")
 
     def restore(self) -> None:
         """Bring back what was put aside, and nothing else: the database is as it was then."""
         with self._connection.transaction():
-            for table in (*TABLES, *KEPT):
+            for table in (*TABLES, *KEPT, *TREES):
                 self.do("DELETE FROM {b}.{t}".replace("{t}", table))
                 self.do("INSERT INTO {b}.{t} TABLE {b}_saved.{t}".replace("{t}", table))
 

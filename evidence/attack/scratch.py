@@ -18,7 +18,7 @@ from typing import Final
 from anchoring.checkpoint import signers_of, verifier_keys
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Shelf
-from evidence.attack.administrator import KEPT, TABLES, Administrator
+from evidence.attack.administrator import KEPT, TABLES, TREES, Administrator
 from evidence.attack.target import Target
 from ledger import clock, durable
 from ledger.database import Connection, Database, connect
@@ -257,7 +257,7 @@ def _copy(source: Database, owner: Connection, schema: str, progress: Progress) 
         reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             _check_whole(reading, schema)
-            for table in (*TABLES, *KEPT):
+            for table in (*TABLES, *KEPT, *TREES):
                 progress(f"copying {table}")
                 names = [f'"{name}"' for (name,) in owner.execute(_COLUMNS, (schema, table))]
                 columns, place = ", ".join(names), f"{schema}.{table}"
