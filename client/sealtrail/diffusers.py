@@ -30,13 +30,13 @@ from sealtrail.calls import OUTPUTS_MAX, Call
 from sealtrail.content import content_of, digest_text
 from sealtrail.errors import NotRecordable
 from sealtrail.fingerprints import (
-    Tensors,
     commit_of,
     component,
     loaded_from,
     plain,
     plain_digest,
     tensor_bytes,
+    tensors_digest,
     tensors_of,
 )
 from sealtrail.models import attempt_body
@@ -82,7 +82,6 @@ def watched_pipeline(trail: "Trail", pipe: Any) -> Any:
     kind = getattr(type(pipe), "_sealtrail_unwatched", type(pipe))
     model, manifest = model_of(pipe, kind.__name__)
     signature = inspect.signature(kind.__call__)
-    adapters = Tensors()
 
     @functools.wraps(kind.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -90,7 +89,7 @@ def watched_pipeline(trail: "Trail", pipe: Any) -> Any:
         bound.apply_defaults()
         said = dict(list(bound.arguments.items())[1:])
         said |= said.pop("kwargs", {})
-        asked = Asked(self, kind.__name__, said, adapters)
+        asked = Asked(self, kind.__name__, said)
         with asked.call(trail, model, manifest) as recorded:
             made = kind.__call__(self, *args, **kwargs)
             asked.answered(recorded, made)
@@ -126,7 +125,7 @@ def model_of(pipe: Any, kind: str) -> tuple[JSON, JSON]:
 class Asked:
     """What one call of a pipeline is given."""
 
-    def __init__(self, pipe: Any, kind: str, said: JSON, adapters: Tensors) -> None:
+    def __init__(self, pipe: Any, kind: str, said: JSON) -> None:
         self._kind, self._said = kind, said
         self._inputs: list[JSON] = []
         self._sealed: JSON = {}
@@ -140,7 +139,7 @@ class Asked:
             "dtype": str(getattr(pipe, "dtype", "unknown")),
             "random": _chances(said, device),
             "scheduler": None if scheduler is None else component(scheduler),
-            "adapters": list(_adapters(pipe, adapters)),
+            "adapters": list(_adapters(pipe)),
             "switches": _switches(),
         }
         self._rendered = {"arguments": arguments, "environment": self._env}
@@ -272,7 +271,7 @@ def _switches() -> JSON:
     }
 
 
-def _adapters(pipe: Any, tensors: Tensors) -> Iterator[JSON]:
+def _adapters(pipe: Any) -> Iterator[JSON]:
     """Yield the adapters (LoRA) that lie on each component, with weights and scale."""
     for name, one in pipe.components.items():
         listed = getattr(one, "peft_config", None)
@@ -286,7 +285,7 @@ def _adapters(pipe: Any, tensors: Tensors) -> Iterator[JSON]:
                 "component": name,
                 "adapter": adapter,
                 "active": adapter in active,
-                "weights": tensors.digest(f"{name}/{adapter}", named),
+                "weights": tensors_digest(named),
                 "scale": plain(_scale(one, adapter)),
             }
     fused = getattr(pipe, "num_fused_loras", 0)

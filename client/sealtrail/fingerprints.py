@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from hashlib import sha256
@@ -66,38 +65,16 @@ def commit_of(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     return None if found is None else (found[1].replace("--", "/"), found[2])
 
 
-class Tensors:
-    """Digests over tensors, each computed once while its tensors stay what and where they are."""
+def tensors_digest(tensors: Iterable[tuple[str, Any]]) -> str:
+    """Return one digest over pairs of name and tensor, in the order of their names.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, tuple[list[Any], str]] = {}
-
-    def digest(self, name: str, tensors: Iterable[tuple[str, Any]]) -> str:
-        """Return one digest over pairs of name and tensor, in the order of their names."""
-        listed = sorted(tensors, key=lambda pair: pair[0])
-        marks = [
-            (one, weakref.ref(tensor), tensor.data_ptr(), _changes(tensor))
-            for one, tensor in listed
-        ]
-        with self._lock:
-            kept = self._kept.get(name)
-        if kept is not None and kept[0] == marks:
-            return kept[1]
-        running = sha256()
-        for one, tensor in listed:
-            running.update(f"{one}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-            running.update(tensor_bytes(tensor))
-        found = f"sha256:{running.hexdigest()}"
-        with self._lock:
-            self._kept[name] = (marks, found)
-        return found
-
-
-def _changes(tensor: Any) -> int:
-    """Return how often a tensor was changed in place; torch has no public word for it."""
-    count: int = tensor._version  # noqa: SLF001
-    return count
+    Not kept: torch does not count changes made through `.data`, so nobody can tell when it is old.
+    """
+    running = sha256()
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        running.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        running.update(tensor_bytes(tensor))
+    return f"sha256:{running.hexdigest()}"
 
 
 def tensor_bytes(tensor: Any) -> bytes:
@@ -149,7 +126,7 @@ def component(thing: Any) -> JSON:
     if path is not None:
         return named | {"files": files_of(path)}
     if hasattr(thing, "state_dict") and hasattr(thing, "parameters"):
-        return named | {"weights": Tensors().digest("", tensors_of(thing))}
+        return named | {"weights": tensors_digest(tensors_of(thing))}
     return named | {"config": plain_digest(plain(_config(thing)))}
 
 
