@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from house import attempt, event_id
+from house import attempt
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
@@ -257,8 +257,8 @@ def test_what_is_wrong_with_the_data_is_named_in_the_data(service):
 
 @pytest.mark.parametrize(
     ("member", "value"),
-    [("event_id", "01a1fd98-600c-7a8f-9b67-8c238f99b304"), ("type", "GEN"), ("schema", 1), ("aggregate_id", "x"),
-     ("producer", {"id": "urn:other"})],
+    [("event_id", "01a1fd98-600c-7a8f-9b67-8c238f99b304"), ("type", "GEN"), ("schema", 1),
+     ("aggregate_id", "x"), ("producer", {"id": "urn:other"})],
 )  # fmt: skip
 def test_what_an_attribute_says_the_data_does_not_say_again(service, member, value):
     """Two ids in one request, and some reader would believe the other one."""
