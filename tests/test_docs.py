@@ -106,7 +106,11 @@ def _programs(directory: Path) -> Path:
     """A directory with the commands that an installation has, whatever this one calls them."""
     programs = directory / "bin"
     programs.mkdir()
-    for name, module in (("sealtrail", "sealtrail.cli"), ("sealtrail-server", "scripts.cli")):
+    for name, module in (
+        ("sealtrail", "sealtrail.cli"),
+        ("sealtrail-server", "scripts.cli"),
+        ("sealtrail-gateway", "sealtrail_gateway.command"),
+    ):
         path = programs / name
         path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m {module} "$@"\n')
         path.chmod(0o755)

@@ -44,6 +44,7 @@ HOMES = {
     "fastapi": ("api/*.py",),
     "langchain_core": ("client/sealtrail/langchain.py",),
     "litellm": ("client/sealtrail/litellm.py",),
+    "openai": ("examples/*.py",),
     "aiohttp": ("gateway/sealtrail_gateway/connections.py",),
     "httpx2": ("client/sealtrail/wire.py",),
     "orjson": ("ledger/printing.py", "ledger/decoding.py"),

@@ -187,7 +187,7 @@ class World:
         kind = case if case in self._trails else ""
         upstreams = {
             name: Upstream(name=name, url=f"{self.address}{path}", reader=name, credential="k")
-            for name, path in (("openai", "/v1"), ("anthropic", ""))
+            for name, path in (("openai", "/v1"), ("anthropic", ""), ("google", ""))
         }
         settings = Settings(
             ledger_url=_NOWHERE if kind == "down-before" else self.ledger_url,

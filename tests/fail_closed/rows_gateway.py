@@ -86,6 +86,19 @@ class MessageStream(_Through):
                 at.release(text)
 
 
+class Gemini(_Through):
+    name = "google-genai, contents"
+    tested_with = ("google-genai",)
+    needs = ("sealtrail_gateway", "google.genai")
+
+    def run(self, at):
+        from google import genai
+
+        options = {"base_url": f"{at.gateway}/google"}
+        with genai.Client(api_key=KEY, http_options=options) as client:
+            at.release(client.models.generate_content(model="gemini", contents=PROMPT))
+
+
 class PlainHttp(_Through):
     name = "any program, HTTP"
     tested_with = ("httpx2",)

@@ -10,15 +10,18 @@ import tempfile
 from closed_rows import MESSAGES, PROMPT, Row
 from closed_world import answering
 
-_MASTER = "sk-of-the-proxy"
+MASTER = "sk-of-the-proxy"
 
 #: Without this it asks the network for prices when it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
 @contextlib.contextmanager
-def _proxy(address):
-    """The address of LiteLLM's proxy, with its routes to the provider of the tests."""
+def proxying(address, callbacks=None):
+    """The address of LiteLLM's proxy, with its routes to the provider of the tests.
+
+    callbacks: as a config.yaml names them.
+    """
     from litellm.proxy import proxy_server
 
     models = [
@@ -31,11 +34,12 @@ def _proxy(address):
                 "max_retries": 0,
             },
         }
-        for name in ("gpt-4o", "gpt-image-1")
+        for name in ("gpt-4o", "gpt-image-1", "text-embedding-3-small")
     ]
     told = {
         "model_list": models,
-        "general_settings": {"master_key": _MASTER},
+        "general_settings": {"master_key": MASTER},
+        "litellm_settings": {"callbacks": callbacks} if callbacks else {},
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -59,9 +63,9 @@ class _Proxied(Row):
         import litellm
         import openai
 
-        url = at.once("litellm-proxy", lambda: _proxy(at.provider))
+        url = at.once("litellm-proxy", lambda: proxying(at.provider))
         litellm.callbacks = self.callbacks(at)
-        return openai.OpenAI(api_key=_MASTER, base_url=f"{url}/v1")
+        return openai.OpenAI(api_key=MASTER, base_url=f"{url}/v1")
 
     def callbacks(self, at):
         from sealtrail.litellm import Audit
