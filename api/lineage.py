@@ -126,7 +126,8 @@ def thing_lineage(
     name = id_ if is_thing(id_) else f"Asset/{id_}"
     bounds = walk.Bounds(depth=depth, things=things, fan=fan)
     found = Occurrences((Occurrence(name, "id", "", 0, None),), more=False)
-    return _answer(_Ask(request, app, looking, bounds, "/v1/assets"), found)
+    as_of = caught_up(looking)
+    return _answer(_Ask(request, app, looking, bounds, "/v1/assets"), found, as_of)
 
 
 def caught_up(looking: Look) -> AsOf:
@@ -143,16 +144,15 @@ def _by_digest(ask: _Ask, digest: str) -> dict[str, Any] | Response:
     if not is_digest(digest):
         detail = "an asset is asked for by `sha256:` and 64 lower-case hexadecimal digits"
         raise MalformedEvent(errors=[FieldError("/digest", "digest", detail)])
-    caught_up(ask.looking)
+    as_of = caught_up(ask.looking)
     book = ask.looking.book
     found = occurrences(book.database, book.row.schema, book.vault, digest)
-    return _answer(ask, found)
+    return _answer(ask, found, as_of)
 
 
-def _answer(ask: _Ask, found: Occurrences) -> dict[str, Any] | Response:
+def _answer(ask: _Ask, found: Occurrences, as_of: AsOf) -> dict[str, Any] | Response:
     """Walk, enter the look, and answer in the form that is asked for."""
     looking = ask.looking
-    as_of = caught_up(looking)
     roots = list(dict.fromkeys(one.thing for one in found.found))
     way = walk.lineage(looking.book.database, looking.book.row.schema, roots, ask.bounds)
     ids = walk.event_ids(way)

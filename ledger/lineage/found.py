@@ -58,15 +58,14 @@ def occurrences(database: Database, schema: str, vault: Vault, digest: str) -> O
     with database.duty(schema, "read") as connection:
         rows = connection.execute(query, (value, FOUND_MAX + 1)).fetchall()
     found = [Occurrence(f"Asset/{asset}", what, id_, at, None) for asset, what, at, id_ in rows]
-    for name, what in SEALED.items():
-        ids = vault.find(name, digest, limit=FOUND_MAX + 1)
-        if not ids:
-            continue
+    sealed = vault.find_each(SEALED, digest, limit=FOUND_MAX + 1)
+    if sealed:
         with database.duty(schema, "read") as connection:
-            events = of_events(connection, schema, ids)
-        for event in events.values():
+            events = of_events(connection, schema, [id_ for _, id_ in sealed])
+        for name, id_ in sealed:
+            event = events[id_]
             found += [
-                Occurrence(thing, what, event.event_id, event.position, name)
+                Occurrence(thing, SEALED[name], id_, event.position, name)
                 for thing in _things(vault, event, name, digest)
             ]
     found = sorted(set(found), key=lambda one: (one.position, one.thing, one.what))

@@ -54,6 +54,13 @@ SELECT DISTINCT b.event_id FROM {book}.blind b JOIN {book}.subject s ON s.ref = 
  WHERE b.field = %s AND b."index" = ANY(%s) AND s.state IN ('live', 'held')
  ORDER BY 1 LIMIT %s
 """
+_BLIND_EACH: Final = """
+SELECT DISTINCT b.field, b.event_id
+  FROM unnest(%s::text[], %s::bytea[]) u (field, mac)
+  JOIN {book}.blind b ON b."index" = u.mac AND b.field = u.field
+  JOIN {book}.subject s ON s.ref = b.subject_ref
+ WHERE s.state IN ('live', 'held') ORDER BY 1, 2 LIMIT %s
+"""
 _OF_SUBJECT: Final = """
 SELECT event_id FROM {book}.sealed WHERE subject_ref = %s AND event_id > %s ORDER BY 1 LIMIT %s
 """
@@ -143,6 +150,18 @@ class Opener:
             rows = connection.execute(self._sql(_BLIND), (field_, macs, limit)).fetchall()
         return [str(event_id) for (event_id,) in rows]
 
+    def find_each(self, fields: Collection[str], value: str, limit: int) -> list[tuple[str, str]]:
+        """Return field and event of each identifier with this value. See `Vault.find_each`."""
+        with self._reading() as connection:
+            macs = [
+                (field_, self._ring.mac(one, index_message(field_, value)))
+                for one in self._in_use(connection)
+                for field_ in fields
+            ]
+            columns = [list(column) for column in zip(*macs, strict=True)]
+            rows = connection.execute(self._sql(_BLIND_EACH), (*columns, limit)).fetchall()
+        return [(field_, str(event_id)) for field_, event_id in rows]
+
     def subject_of(self, owner: Owner) -> UUID | None:
         """Return the random name of a data subject whose values can be opened; None if unknown."""
         with self._reading() as connection:
@@ -213,10 +232,14 @@ class Opener:
 
     def _macs(self, connection: Connection, message: bytes) -> list[bytes]:
         """Return a blind index under every generation in use."""
+        return [self._ring.mac(one, message) for one in self._in_use(connection)]
+
+    def _in_use(self, connection: Connection) -> range:
+        """Return the generations in use; a new Book's first keys are made now."""
         state = self._ring.read(connection)
         self._ring.make_first(connection, state)
         self._ring.forget_before(state.oldest)
-        return [self._ring.mac(generation, message) for generation in state.in_use]
+        return state.in_use
 
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._database.duty(self._schema, "read")

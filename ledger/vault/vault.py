@@ -124,6 +124,12 @@ class Vault:
         """Return the ids of events with this identifier (owners.IDENTIFIERS, or the person)."""
         return self._opener.find(field, value, limit)
 
+    def find_each(
+        self, fields: Collection[str], value: str, *, limit: int = FOUND_MAX
+    ) -> list[tuple[str, str]]:
+        """Return (field, event id) of events that have this identifier in any of these fields."""
+        return self._opener.find_each(fields, value, limit)
+
     def subject_of(self, person_id: str) -> SubjectRef | None:
         """Return the data subject of a person's id; None if unknown, erased or being erased."""
         ref = self._opener.subject_of(person(person_id))
