@@ -18,11 +18,8 @@ of the unfinished picture is out before the outcome is on record.
 
 import functools
 import inspect
-import io
-import platform
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 from sealtrail.acting import acting
@@ -32,7 +29,9 @@ from sealtrail.errors import NotRecordable
 from sealtrail.fingerprints import (
     commit_of,
     component,
+    libraries,
     loaded_from,
+    npy_bytes,
     plain,
     plain_digest,
     tensor_bytes,
@@ -47,12 +46,6 @@ if TYPE_CHECKING:
     from sealtrail.trail import Trail
 
 JSON = dict[str, Any]
-
-#: Libraries that decide what comes out; those that are there are named with their versions.
-LIBRARIES: Final = (
-    "torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow",
-    "xformers",
-)  # fmt: skip
 
 _PROMPTS: Final = {"prompt": "prompt.user", "negative_prompt": "prompt.negative"}
 _PARAMS: Final = {
@@ -233,18 +226,6 @@ def chance(generator: Any) -> JSON:
     return {"device": str(generator.device), "seed": str(generator.initial_seed()), "state": state}
 
 
-@functools.cache
-def libraries() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide what comes out."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _chances(said: Mapping[str, Any], device: str) -> list[JSON]:
     """Return all generators of a call; without one, torch's own are used."""
     given = said.get("generator")
@@ -317,25 +298,14 @@ def _name(call: Call, thing: Any, facts: JSON) -> None:
     if _is_picture(thing) or isinstance(thing, str):
         call.output(thing, **facts)
     elif isinstance(thing, list):
-        digests = [digest_text(_npy(one)) if not _is_picture(one) else None for one in thing]
+        digests = [digest_text(npy_bytes(one)) if not _is_picture(one) else None for one in thing]
         listed = [
             digest or {"sha256": (seen := content_of(one)).sha256, "pixels": seen.pixel_sha256}
             for one, digest in zip(thing, digests, strict=True)
         ]
         call.output(canonical.encode(listed), mime="application/json", **facts)
     else:
-        call.output(_npy(thing), mime="application/x-npy", **facts | _pixels(thing))
-
-
-def _npy(numbers: Any) -> bytes:
-    """Return an array or tensor as `numpy.save` writes it."""
-    numpy: Any = sys.modules["numpy"]
-    if hasattr(numbers, "detach"):
-        plain_ = numbers.detach().cpu()
-        numbers = (plain_.float() if "bfloat16" in str(plain_.dtype) else plain_).numpy()
-    out = io.BytesIO()
-    numpy.save(out, numpy.ascontiguousarray(numbers), allow_pickle=False)
-    return out.getvalue()
+        call.output(npy_bytes(thing), mime="application/x-npy", **facts | _pixels(thing))
 
 
 def _pixels(numbers: Any) -> JSON:

@@ -9,14 +9,19 @@ A file is hashed once in a process, and again only if its time or size has chang
 did to weights after it loaded them shows in the second way only.
 """
 
+import io
 import math
 import os
+import platform
 import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from enum import Enum
+from functools import cache
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +32,12 @@ JSON = dict[str, Any]
 
 #: A model's folder has no more files than this; what has is something else.
 FILES_MAX: Final = 10_000
+
+#: Libraries that decide what comes out; those that are there are named with their versions.
+LIBRARIES: Final = (
+    "torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "datasets", "numpy",
+    "pillow", "xformers",
+)  # fmt: skip
 
 #: Folder of one commit in the cache of a hub.
 _SNAPSHOT: Final = re.compile(r"models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})(?:[/\\]|$)")
@@ -84,6 +95,29 @@ def tensor_bytes(tensor: Any) -> bytes:
     return data
 
 
+def npy_bytes(numbers: Any) -> bytes:
+    """Return an array or tensor as `numpy.save` writes it; bfloat16, which it lacks, as float32."""
+    numpy: Any = sys.modules["numpy"]
+    if hasattr(numbers, "detach"):
+        plain_ = numbers.detach().cpu()
+        numbers = (plain_.float() if "bfloat16" in str(plain_.dtype) else plain_).numpy()
+    out = io.BytesIO()
+    numpy.save(out, numpy.ascontiguousarray(numbers), allow_pickle=False)
+    return out.getvalue()
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide what comes out."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def plain_digest(members: Any) -> str:
     """Return the digest of the canonical JSON (docs/formats.md) of members."""
     return digest_text(canonical.encode(members))
@@ -91,6 +125,8 @@ def plain_digest(members: Any) -> str:
 
 def plain(value: Any, *, depth: int = 8) -> Any:
     """Return a value as JSON without fractions: numbers as text where the ledger has them so."""
+    if isinstance(value, Enum):
+        return plain(value.value, depth=depth - 1) if depth else value.name
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sealtrail.calls import Call
-from sealtrail.content import content_of, is_digest, kind_of
+from sealtrail.content import Content, content_of, is_digest, kind_of
 from sealtrail.models import PARAMS
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id
@@ -28,7 +28,8 @@ def ingest(
     """Return asset id, body and sealed values of an INGEST."""
     rest = dict(facts)
     asset_id = rest.pop("asset_id", None) or new_event_id()
-    content = content_of(thing, mime=rest.pop("mime", None))
+    mime = rest.pop("mime", None)
+    content = thing if isinstance(thing, Content) else content_of(thing, mime=mime)
     asset: JSON = {"type": rest.pop("type", kind_of(content.mime)), "mime": content.mime}
     digests = {"sha256": content.sha256}
     if content.size:

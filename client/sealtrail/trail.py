@@ -19,7 +19,7 @@ Every receipt is verified before anything goes on, and kept in a local journal: 
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
 
@@ -29,6 +29,7 @@ from sealtrail.calls import Call
 from sealtrail.cost import Cost, cost_of
 from sealtrail.environment import named_setting, token_setting, trusted
 from sealtrail.errors import AuditUnavailable, OutcomeLate, Refused
+from sealtrail.ingesting import Ingesting
 from sealtrail.journal import Journal
 from sealtrail.models import attempt_body, named_model
 from sealtrail.numbers import Numbers
@@ -233,6 +234,16 @@ class Trail:
         """
         asset_id, body, sealed = stages.ingest(thing, rights=rights, facts=facts)
         return self.record("INGEST", asset_id, body, sealed=sealed)
+
+    def ingesting(
+        self, things: Iterable[Any], *, rights: str | Mapping[str, Any], **facts: Any
+    ) -> Ingesting:
+        """Return an iterable of the same things, each on record before it is handed on.
+
+        things: paths, bytes, pictures, arrays, or rows of which `of` returns one of these. See
+        `sealtrail.ingesting`; facts as for `ingest`.
+        """
+        return Ingesting(self, things, rights=rights, **facts)
 
     def train(self, **plan: Any) -> Training:
         """Return a training run for `with`: TRAIN_STARTED before it, TRAIN or TRAIN_FAILED after.

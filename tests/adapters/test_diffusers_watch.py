@@ -139,14 +139,14 @@ def test_numbers_instead_of_pictures_are_recorded_as_numbers(pipe, trail, record
     """`output_type="np"`: the array as numpy.save writes it, and the pixels it stands for."""
     import io
 
-    import numpy
+    import numpy as np
 
     watched = trail.watch(pipe)
     with trail.acting_for("emp-7"):
         array = watched(PROMPT, generator=_generator(), output_type="np", **_asked()).images[0]
         picture = watched(PROMPT, generator=_generator(), **_asked()).images[0]
     out = io.BytesIO()
-    numpy.save(out, array)
+    np.save(out, array)
     numbers, pixels = (recorded.entries[at]["body"]["outputs"][0] for at in (1, 3))
     assert numbers["sha256"] == f"sha256:{sha256(out.getvalue()).hexdigest()}"
     assert numbers["pixel_sha256"] == pixels["pixel_sha256"]
