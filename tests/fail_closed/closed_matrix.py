@@ -44,8 +44,8 @@ away; *no end*, that parts of a stream had gone on, and the event that ends it h
 SDK raises instead of ending well. *Attempts* are counted where an SDK tried again by itself. Rows
 marked `harness` ran on a restatement of the program's own code, not on the program.
 
-An attempt that a slow ledger records after all, when nobody waits any more, was never made: it has no
-outcome, and the ledger closes it at its deadline.
+An attempt that a slow ledger records after all, when nobody waits any more, was never made: it has
+no outcome, and the ledger closes it at its deadline.
 
 ## Fails closed
 """

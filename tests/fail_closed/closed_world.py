@@ -10,7 +10,6 @@ import json
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -43,7 +42,7 @@ CASES = {
 BEFORE = ("down-before", "slow", "garbage")
 AFTER = ("down-after", "garbage-after")
 
-_HASTY_S = 0.15
+_HASTY_S, _SLOW_S = 0.15, 5
 _NOWHERE = "http://127.0.0.1:9"
 KEY = "stg_a key of one person"
 
@@ -56,13 +55,14 @@ class FailingLedger(SmallLedger):
         self.case = "well"
         self._own, self._stranger = self.key, Ed25519PrivateKey.generate()
         self._turn = threading.Lock()
-        self._run = 0
+        self._over = threading.Event()  # Of the case that runs: nobody waits any more.
         self.overtaken: list[bytes] = []
 
     def begin(self, case: str) -> None:
         with self._turn:
             self.case = case
-            self._run += 1
+            self._over.set()
+            self._over = threading.Event()
             self.entries.clear()
             self.position_of.clear()
             self.requests.clear()
@@ -70,16 +70,16 @@ class FailingLedger(SmallLedger):
 
     def answer(self, content: bytes) -> tuple[int, dict[str, str], bytes] | None:
         is_attempt = json.loads(content)["type"] == "GEN_ATTEMPT"
-        run = self._run
+        over = self._over
         if self.case == "slow":
             self.overtaken.append(content)
-            time.sleep(2 * _HASTY_S)
+            over.wait(_SLOW_S)
         if self.case == "down-after" and not is_attempt:
             return None
         lies = self.case == "garbage" or (self.case == "garbage-after" and not is_attempt)
         with self._turn:
-            if self._run != run:
-                return None  # Nobody waits for this any more.
+            if over.is_set():
+                return None
             self.key = self._stranger if lies else self._own
             try:
                 return super().answer(content)
@@ -224,4 +224,8 @@ def answering(application: Any) -> Iterator[str]:
 @contextmanager
 def world() -> Iterator[World]:
     with ExitStack() as stack:
-        yield World(stack)
+        made = World(stack)
+        try:
+            yield made
+        finally:
+            made.ledger.begin("well")  # Lets go whoever it still keeps waiting.
