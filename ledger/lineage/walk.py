@@ -12,6 +12,7 @@ the read model. Each is held against the entry that says it; one that no entry s
 counted.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -38,19 +39,22 @@ FAN_MAX: Final = 200
 _FIRST, _LAST = 3, 3
 _VERSIONS: Final = 64
 
-_AFTER: Final = """
-SELECT s.thing, r.rel, e.target, e.position, e.bound
-  FROM unnest(%(things)s::text[]) s (thing) CROSS JOIN unnest(%(rels)s::text[]) r (rel)
+#: All edges of each thing, or so many that it has to be asked for each relation.
+_FEW: Final = """
+SELECT s.thing, e.rel, e.{there}, e.position, e.bound
+  FROM unnest(%(things)s::text[]) s (thing)
  CROSS JOIN LATERAL (
-       SELECT target, position, bound FROM {book}.lineage_edge
-        WHERE source = s.thing AND rel = r.rel ORDER BY position DESC LIMIT %(fan)s) e
+       SELECT * FROM {book}.lineage_edge WHERE {here} = s.thing
+        ORDER BY rel DESC, position DESC LIMIT %(fan)s) e
+ ORDER BY e.position DESC
 """
-_BEFORE: Final = """
-SELECT s.thing, r.rel, e.source, e.position, e.bound
+#: The newest edges of each thing and relation.
+_MANY: Final = """
+SELECT s.thing, r.rel, e.{there}, e.position, e.bound
   FROM unnest(%(things)s::text[]) s (thing) CROSS JOIN unnest(%(rels)s::text[]) r (rel)
  CROSS JOIN LATERAL (
-       SELECT source, position, bound FROM {book}.lineage_edge
-        WHERE target = s.thing AND rel = r.rel ORDER BY position DESC LIMIT %(fan)s) e
+       SELECT * FROM {book}.lineage_edge WHERE {here} = s.thing AND rel = r.rel
+        ORDER BY position DESC LIMIT %(fan)s) e
 """
 
 
@@ -186,15 +190,12 @@ class _Walk:
         """Return what one step from these things leads to, the newest of each relation."""
         if not things:
             return []
-        query = sql.SQL(_AFTER if direction == "after" else _BEFORE)
-        rows = self._connection.execute(
-            query.format(book=sql.Identifier(self._schema)),
-            {
-                "things": arrays.texts(things),
-                "rels": arrays.texts(RELS),
-                "fan": self._bounds.fan + 1,
-            },
-        ).fetchall()
+        rows = self._edges(_FEW, things, direction)
+        counts = Counter(row[0] for row in rows)
+        hubs = [thing for thing, count in counts.items() if count > self._bounds.fan]
+        if hubs:
+            rows = [row for row in rows if counts[row[0]] <= self._bounds.fan]
+            rows += self._edges(_MANY, hubs, direction)
         rows += self._members(things, direction)
         found: dict[tuple[str, str], list[Way]] = {}
         for thing, rel, other, position, bound in rows:
@@ -204,6 +205,22 @@ class _Walk:
             if len(ways) > self._bounds.fan:
                 self._lineage.fans.append(Fan(thing, rel, direction))
         return [way for ways in found.values() for way in ways[: self._bounds.fan]]
+
+    def _edges(
+        self, query: str, things: Sequence[str], direction: Direction
+    ) -> list[tuple[Any, ...]]:
+        here, there = ("source", "target") if direction == "after" else ("target", "source")
+        statement = sql.SQL(query).format(
+            book=sql.Identifier(self._schema),
+            here=sql.Identifier(here),
+            there=sql.Identifier(there),
+        )
+        values = {
+            "things": arrays.texts(things),
+            "rels": arrays.texts(RELS),
+            "fan": self._bounds.fan + 1,
+        }
+        return self._connection.execute(statement, values).fetchall()
 
     def _members(self, things: Sequence[str], direction: Direction) -> list[tuple[Any, ...]]:
         read = set_edges if direction == "after" else member_edges
