@@ -33,7 +33,7 @@ READ_ONLY = {
 _HEAD = """# What happens while the ledger is away
 
 Made from its tests (`python tests/fail_closed/closed_matrix.py`); do not edit. Measured on
-{date}, each row in six cases against a provider on this machine that speaks the real
+{date}, each row in seven cases against a provider on this machine that speaks the real
 wire formats and keeps its own books:
 
 {cases}
@@ -153,6 +153,7 @@ _WORDS = {
     "slow": "slow",
     "garbage": "garbage before",
     "garbage-after": "garbage after",
+    "late": "late",
 }
 
 

@@ -96,7 +96,9 @@ def seen(row: type[Row], case: str, world: World) -> Seen:
 def told_of(problem: BaseException) -> str:
     """Return an exception as its reader sees it: kind, HTTP status, code."""
     code = getattr(problem, "code", None)
-    status = getattr(problem, "status_code", None)
+    status = getattr(problem, "status_code", code if isinstance(code, int) else None)
+    if status is None:
+        status = getattr(getattr(problem, "response", None), "status_code", None)
     if not isinstance(code, str):
         body = getattr(problem, "body", None)
         inner = body.get("error", body) if isinstance(body, dict) else None

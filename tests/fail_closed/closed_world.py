@@ -37,10 +37,11 @@ CASES = {
     "slow": "The ledger takes longer than the client waits.",
     "garbage": "The attempt's receipt is signed by a stranger.",
     "garbage-after": "The outcome's receipt is signed by a stranger.",
+    "late": "The ledger had closed the attempt before its outcome came (OUTCOME_LATE).",
 }
 #: In these the model must not be called, in the others its output must not be released.
 BEFORE = ("down-before", "slow", "garbage")
-AFTER = ("down-after", "garbage-after")
+AFTER = ("down-after", "garbage-after", "late")
 
 _HASTY_S, _SLOW_S = 0.15, 5
 _NOWHERE = "http://127.0.0.1:9"
@@ -81,6 +82,7 @@ class FailingLedger(SmallLedger):
             if over.is_set():
                 return None
             self.key = self._stranger if lies else self._own
+            self.late = self.case == "late" and not is_attempt
             try:
                 return super().answer(content)
             finally:
