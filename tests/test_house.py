@@ -128,7 +128,13 @@ def floor_named(name: str) -> str | None:
 def third_party(path: Path, *, top_level_only: bool = False) -> set[str]:
     """What a module imports from neither the standard library nor this repository."""
     beside = {other.stem for other in path.parent.glob("*.py")}  # bench/ is run as scripts
-    ours = {"sealtrail", "sealtrail_gateway", *SERVER, *BESIDE, *(beside if short(path).startswith("bench/") else ())}
+    ours = {
+        "sealtrail",
+        "sealtrail_gateway",
+        *SERVER,
+        *BESIDE,
+        *(beside if short(path).startswith("bench/") else ()),
+    }
     return {
         name
         for name in imports(path, top_level_only=top_level_only)
