@@ -39,6 +39,8 @@ WIRE = {
 }  # fmt: skip
 #: What is missing, and what is shown not to be.
 COMPLETENESS = {("get", "/v1/completeness"), ("get", "/v1/sources")}
+#: What the entries say, found.
+SEARCH = {("get", "/v1/search"), ("post", "/v1/search")}
 ALONE = {
     ("get", "/checkpoint"), ("get", "/tile/{path}"), ("get", "/livez"), ("get", "/readyz"),
     ("get", "/metrics"), ("get", "/.well-known/sealtrail/trust.json"),
@@ -83,7 +85,7 @@ def validator(document, name):
 def test_every_path_of_the_interface_is_there_and_no_other(document):
     found = {(method, path) for method, path, _ in operations(document)}
 
-    ours = DESIGN | CUSTODY | WIRE | COMPLETENESS
+    ours = DESIGN | CUSTODY | WIRE | COMPLETENESS | SEARCH
     named = {(method, path.replace("/v1/", "/v1/books/{book}/", 1)) for method, path in ours}
     assert found == ours | named | ALONE
     assert document["openapi"].startswith("3.1")
