@@ -13,11 +13,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
 from sealtrail.providers.registry import reader
 from sealtrail_gateway import spool
 from sealtrail_gateway.callers import NobodyKnown, Register
 from sealtrail_gateway.connections import Reply, UpstreamFailed
+from sealtrail_gateway.queues import Queue, Whole
 from sealtrail_gateway.relay import Incoming, Relay, Stopped, Under
 from sealtrail_gateway.settings import Settings, Upstream
 from sealtrail_gateway.streams import Pump, StreamBroken
@@ -47,6 +49,11 @@ class Gateway:
         self._upstreams: dict[str, tuple[Upstream, Provider]] = {
             name: (one, _named(reader(one.reader), name))
             for name, one in settings.upstreams.items()
+        }
+        self._queues = {
+            name: Queue(relay, found, settings.body_max)
+            for name, (_, found) in self._upstreams.items()
+            if isinstance(found, ComfyUi)
         }
 
     async def __call__(self, scope: Scope, receive: spool.Receive, send: Send) -> None:
@@ -126,6 +133,10 @@ class Gateway:
                 body=body,
                 caller=caller,
             )
+            queue = self._queues.get(upstream.name)
+            if queue is not None and queue.takes(method, path):
+                await out.whole(await queue.answer(incoming))
+                return
             gone = asyncio.ensure_future(_until_gone(receive))
             try:
                 if kind == "harmless":
@@ -210,6 +221,11 @@ class _Out:
 
     async def end(self, data: bytes = b"") -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def whole(self, answer: Whole) -> None:
+        self.event_id = answer.event_id
+        await self.start(answer.status, answer.fields, size=len(answer.body))
+        await self.end(answer.body)
 
     async def refuse(self, status: int, code: str, message: str) -> None:
         """Answer with an error; once the answer has begun, end it without its terminal event."""

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A ledger that all tests of adapters share, a trail to it, and one whose ledger is away."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "provider"))
 
 
 @pytest.fixture(scope="package")

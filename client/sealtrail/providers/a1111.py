@@ -136,8 +136,8 @@ def _params(request: JSON) -> JSON:
             "steps": count(request.get("steps")),
             "width": count(request.get("width")) or None,
             "height": count(request.get("height")) or None,
-            "cfg_scale": _decimal(request.get("cfg_scale")),
-            "strength": _decimal(request.get("denoising_strength")),
+            "cfg_scale": decimal(request.get("cfg_scale")),
+            "strength": decimal(request.get("denoising_strength")),
             "sampler": plain_code(request.get("sampler_name")) or None,
             "scheduler": plain_code(request.get("scheduler")) or None,
             "n": each * rounds if 1 <= each * rounds <= 64 else None,
@@ -145,7 +145,8 @@ def _params(request: JSON) -> JSON:
     )
 
 
-def _decimal(value: Any) -> str | None:
+def decimal(value: Any) -> str | None:
+    """Return a number of a request as a decimal string, or None for what is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from sealtrail.providers.a1111 import A1111
 from sealtrail.providers.anthropic import Anthropic
+from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
 from sealtrail.providers.google import Google
 from sealtrail.providers.openai import NanoGpt, OpenAi
@@ -19,6 +20,7 @@ READERS: Final[dict[str, Callable[[], Provider]]] = {
     "nanogpt": NanoGpt,
     "google": Google,
     "a1111": A1111,
+    "comfyui": ComfyUi,
 }
 
 #: Where the providers themselves listen.
@@ -29,6 +31,7 @@ ADDRESSES: Final[dict[str, str]] = {
     "nanogpt": "https://nano-gpt.com/api/v1",
     "google": "https://generativelanguage.googleapis.com",
     "a1111": "http://127.0.0.1:7860",
+    "comfyui": "http://127.0.0.1:8188",
 }
 _BY_HOST: Final = {
     urlsplit(address).hostname: name
