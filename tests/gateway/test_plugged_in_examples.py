@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The examples of plugging in run as they are, and what they do is on record."""
 
+import json
 import os
 import subprocess
 import sys
@@ -73,3 +74,18 @@ def test_without_a_ledger_nothing_is_painted(world, tmp_path):
     assert done.returncode != 0
     assert "AuditUnavailable" in done.stderr
     assert not (tmp_path / "made.ppm").exists()
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(world, tmp_path):
+    """Cell by cell in one interpreter; three calls are on record, one inside another."""
+    notebook = json.loads((EXAMPLES / "trail.ipynb").read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells)
+    (tmp_path / "cells.py").write_text("\n".join("".join(cell["source"]) for cell in cells))
+    done = run(tmp_path / "cells.py", cwd=tmp_path, **ledger_of(world, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "the prompt is in it: False - the person: False" in done.stdout
+    assert "proved at position" in done.stdout
+    assert "painted without a ledger: 0" in done.stdout
+    assert world.types == ["GEN_ATTEMPT", "GEN", "GEN_ATTEMPT", "GEN_ATTEMPT", "GEN", "GEN"]
+    assert world.entries[3]["trace"]["parent_event"] == world.entries[2]["event_id"]
