@@ -8,8 +8,14 @@ instead of the embedded one; `-m database` selects just these tests.
 """
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+
+#: Bytes that the run's PostgreSQL may need; three processes have one each.
+ROOM = 4 * 1024**3
 
 
 def pytest_configure(config):
@@ -39,14 +45,31 @@ def postgres(tmp_path_factory):
     if wanted == "debian15":
         from debian_postgres import DebianPostgres
 
-        with DebianPostgres() as running:
+        with DebianPostgres(memory() or Path("/tmp")) as running:
             yield running
         return
     assert wanted == "embedded", "SEALTRAIL_TEST_POSTGRES is embedded or debian15"
     from ledger.embedded import EmbeddedPostgres
 
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as running:
+    if memory() is None:
+        with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as running:
+            yield running
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="sealtrail-", dir=memory()) as directory,
+        EmbeddedPostgres(Path(directory, "data")) as running,
+    ):
         yield running
+
+
+def memory():
+    """Where files of this machine's memory lie, if there is room for a server's.
+
+    What a crash leaves on a disk is asked by tests that start servers of their own. All others
+    make a hundred tables each, for which a disk takes half of their time.
+    """
+    found = Path("/dev/shm")
+    return found if found.is_dir() and shutil.disk_usage(found).free >= ROOM else None
 
 
 @pytest.fixture(scope="session")

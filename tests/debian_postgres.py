@@ -22,11 +22,13 @@ _USERS: Final = (
 
 
 class DebianPostgres:
-    """A fresh cluster of PostgreSQL 15 that ends with its context."""
+    """A fresh cluster of PostgreSQL 15 that ends with its context.
 
-    def __init__(self) -> None:
-        # Below /tmp itself: pytest's directories are closed to other users.
-        self._directory = Path(tempfile.mkdtemp(prefix="sealtrail-pg15-", dir="/tmp"))
+    below: a directory that is open to other users, as pytest's own are not.
+    """
+
+    def __init__(self, below: Path) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="sealtrail-pg15-", dir=below))
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = _system_user()
