@@ -62,13 +62,20 @@ class Question(BaseModel):
             raise _wrong("/version", "one-of", "a version is one of a dataset")
 
 
+def _question_schema() -> dict[str, Any]:
+    """Return the schema of a question, whole: nothing of it stands elsewhere in the document."""
+    schema = Question.model_json_schema()
+    schema["properties"]["digests"] = schema.pop("$defs")["Digests"]
+    return schema
+
+
 @router.post(
     "/proofs/absence",
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": Question.model_json_schema()},
+                "application/json": {"schema": _question_schema()},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
                 "image/*": {"schema": {"type": "string", "format": "binary"}},
             },
