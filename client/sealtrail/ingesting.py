@@ -12,6 +12,7 @@ A second pass over the same things records only what has changed meanwhile.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +72,15 @@ class Ingesting:
         return {"dataset_id": dataset_id, "manifest_digest": manifest, "count": len(self._seen)}
 
     def _record(self, thing: Any) -> None:
-        content = _content(thing if self._of is None else self._of(thing))
+        hashed = thing if self._of is None else self._of(thing)
+        content = _content(hashed)
         if content.sha256 in self._seen:
             return
         asset_id = new_event_id()
         facts = {**self._facts, **({} if self._facts_of is None else self._facts_of(thing))}
+        if facts.get("c2pa") is True:
+            source = Path(hashed) if isinstance(hashed, str) else hashed
+            facts["c2pa"] = import_module("sealtrail.c2pa").facts(source)
         self.last = self._trail.ingest(content, rights=self._rights, asset_id=asset_id, **facts)
         self._seen[content.sha256] = asset_id
 

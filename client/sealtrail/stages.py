@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -28,6 +29,8 @@ def ingest(
     """Return asset id, body and sealed values of an INGEST."""
     rest = dict(facts)
     asset_id = rest.pop("asset_id", None) or new_event_id()
+    if rest.get("c2pa") is True:
+        rest["c2pa"] = import_module("sealtrail.c2pa").facts(thing, mime=rest.get("mime"))
     mime = rest.pop("mime", None)
     content = thing if isinstance(thing, Content) else content_of(thing, mime=mime)
     asset: JSON = {"type": rest.pop("type", kind_of(content.mime)), "mime": content.mime}
@@ -52,6 +55,10 @@ def export(thing: Any, *, asset_id: str, to: str, facts: Mapping[str, Any]) -> t
     """Return body and sealed values of an EXPORT."""
     rest = dict(facts)
     recipient = rest.pop("recipient", None)
+    if rest.pop("c2pa", False):
+        found = import_module("sealtrail.c2pa").read(thing)
+        rest["includes_provenance"] = found is not None
+        rest["marking_verified"] = {"c2pa": found is not None and found.holds, "at": _now()}
     destination: JSON = {"type": rest.pop("type", "DELIVERY"), "platform": to}
     destination |= {name: rest.pop(name) for name in ("recipient_type", "url") if name in rest}
     body = {"asset_id": asset_id, "asset_sha256": content_of(thing).sha256}

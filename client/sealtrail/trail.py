@@ -229,8 +229,9 @@ class Trail:
         """Record an asset that came in: bytes, a path, a Pillow image or its digest.
 
         rights: `OWNED`, `PUBLIC_DOMAIN` …, `licence:<name>`, or the members of `rights`.
-        facts: asset_id, name, source_url, personal=True (its digest is sealed), mime, and further
-        members of the body. Its id is `receipt_body(receipt)["asset"]`… of the receipt's entry.
+        facts: asset_id, name, source_url, personal=True (its digest is sealed), mime, c2pa=True
+        (what the file says of its provenance), and further members of the body.
+        Its id is `receipt_body(receipt)["asset"]`… of the receipt's entry.
         """
         asset_id, body, sealed = stages.ingest(thing, rights=rights, facts=facts)
         return self.record("INGEST", asset_id, body, sealed=sealed)
@@ -257,7 +258,8 @@ class Trail:
         """Record that an asset leaves the house; call it before it does.
 
         thing: the bytes that leave. to: the platform. facts: recipient (sealed), type,
-        recipient_type, label_shown, marking_verified … (docs/events.md, EXPORT).
+        recipient_type, label_shown, marking_verified … (docs/events.md, EXPORT); c2pa=True looks
+        whether the bytes carry a valid manifest.
         """
         body, sealed = stages.export(thing, asset_id=asset_id, to=to, facts=facts)
         return self.record("EXPORT", new_event_id(), body, sealed=sealed)
