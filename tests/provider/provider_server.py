@@ -114,6 +114,10 @@ def openai_response(provider: Provider, request: dict[str, Any], mood: str) -> A
                   "input_tokens_details": {"cached_tokens": 0},
                   "output_tokens_details": {"reasoning_tokens": 0}},
     }  # fmt: skip
+    if request.get("tools"):
+        shown = base64.b64encode(picture()).decode()
+        drawn = {"type": "image_generation_call", "id": "ig", "status": "completed"}
+        whole["output"].append({**drawn, "result": shown})
     if not request.get("stream"):
         return 200, "application/json", whole
     place = {"item_id": "m", "output_index": 0, "content_index": 0, "logprobs": []}

@@ -69,6 +69,26 @@ def test_a_stream_ends_once_its_outcome_is_on_record(trail, address, recorded, s
     assert recorded.entries[1]["body"]["outputs"][0]["sha256"] == digest_text(words.encode())
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_picture_that_a_response_draws_is_recorded_by_itself(watched, trail, recorded, stream):
+    """Its tool's result is decoded, so the picture is found by its own digest."""
+    asked = {"model": "m", "input": PROMPT, "tools": [{"type": "image_generation"}]}
+    with trail.acting_for("emp-7"):
+        answer = watched.responses.create(**asked, stream=stream)
+        if stream:
+            list(answer)
+    assert recorded.types == ["GEN_ATTEMPT", "GEN"]
+    digests = [one["sha256"] for one in recorded.entries[1]["body"]["outputs"]]
+    assert {digest_text(picture())} <= set(digests)
+
+
+def test_what_would_be_fetched_past_the_record_is_not_asked_for(watched, trail, provider):
+    """A response in the background: its output would come by a GET that nobody records."""
+    with trail.acting_for("emp-7"), pytest.raises(NotRecordable, match="background"):
+        watched.responses.create(model="m", input=PROMPT, background=True)
+    assert provider.calls == []
+
+
 def test_coroutines_are_watched_as_well(trail, address, recorded):
     """An async client: a picture, a stream read to its end, and one that is left early."""
 

@@ -36,7 +36,7 @@ from sealtrail.providers.exchange import (
     text_value,
     without_none,
 )
-from sealtrail.providers.openai_streams import ChatStream, ImageStream, ResponseStream
+from sealtrail.providers.openai_streams import ChatStream, ImageStream, ResponseStream, drawn
 
 _OPERATIONS: Final = {
     "images/generations": "generate",
@@ -73,6 +73,8 @@ class OpenAi:
             return self._asked_image(path, headers, body)
         request = read_json(body)
         if path == "responses":
+            if request.get("background"):
+                raise Unspeakable("what is made in the background is fetched past this record")
             return self._asked_chat(path, request, *_response_input(request))
         return self._asked_chat(path, request, *_chat_input(request))
 
@@ -316,6 +318,7 @@ def _chat(answer: JSON, body: bytes, facts: JSON) -> Told:
     if reasons and (reason := plain_code(reasons[0])):
         facts["finish_reason"] = reason
     outputs = [output(text.encode(errors="replace"), mime="text/plain") for text in texts if text]
+    outputs += drawn(answer)
     return made([*outputs, output(body, mime="application/json")], facts=facts)
 
 

@@ -59,6 +59,17 @@ class _OpenAiStream(EventStream):
                 self._said[name] = data[name]
 
 
+def drawn(response: JSON) -> list[JSON]:
+    """Return the pictures that a response has drawn by its tool for it, as outputs."""
+    items = response.get("output")
+    found = [
+        unbase64(item.get("result"))
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict) and item.get("type") == "image_generation_call"
+    ]
+    return [output(picture) for picture in found if picture is not None]
+
+
 class ChatStream(_OpenAiStream):
     """Chat completions: deltas, then `[DONE]`."""
 
@@ -95,6 +106,9 @@ class ResponseStream(_OpenAiStream):
             self._spoken.add(data.get("delta"))
         elif kind == "response.refusal.delta":
             self._refused.add(data.get("delta"))
+        elif kind == "response.image_generation_call.partial_image":
+            picture = unbase64(data.get("partial_image_b64"))
+            self.outputs += [] if picture is None else [output(picture)]
         elif kind == "error":
             self._error = data
             return True
@@ -105,6 +119,7 @@ class ResponseStream(_OpenAiStream):
             return False
         response = response if isinstance(response, dict) else {}
         self._reason = plain_code(response.get("status"))
+        self.outputs += drawn(response)
         if kind == "response.failed":
             error = response.get("error")
             self._error = error if isinstance(error, dict) else {"code": "failed"}
