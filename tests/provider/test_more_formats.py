@@ -106,7 +106,9 @@ def test_pictures_of_a1111_are_recorded(trail, address, recorded):
     ("name", "method", "path", "kind"),
     [
         ("a1111", "POST", "/sdapi/v1/options", "unknown"),
-        ("a1111", "GET", "/sdapi/v1/progress", "harmless"),
+        ("a1111", "GET", "/sdapi/v1/sd-models", "harmless"),
+        ("a1111", "GET", "/sdapi/v1/progress", "unknown"),
+        ("a1111", "GET", "/file=outputs/1.png", "unknown"),
         ("a1111", "POST", "/run/predict", "unknown"),
         ("google", "POST", "/v1beta/models/gemini:batchGenerateContent", "unknown"),
         ("google", "POST", "/v1beta/models/gemini:countTokens", "harmless"),
@@ -117,5 +119,5 @@ def test_pictures_of_a1111_are_recorded(trail, address, recorded):
     ],
 )
 def test_what_could_call_a_model_unseen_is_unknown(name, method, path, kind):
-    """Batches, settings that change a model, and whatever else nobody has read."""
+    """Batches, settings that change a model, previews, and whatever else nobody has read."""
     assert reader(name).kind(method, path) == kind

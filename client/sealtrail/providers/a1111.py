@@ -37,6 +37,14 @@ _OPERATIONS: Final = {
 }
 _HARMLESS_POSTS: Final = frozenset({"interrupt", "skip", "png-info"})
 
+#: What may be looked at. `progress` is not among it: it shows the picture while it is made.
+_LOOKS: Final = frozenset(
+    {"cmd-flags", "embeddings", "extensions", "face-restorers", "hypernetworks",
+     "latent-upscale-modes", "loras", "memory", "options", "prompt-styles", "realesrgan-models",
+     "samplers", "schedulers", "script-info", "scripts", "sd-models", "sd-modules", "sd-vae",
+     "upscalers"}
+)  # fmt: skip
+
 
 class A1111:
     """Reads what speaks AUTOMATIC1111's format."""
@@ -50,7 +58,7 @@ class A1111:
             if name in _OPERATIONS:
                 return "call"
             return "harmless" if name in _HARMLESS_POSTS else "unknown"
-        return "harmless" if method in {"GET", "HEAD"} and name else "unknown"
+        return "harmless" if method in {"GET", "HEAD"} and name in _LOOKS else "unknown"
 
     def asked(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
         del headers
