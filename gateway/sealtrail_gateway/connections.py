@@ -155,6 +155,9 @@ class Upstreams:
         except aiohttp.ClientError:
             raise UpstreamFailed("connection") from None
         async with response:
+            if 300 <= response.status < 400 and response.status != 304:
+                # Whoever followed it would be past this gateway, with an answer nobody recorded.
+                raise UpstreamFailed("redirect")
             yield Reply(response)
 
 

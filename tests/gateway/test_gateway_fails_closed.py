@@ -140,6 +140,18 @@ def test_a_stream_whose_outcome_cannot_be_recorded_has_no_end(world, way, client
     assert len(world.provider.calls) == 1
 
 
+def test_nobody_is_sent_past_the_gateway(world, clients):
+    """An upstream's redirect is an error on record; its address does not reach the caller."""
+    client = clients(openai.OpenAI(api_key=PERSON_KEY, base_url=f"{world.url}/openai/v1"))
+    world.provider.moods = ["redirect"]
+    with pytest.raises(openai.InternalServerError) as error:
+        client.images.generate(model="m", prompt=PROMPT)
+    assert (error.value.status_code, error.value.code) == (502, "upstream-redirect")
+    assert "location" not in error.value.response.headers
+    assert world.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+    assert len(world.provider.calls) == 1
+
+
 def test_a_hook_holds_an_output_back(world, clients):
     """Judged after the model: the judgement and the withheld output are on record."""
 

@@ -2,8 +2,8 @@
 """A provider of models on this machine that speaks the real wire formats, and keeps its own books.
 
 What it does with the next calls is said in `moods`, one word each: nothing, `refuse`, `429`, `500`,
-`slow`, `cut` (the stream breaks in the middle), `garbage`. Its log (`calls`) is what a provider's
-invoice would be made of: one line for each call that reached it.
+`slow`, `cut` (the stream breaks in the middle), `redirect`, `garbage`. Its log (`calls`) is what a
+provider's invoice would be made of: one line for each call that reached it.
 """
 
 import base64
@@ -226,6 +226,8 @@ def answer(provider: Provider, path: str, body: bytes, mood: str) -> Answer:
     if mood in {"429", "500", "503"}:
         error = {"code": None, "type": "requests", "message": "Too much."}
         return int(mood), "application/json", {"type": "error", "error": error}
+    if mood == "redirect":
+        return 307, "application/json", {"elsewhere": True}
     if mood == "garbage":
         return 200, "application/json", b"<html>oops</html>"
     try:
@@ -254,6 +256,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("x-request-id", call["id"])
         self.send_header("request-id", call["id"])
+        if status == 307:
+            self.send_header("Location", "/elsewhere")
         if isinstance(content, list):
             self.pieces(content, cut=mood == "cut")
             return
