@@ -2,6 +2,7 @@
 """Google's own format by its own SDK, and AUTOMATIC1111's by the bytes that its clients send."""
 
 import base64
+import io
 
 import httpx2
 import pytest
@@ -10,6 +11,7 @@ from google.genai import types
 from provider_server import SPOKEN, picture
 
 from sealtrail.content import digest_text
+from sealtrail.providers.exchange import Unspeakable
 from sealtrail.providers.registry import reader
 
 pytestmark = pytest.mark.once
@@ -121,3 +123,34 @@ def test_pictures_of_a1111_are_recorded(trail, address, recorded):
 def test_what_could_call_a_model_unseen_is_unknown(name, method, path, kind):
     """Batches, settings that change a model, previews, and whatever else nobody has read."""
     assert reader(name).kind(method, path) == kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "m", "prompt": "a cat", "prompt": "something else"}',
+        b'{"model": "m", "prompt": "a cat", "Prompt": "something else"}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "a", "content": "b"}]}',
+    ],
+)
+@pytest.mark.parametrize("name", ["openai", "anthropic", "google", "a1111", "nanogpt"])
+def test_what_a_model_could_read_otherwise_is_not_asked(name, body):
+    """Twice the same member: the record would show one, and the model be given the other."""
+    paths = {"google": "/v1beta/models/gemini:generateContent", "a1111": "/sdapi/v1/txt2img"}
+    path = paths.get(name, "/v1/chat/completions")
+    with pytest.raises(Unspeakable):
+        reader(name).asked(path, {"content-type": "application/json"}, io.BytesIO(body))
+
+
+def test_a_form_names_each_field_once():
+    """As for JSON; a list of files or of `name[]` may be there more than once."""
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+
+    def asked(*parts):
+        body = "".join(part.format(*one) for one in parts) + "--b--\r\n"
+        return reader("openai").asked("/v1/images/edits", headers, io.BytesIO(body.encode()))
+
+    assert asked(("prompt", "a"), ("x[]", "1"), ("x[]", "2")).sealed == {"prompt.user": "a"}
+    with pytest.raises(Unspeakable, match="twice"):
+        asked(("prompt", "a"), ("prompt", "b"))

@@ -36,24 +36,37 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A form in parts. A field that is sent more than once keeps its last value."""
+    """A form in parts. A field `name[]` that is sent more than once keeps its last value."""
 
     fields: dict[str, str]
     files: list[File]
 
 
 def read_json(body: BinaryIO) -> JSON:
-    """Read a request in JSON. Raises Unspeakable."""
+    """Read a request in JSON. Raises Unspeakable for one that others could read otherwise.
+
+    Of a member that is there twice some readers take the first and some the last, and some do not
+    tell `Prompt` from `prompt`: what is recorded would not be what the model is given.
+    """
     data = body.read(JSON_MAX + 1)
     if len(data) > JSON_MAX:
         raise Unspeakable("the request is larger than 64 MiB")
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise Unspeakable("the request is not JSON") from None
     if not isinstance(value, dict):
         raise Unspeakable("the request is not a JSON object")
+    if len({name.casefold() for name in value}) != len(value):
+        raise Unspeakable("two members of the request differ by their case only")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> JSON:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Unspeakable("a member of the request is there twice")
+    return members
 
 
 def json_of(data: bytes) -> JSON:
@@ -126,6 +139,8 @@ class _Parts:
                 digest = f"sha256:{running.hexdigest()}"
                 files.append(File(field=name, sha256=digest, size=size, mime=mime))
             else:
+                if name in fields and not name.endswith("[]"):
+                    raise Unspeakable("a field of the form is there twice")
                 fields[name] = self._field()
         raise Unspeakable("the form has more than 128 parts")
 
