@@ -84,6 +84,7 @@ OPTIONAL = {
     ),
     "PIL": ("ledger/archive/picture.py", "ledger/archive/pixels.py"),
     "httpx": ("client/sealtrail/litellm.py",),
+    "transformers": ("client/sealtrail/huggingface.py",),
     "joserfc": ("gateway/sealtrail_gateway/callers.py",),
     "iscc_lib": ("ledger/archive/picture.py",),
 }
