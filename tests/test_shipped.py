@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What leaves the building: two wheels with nothing else in them, and one file for strangers."""
+"""What leaves the building: three wheels with nothing else in them, and one file for strangers."""
 
 import hashlib
 import os
@@ -16,7 +16,11 @@ from test_house import SERVER
 
 @pytest.mark.parametrize(
     ("project", "name", "packages"),
-    [(".", "sealtrail_server", set(SERVER)), ("client", "sealtrail", {"sealtrail"})],
+    [
+        (".", "sealtrail_server", set(SERVER)),
+        ("client", "sealtrail", {"sealtrail"}),
+        ("gateway", "sealtrail_gateway", {"sealtrail_gateway"}),
+    ],
 )
 def test_a_wheel_holds_our_packages_and_nothing_else(project, name, packages, tmp_path):
     """Top-level names collide with other people's; tests and shell files have no place there."""
@@ -40,7 +44,7 @@ def test_a_wheel_holds_our_packages_and_nothing_else(project, name, packages, tm
         .startswith(
             tuple(f"{'' if project == '.' else project + '/'}{package}/" for package in packages)
         )
-        and path.suffix in {".py", ".sql"}
+        and path.suffix in {".py", ".sql", ".txt"}
         and path != HOUSE / "scripts" / "build_verifier"
     }
     expected |= {"sealtrail/py.typed"} & shipped
