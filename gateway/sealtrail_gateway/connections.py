@@ -16,12 +16,13 @@ from sealtrail.wire import Answer, AnswerTooLarge, checked_url, client_headers
 from sealtrail_gateway.callers import OWN_HEADERS
 from sealtrail_gateway.settings import Upstream
 
-#: RFC 9110 section 7.6.1, and what names the caller or another host.
+#: RFC 9110 section 7.6.1, and what names the caller, another host or another method.
 _STAYS: Final = OWN_HEADERS | {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
     "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "authorization",
     "x-api-key", "x-goog-api-key", "api-key", "cookie", "forwarded", "x-forwarded-for",
     "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "accept-encoding", "expect",
+    "x-http-method-override", "x-http-method", "x-method-override",
 }  # fmt: skip
 
 #: Of an answer: what the gateway decides itself.

@@ -152,6 +152,15 @@ def test_nobody_is_sent_past_the_gateway(world, clients):
     assert len(world.provider.calls) == 1
 
 
+def test_a_harmless_request_cannot_become_another_one(world, clients):
+    """A GET is passed through unrecorded, so no header may turn it into a POST behind it."""
+    client = clients(openai.OpenAI(api_key=PERSON_KEY, base_url=f"{world.url}/openai/v1"))
+    client.models.list(extra_headers={"X-HTTP-Method-Override": "POST", "X-Kept": "1"})
+    (call,) = world.provider.calls
+    assert call["headers"]["x-kept"] == "1"
+    assert "x-http-method-override" not in call["headers"]
+
+
 def test_a_hook_holds_an_output_back(world, clients):
     """Judged after the model: the judgement and the withheld output are on record."""
 

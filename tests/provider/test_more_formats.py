@@ -114,6 +114,8 @@ def test_pictures_of_a1111_are_recorded(trail, address, recorded):
         ("a1111", "POST", "/run/predict", "unknown"),
         ("google", "POST", "/v1beta/models/gemini:batchGenerateContent", "unknown"),
         ("google", "POST", "/v1beta/models/gemini:countTokens", "harmless"),
+        ("google", "GET", "/v1beta/models/gemini", "harmless"),
+        ("google", "GET", "/v1beta/models/gemini:generateContent", "unknown"),
         ("google", "POST", "/v1beta/cachedContents", "unknown"),
         ("openai", "POST", "/v1/fine_tuning/jobs", "unknown"),
         ("openai", "DELETE", "/v1/models/x", "unknown"),

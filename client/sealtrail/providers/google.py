@@ -64,7 +64,8 @@ class Google:
             if found[2] in _CALLS:
                 return "call"
             return "harmless" if found[2] in _HARMLESS else "unknown"
-        return "harmless" if method in {"GET", "HEAD"} and "/models" in path else "unknown"
+        is_look = method in {"GET", "HEAD"} and "/models" in path and ":" not in path
+        return "harmless" if is_look else "unknown"
 
     def asked(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
         del headers
