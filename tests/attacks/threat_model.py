@@ -36,6 +36,7 @@ ADVERSARIES = {
     "The custodian of the records": ("test_custodian_of_records",),
     "The keeper of the archive": ("test_archive_keeper",),
     "The hostile uploader": ("test_hostile_uploader",),
+    "The application behind the gateway": ("test_gateway_caller",),
 }
 
 PARTS = re.compile(

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application behind the gateway: it may call models, and would rather not be known for it.
+
+It has a key of the gateway and speaks HTTP as it likes. It wants a call that is recorded under
+somebody else's name, or not at all, or the provider's own credential, so as to go past next time.
+"""
+
+import sys
+import time
+from hashlib import sha256
+from hmac import digest as hmac_digest
+from pathlib import Path
+
+import httpx2
+import pytest
+
+sys.path += [str(Path(__file__).parent.parent / name) for name in ("gateway", "provider")]
+
+from gateway_world import CREDENTIAL, PERSON_KEY, SERVICE_KEY, World, gating, settings_for
+
+pytestmark = pytest.mark.once
+
+CALL = {"model": "m", "prompt": "a lighthouse in the fog"}
+PATH = "/openai/v1/images/generations"
+SECRET = b"what only the proxy knows"
+
+
+@pytest.fixture(scope="module")
+def running(postgres, tmp_path_factory):
+    from house import house_in
+    from provider_server import Provider, providing
+    from served_house import serving
+
+    provider = Provider()
+    with (
+        house_in(postgres, tmp_path_factory.mktemp("caller")) as house,
+        serving(house) as service,
+        providing(provider) as address,
+    ):
+        settings = settings_for(service, address, proxy_secret=SECRET, body_max=100_000)
+        with gating(settings) as url:
+            yield World(service, provider, address, url, settings)
+
+
+@pytest.fixture
+def world(running):
+    running.begin()
+    return running
+
+
+def send(world, *headers, path=PATH, body=CALL):
+    """Send header fields as they are, also two of one name; returns status and code."""
+    with httpx2.Client() as client:
+        answer = client.post(world.url + path, headers=list(headers), json=body)
+    code = answer.json().get("error", {}).get("code") if answer.status_code >= 400 else None
+    return answer.status_code, code
+
+
+def key(text):
+    return ("authorization", f"Bearer {text}")
+
+
+def signed(person, *, path=PATH, at=None, secret=SECRET):
+    seconds = int(time.time() if at is None else at)
+    text = f"{seconds}\nPOST\n{path}\n{person}".encode()
+    mac = hmac_digest(secret, text, "sha256").hex()
+    return ("sealtrail-person", person), ("sealtrail-signature", f"v1={seconds}:{mac}")
+
+
+def test_names_somebody_else(world):
+    """Who: a person with a key of their own.
+    Tries: a header that names a colleague, beside that key.
+    Caught by: the register: such a key is its owner's, whatever the request says.
+    Not caught: a service's shared key, which may name anybody; the entry says which service it was.
+    """
+    status, _ = send(world, key(PERSON_KEY), ("sealtrail-on-behalf-of", "emp-1"))
+
+    assert status == 200
+    assert {world.person(one) for one in world.entries} == {"emp-7"}
+
+
+def test_names_nobody(world):
+    """Who: a service that finds persons a nuisance.
+    Tries: no name, an empty one, one with characters that hide, one of a kilobyte.
+    Caught by: the gateway, before the ledger or the provider hears of it.
+    Not caught: a made-up name; who has the key may write any.
+    """
+    for name in (None, "", "a\tb", b"a\xadb", "x" * 1_000):
+        headers = [] if name is None else [("sealtrail-on-behalf-of", name)]
+        assert send(world, key(SERVICE_KEY), *headers) == (403, "person-missing")
+    assert (world.types, world.provider.calls) == ([], [])
+
+
+def test_forges_the_word_of_the_proxy(world):
+    """Who: an application that knows how the proxy tells whom it has authenticated.
+    Tries: another secret, another person under a seen signature, another path, one from yesterday.
+    Caught by: the gateway: the signature is over time, method, path and person.
+    Not caught: the same request once more within a minute; it is recorded once more, too.
+    """
+    person, mac = signed("emp-7")
+
+    assert send(world, person, mac)[0] == 200
+    for forged in (
+        signed("emp-7", secret=b"guessed"),
+        (("sealtrail-person", "emp-1"), mac),
+        signed("emp-7", path="/openai/v1/models"),
+        signed("emp-7", at=time.time() - 86_400),
+        signed("emp-7", at=time.time() + 86_400),
+    ):
+        assert send(world, *forged)[0] == 401
+    assert len(world.provider.calls) == 1
+
+
+def test_says_who_it_is_twice(world):
+    """Who: somebody who hopes that the gateway reads one header and a proxy another.
+    Tries: two keys, two names, two content types in one request.
+    Caught by: the gateway, which refuses a header that identifies and is there twice.
+    Not caught: what a proxy has joined or dropped before.
+    """
+    doubles = (
+        (key(PERSON_KEY), key(SERVICE_KEY)),
+        (key(SERVICE_KEY), ("sealtrail-on-behalf-of", "a"), ("sealtrail-on-behalf-of", "b")),
+        (key(PERSON_KEY), ("content-type", "text/plain"), ("content-type", "application/json")),
+    )
+    for headers in doubles:
+        assert send(world, *headers) == (400, "header-twice")
+    assert world.provider.calls == []
+
+
+def test_calls_a_model_by_a_path_that_nobody_reads(world):
+    """Who: an application that wants its call unrecorded.
+    Tries: batches, embeddings, speech, a path with dots, with two slashes, in other letters.
+    Caught by: the gateway, which lets through only what it can put on record or knows as harmless.
+    Not caught: a provider's new path that is a harmless one today.
+    """
+    for path in (
+        "/openai/v1/batches",
+        "/openai/v1/embeddings",
+        "/openai/v1/audio/speech",
+        "/openai/v1/models/../images/generations/x",
+        "/openai/v1//images/generations/",
+        "/openai/V1/Images/Generations",
+        "/anthropic/v1/messages/batches",
+    ):
+        status, _ = send(world, key(PERSON_KEY), path=path)
+        recorded = world.types.count("GEN_ATTEMPT")
+        assert status in {403, 404} or recorded == len(world.provider.calls), path
+    assert all(call["path"].endswith("images/generations") for call in world.provider.calls)
+
+
+def test_wants_the_providers_credential(world):
+    """Who: an application that would rather call the provider itself.
+    Tries: reading it out of answers, errors and echoed headers; sending a credential of its own.
+    Caught by: the gateway: its own goes to the provider alone, and callers' stay with it.
+    Not caught: a provider that echoes it; such a header would have to be named here.
+    """
+    with httpx2.Client() as client:
+        for headers in ([key(PERSON_KEY), ("x-api-key", "mine"), ("cookie", "a=b")], [key("no")]):
+            answer = client.post(world.url + PATH, headers=headers, json=CALL)
+            assert CREDENTIAL not in answer.text
+            assert CREDENTIAL not in str(answer.headers)
+    (call,) = world.provider.calls
+    assert call["headers"]["authorization"] == f"Bearer {CREDENTIAL}"
+    assert not {"x-api-key", "cookie"} & set(call["headers"])
+
+
+def test_sends_more_than_anybody_can_hold(world):
+    """Who: an application that wants the gateway to fail, and hopes that it fails open.
+    Tries: a body above the limit, with its length and without; nesting without end.
+    Caught by: the gateway, before anything is recorded or called.
+    Not caught: a flood of requests within the limits; that is for a proxy in front.
+    """
+    large = {"model": "m", "prompt": "x" * 200_000}
+    deep = b'{"model":"m","prompt":' + b"[" * 50_000
+
+    assert send(world, key(PERSON_KEY), body=large) == (413, "too-large")
+    with httpx2.Client() as client:
+        pieces = (b"x" * 10_000 for _ in range(20))
+        answers = [
+            client.post(world.url + PATH, headers=dict([key(PERSON_KEY)]), content=content)
+            for content in (pieces, deep)
+        ]
+    assert [answer.status_code for answer in answers] == [413, 400]
+    assert (world.types, world.provider.calls) == ([], [])
+
+
+def test_hangs_its_call_below_anothers(world):
+    """Who: an application that wants its call to look as if another one had caused it.
+    Tries: a parent that is there, with a leaf made up; a parent that nobody has recorded.
+    Caught by: the ledger, which knows the parent's leaf; then no model is called.
+    Not caught: a parent it has never seen, unless links are checked strictly.
+    """
+    send(world, key(PERSON_KEY))
+    parent = world.entries[0]["event_id"]
+    calls = len(world.provider.calls)
+
+    forged = ("sealtrail-parent", f"{parent};sha256:{sha256(b'made up').hexdigest()}")
+    assert send(world, key(PERSON_KEY), forged) == (403, "audit-refused")
+    assert len(world.provider.calls) == calls
