@@ -6,10 +6,8 @@ A request that changes settings could change the model unseen, and is refused.
 """
 
 import json
-from decimal import InvalidOperation
 from typing import Any, BinaryIO, Final
 
-from sealtrail.models import decimal_text
 from sealtrail.providers.bodies import data_url, json_of, read_json, unbase64
 from sealtrail.providers.exchange import (
     JSON,
@@ -20,6 +18,7 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
+    decimal,
     failed,
     made,
     output,
@@ -153,20 +152,10 @@ def _params(request: JSON) -> JSON:
     )
 
 
-def decimal(value: Any) -> str | None:
-    """Return a number of a request as a decimal string, or None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return decimal_text(value)
-    except (ValueError, InvalidOperation):
-        return None
-
-
 def _facts(answer: JSON) -> JSON:
     """Return which checkpoint it says that it used; `info` is JSON in a text."""
     info = answer.get("info")
-    told = json_of(info.encode()) if isinstance(info, str) else {}
+    told = json_of(info.encode(errors="replace")) if isinstance(info, str) else {}
     provider = without_none(
         {
             "model_returned": plain_line(told.get("sd_model_name")),

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from sealtrail.models import decimal_text
 from sealtrail.providers.bodies import json_of, read_json, unbase64
 from sealtrail.providers.exchange import (
     JSON,
@@ -16,6 +15,7 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
+    decimal,
     denied,
     failed,
     made,
@@ -56,8 +56,8 @@ class Anthropic:
         temperature, top_p = request.get("temperature"), request.get("top_p")
         params = {
             "max_tokens": count(request.get("max_tokens")),
-            "temperature": _decimal(temperature),
-            "top_p": _decimal(top_p),
+            "temperature": decimal(temperature),
+            "top_p": decimal(top_p),
         }
         name = plain_line(request.get("model")) or "unnamed"
         return Asked(
@@ -113,7 +113,7 @@ class MessageStream(EventStream):
     def event(self, name: str, data: Any) -> bool:
         if not isinstance(data, dict):
             return False
-        kind = data.get("type") or name
+        kind = str(data.get("type") or name)
         if kind == "message_start" and isinstance(data.get("message"), dict):
             self._said |= {n: data["message"].get(n) for n in ("model", "usage")}
         delta = data.get("delta")
@@ -213,9 +213,3 @@ def _parts(request: JSON) -> Iterator[tuple[str, JSON]]:
         for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
             if isinstance(part, dict):
                 yield str(message.get("role")), part
-
-
-def _decimal(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return decimal_text(value)

@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Final
 
-from sealtrail.providers.a1111 import decimal
 from sealtrail.providers.bodies import json_of, read_json
 from sealtrail.providers.exchange import (
     JSON,
@@ -27,6 +26,7 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
+    decimal,
     failed,
     made,
     output,

@@ -11,9 +11,11 @@ What a person wrote, what a provider said in words, and digests of what was uplo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import InvalidOperation
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from sealtrail.content import content_of, digest_text
+from sealtrail.models import decimal_text
 from sealtrail.request import new_event_id
 
 JSON = dict[str, Any]
@@ -198,6 +200,16 @@ def plain_line(text: Any) -> str | None:
 def count(value: Any) -> int | None:
     """Return a number of things, or None for what is none."""
     return value if type(value) is int and 0 <= value < 2**53 else None
+
+
+def decimal(value: Any) -> str | None:
+    """Return a number of a request as a decimal string, or None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return decimal_text(value)
+    except (ValueError, InvalidOperation):
+        return None
 
 
 def without_none(members: JSON) -> JSON:

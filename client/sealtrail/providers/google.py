@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
-from sealtrail.models import decimal_text
 from sealtrail.providers.bodies import read_json, unbase64
 from sealtrail.providers.exchange import (
     JSON,
@@ -24,6 +23,7 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
+    decimal,
     denied,
     failed,
     made,
@@ -238,19 +238,13 @@ def _params(config: JSON) -> JSON:
     seed = config.get("seed")
     return without_none(
         {
-            "temperature": _decimal(config.get("temperature")),
-            "top_p": _decimal(config.get("topP")),
+            "temperature": decimal(config.get("temperature")),
+            "top_p": decimal(config.get("topP")),
             "max_tokens": count(config.get("maxOutputTokens")),
             "n": count(config.get("candidateCount")) or None,
             "seed": str(seed % 2**64) if type(seed) is int else None,
         }
     )
-
-
-def _decimal(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return decimal_text(value)
 
 
 def _parts(content: Any) -> Iterator[JSON]:

@@ -26,6 +26,7 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
+    decimal,
     denied,
     failed,
     made,
@@ -203,22 +204,13 @@ def _chat_params(request: JSON, most: str) -> JSON:
     seed = request.get("seed")
     return without_none(
         {
-            "temperature": _decimal(request.get("temperature")),
-            "top_p": _decimal(request.get("top_p")),
+            "temperature": decimal(request.get("temperature")),
+            "top_p": decimal(request.get("top_p")),
             "max_tokens": count(request.get(most, request.get("max_tokens"))),
             "n": count(request.get("n")) or None,
             "seed": str(seed % 2**64) if type(seed) is int else None,
         }
     )
-
-
-def _decimal(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return decimal_text(value)
-    except (ValueError, InvalidOperation):
-        return None
 
 
 def _chat_input(request: JSON) -> tuple[JSON, list[bytes], JSON]:
@@ -304,7 +296,8 @@ def _chat(answer: JSON, body: bytes, facts: JSON) -> Told:
             messages.append(message if isinstance(message, dict) else {})
     texts = [one["content"] for one in messages if isinstance(one.get("content"), str)]
     refused = [one["refusal"] for one in messages if isinstance(one.get("refusal"), str)]
-    for item in answer.get("output") or ():
+    items = answer.get("output")
+    for item in items if isinstance(items, list) else ():
         parts = item.get("content") if isinstance(item, dict) else None
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and isinstance(part.get("text"), str):
@@ -329,7 +322,7 @@ def _error(status: int, answer: JSON, facts: JSON) -> Told:
     )
     code = plain_code(error.get("code")) or plain_code(error.get("type"))
     message = str(error.get("message") or "")
-    if error.get("code") in _REFUSALS:
+    if str(error.get("code")) in _REFUSALS:
         return denied(code, message, facts=facts)
     return failed(status, code, message, facts=facts)
 

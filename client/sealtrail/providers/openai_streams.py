@@ -101,7 +101,7 @@ class ResponseStream(_OpenAiStream):
     def event(self, name: str, data: Any) -> bool:
         if not isinstance(data, dict):
             return False
-        kind = data.get("type") or name
+        kind = str(data.get("type") or name)
         if kind == "response.output_text.delta":
             self._spoken.add(data.get("delta"))
         elif kind == "response.refusal.delta":
