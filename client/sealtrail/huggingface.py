@@ -156,6 +156,7 @@ def training(trail: "Trail", accelerator: Any, **plan: Any) -> Iterator[Training
         if first:
             run.__exit__(type(error), error, error.__traceback__)
         raise
+    accelerator.wait_for_everyone()  # Only a run that ended well in every process has ended well.
     problem = None
     if first:
         try:

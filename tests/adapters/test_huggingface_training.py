@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training with Hugging Face's own Trainer and with accelerate, tiny and on the processor."""
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
@@ -156,3 +159,56 @@ def test_a_loop_of_accelerate_begins_once_its_start_is_on_record(
     ):
         ran.append("never")
     assert len(ran) == 1
+
+
+_PROCESS = """
+import sys
+from accelerate import Accelerator
+from sealtrail import Trail
+from sealtrail.huggingface import training
+
+one = {"dataset_id": "d", "manifest_digest": "sha256:" + "0" * 64, "count": 1}
+plan = {"output_model": "acme/line", "code": __file__, "type": "FINETUNE", "inputs": [one]}
+accelerator = Accelerator(cpu=True)
+with Trail(journal=False, attempts=1) as trail, trail.acting_for("emp-7"):
+    try:
+        with training(trail, accelerator, **plan) as run:
+            told = "ran"
+            run.fact(manifest_digest="sha256:" + "1" * 64)
+    except Exception as problem:
+        told = type(problem).__name__
+print(f"{accelerator.process_index} of {accelerator.num_processes}: {told}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("is_there", "told"),
+    [
+        pytest.param(True, "ran", id="with a ledger"),
+        pytest.param(False, "AuditUnavailable", id="without"),
+    ],
+)
+def test_two_processes_go_on_together_or_not_at_all(shared, recorded, tmp_path, is_there, told):
+    """The first one records; the second one begins only when it could."""
+    (tmp_path / "learn.py").write_text(_PROCESS, "utf-8")
+    (tmp_path / "trust.json").write_bytes(shared.house.trust().print())
+    settings = {
+        "SEALTRAIL_URL": shared.url if is_there else "http://127.0.0.1:9",
+        "SEALTRAIL_TOKEN": shared.pipeline,
+        "SEALTRAIL_TRUST": str(tmp_path / "trust.json"),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", str(tmp_path / "learn.py")),
+        ],
+        check=False,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert sorted(done.stdout.split("\n"))[-2:] == [f"0 of 2: {told}", f"1 of 2: {told}"]
+    assert recorded.types == (["TRAIN_STARTED", "TRAIN"] if is_there else [])
