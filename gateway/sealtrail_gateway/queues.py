@@ -71,6 +71,7 @@ class Queue:
         """at_most: bytes of one answer or file."""
         self._relay, self._reader, self._at_most = relay, found, at_most
         self._prompts: OrderedDict[str, Queued] = OrderedDict()
+        self._asked: set[str] = set()  # Ids that callers chose, whose prompts are on their way.
         self._files: OrderedDict[tuple[str | None, Key], tuple[str, str]] = OrderedDict()
 
     def takes(self, method: str, path: str) -> bool:
@@ -96,8 +97,29 @@ class Queue:
     async def _ask(self, incoming: Incoming) -> Whole:
         chosen = json_of(incoming.body.read()).get("prompt_id")
         incoming.body.seek(0)
-        if isinstance(chosen, str) and chosen in self._prompts:
+        if chosen is None:
+            return await self._queue(incoming)
+        # The history of an id that is used twice could be that of another prompt.
+        if prompt_in(f"/history/{chosen}") is None:
+            raise Stopped(400, "prompt-id", "A prompt's id is a UUID, or left out.")
+        if chosen in self._prompts or chosen in self._asked:
             raise Stopped(409, "prompt-known", "There is a prompt of this id already.")
+        self._asked.add(chosen)
+        try:
+            if await self._is_old(incoming, chosen):
+                raise Stopped(409, "prompt-known", "There is a prompt of this id already.")
+            return await self._queue(incoming)
+        finally:
+            self._asked.discard(chosen)
+
+    async def _is_old(self, incoming: Incoming, prompt_id: str) -> bool:
+        try:
+            status, _, body = await self._fetch(_look(incoming, f"/history/{prompt_id}"))
+        except UpstreamFailed as problem:
+            raise Stopped(502, f"upstream-{problem.code}", "No answer came.") from None
+        return status != 200 or bool(json_of(body))
+
+    async def _queue(self, incoming: Incoming) -> Whole:
         under = await self._relay.begin(incoming)
         try:
             status, fields, body = await self._fetch(incoming)

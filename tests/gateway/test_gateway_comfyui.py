@@ -2,6 +2,7 @@
 """ComfyUI behind the gateway: queued now, shown once its outcome is on record (harness)."""
 
 import io
+import uuid
 from hashlib import sha256
 
 import httpx2
@@ -154,6 +155,17 @@ def test_an_id_that_is_taken_is_refused(through, comfy):
     prompt_id = _asked(through).json()["prompt_id"]
     assert _asked(through, prompt_id=prompt_id).status_code == 409
     assert len(comfy.calls) == 1
+
+
+def test_an_id_of_before_is_refused(world, comfy):
+    """Its history is there already: that of a prompt which this gateway has not recorded."""
+    with _gateway(world, comfy) as client:
+        prompt_id = _asked(client).json()["prompt_id"]
+    with _gateway(world, comfy) as client:
+        assert _asked(client, prompt_id=prompt_id).status_code == 409
+        assert _asked(client, prompt_id="../prompt").status_code == 400
+        assert _asked(client, prompt_id=str(uuid.uuid4())).status_code == 200
+    assert len(comfy.calls) == 2
 
 
 def test_without_a_ledger_nothing_is_queued(world, comfy):
