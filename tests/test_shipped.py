@@ -97,3 +97,18 @@ def test_the_verifier_starts_on_a_bare_python(tmp_path):
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "--trust" in done.stdout
+
+
+def test_importing_the_client_brings_nothing_along():
+    """Every program of a pipeline pays for it: an HTTP client comes with the first call, no SDK."""
+    program = (
+        "import sys; before = set(sys.modules); import sealtrail; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    brought = set(told.stdout.split())
+    assert "sealtrail" in brought
+    assert brought - set(sys.stdlib_module_names) == {"sealtrail"}
