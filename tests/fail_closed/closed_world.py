@@ -189,7 +189,7 @@ class World:
         kind = case if case in self._trails else ""
         upstreams = {
             name: Upstream(name=name, url=f"{self.address}{path}", reader=name, credential="k")
-            for name, path in (("openai", "/v1"), ("anthropic", ""), ("google", ""))
+            for name, path in (("openai", "/v1"), ("anthropic", ""), ("google", ""), ("a1111", ""))
         }
         settings = Settings(
             ledger_url=_NOWHERE if kind == "down-before" else self.ledger_url,
