@@ -8,6 +8,9 @@ from house import Hand, attempt, house_in, noon_before
 from anchoring.fsck import Fsck
 from anchoring.night import Night
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def anchored(postgres, authority, tmp_path_factory):

@@ -8,6 +8,9 @@ from house import Hand, attempt, house_in, noon_before
 from anchoring.alerts import alerts
 from anchoring.desk_alarms import REVIEW_SOON_MS, TAKEDOWN_SOON_MS, watch_deadlines
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 HOUR = 3_600_000
 
 

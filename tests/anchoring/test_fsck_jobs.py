@@ -13,6 +13,9 @@ from anchoring.range_walk import RangeWalk
 from sealtrail.verify import canonical
 from sealtrail.verify.merkle import leaf_hash
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch):

@@ -8,6 +8,9 @@ from anchoring import lifecycle_walk
 from anchoring.fsck import Fsck
 from ledger.errors import Unavailable
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def between_head_and_entries(fsck, work):
     """Have `work` done after fsck has read the head and before it reads the entries."""

@@ -3,6 +3,7 @@
 
 from hashlib import sha256
 
+import pytest
 from house import attempt, export, gen
 
 from anchoring.output_map import keep_map, output_map
@@ -10,6 +11,9 @@ from anchoring.overdue import Sweep
 from anchoring.sparse_store import SparseStore
 from ledger import clock
 from sealtrail.verify.sparse import BYTES, PIXELS, check_absent, check_present, position_value
+
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
 
 DAY = "2026-01-14"
 

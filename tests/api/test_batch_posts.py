@@ -3,11 +3,15 @@
 
 import json
 
+import pytest
 from house import attempt, event_id, gen
 from test_ingest import checked, digest
 
 from sealtrail.verify.merkle import check_inclusion, leaf_hash
 from sealtrail.verify.note import open_checkpoint
+
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
 
 BATCH = "/v1/events:batch"
 NDJSON = {"content-type": "application/x-ndjson"}

@@ -15,6 +15,9 @@ from ledger import clock
 from sealtrail.verify.statement import check_statement, read_statement
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 FOR = {"sealtrail-on-behalf-of": "employee%207", "content-type": "application/x-ndjson"}
 
 

@@ -11,6 +11,9 @@ from ledger.erasure.erasures import Erasures
 from ledger.request import Identity
 from sealtrail.verify.disclosure import PERSON, check_disclosures
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 SEALED = {"prompt.user": "a cat", "prompt.system": "be kind", "actor.account_id": "a-1"}
 
 

@@ -8,6 +8,9 @@ import pytest
 from house import attempt
 from raw_posts import answers, connect, express, ordinary
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     "change",

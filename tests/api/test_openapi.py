@@ -10,6 +10,9 @@ from jsonschema import Draft202012Validator
 
 from api.app import openapi_text
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}
 DESIGN = {
     ("post", "/v1/events"), ("post", "/v1/events:batch"), ("get", "/v1/events/{event_id}"),

@@ -12,6 +12,9 @@ from sealtrail.verify import canonical
 from sealtrail.verify.merkle import check_inclusion, leaf_hash
 from sealtrail.verify.tlog_proof import TlogProof, check_tlog_proof
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def receipt(service):

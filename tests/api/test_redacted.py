@@ -10,6 +10,9 @@ from served_house import serving
 import api.redacted
 from ledger.redaction.follower import Follower
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 PATH = "/v1/redacted:search"
 
 

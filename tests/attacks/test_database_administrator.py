@@ -7,11 +7,15 @@ code. Reaches neither the keystore nor the checkpoint store.
 
 import sys
 
+import pytest
 from administrator import administrator
 from house import attempt, gen, ingest
 
 from anchoring.fsck import Fsck
 from ledger import access
+
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
 
 #: Whoever re-derives the log, whoever kept a receipt, and whoever is given a packet.
 ALL = {"fsck", "receipt", "packet"}

@@ -20,6 +20,9 @@ from served_house import serving
 from api import uploads
 from ledger.archive.spool import UploadFragmented
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 IMAGE = picture(400, 300, seed=31)
 TUS = {"content-type": "application/offset+octet-stream"}
 

@@ -28,6 +28,9 @@ from sealtrail.verify.sparse import BYTES, PIXELS, SparsePath, member_key
 from sealtrail.verify.statement import check_statement, read_statement
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def digests(name):
     return {

@@ -22,6 +22,9 @@ from sealtrail.verify.note import Checkpoint, Note
 from sealtrail.verify.tlog_proof import check_tlog_proof
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def trimmed(house):

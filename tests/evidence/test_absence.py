@@ -22,6 +22,9 @@ from sealtrail.verify.sparse import BYTES, PIXELS
 from sealtrail.verify.statement import check_statement, read_statement
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 BY = By(actor={"kind": "service", "credential": "cred_test"})
 
 

@@ -14,6 +14,9 @@ from anchoring.overdue import Sweep
 from ledger import timekeeper
 from ledger.database import Database
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "Clocks"
 HOUR_NS = 3600 * 10**9
 

@@ -14,6 +14,9 @@ from sealtrail.verify.entry import ENTRY_MAX, check_entry
 from sealtrail.verify.merkle import check_inclusion
 from sealtrail.verify.note import Checkpoint, Note
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def withdrawn(asset_id):
     return {

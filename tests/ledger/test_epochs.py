@@ -21,6 +21,9 @@ from ledger.outcome import Recorded
 from ledger.timekeeper import ClockJump
 from scripts.assembly import confirm_clock
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 def sound(house):
     """Check everything, MACs of all epochs included."""

@@ -14,6 +14,9 @@ from ledger.lifecycle import TrainingDiffers
 from ledger.outcome import Recorded
 from ledger.request import prepare
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 class StrictHouse:
     """A house that refuses what it does not know."""

@@ -13,6 +13,9 @@ from sealtrail import ReceiptInvalid, Recorder, cli
 from sealtrail.standing import inherits
 from sealtrail.verify.trust import Trust
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 FILES = {"entry": "entry", "trust": "trust.json", "token-file": "token"}
 
 

@@ -19,6 +19,9 @@ from ledger.vault.construction import (
 )
 from ledger.vault.opening import ValuesErased
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 AAD = b"a key of theirs"
 
 

@@ -10,6 +10,9 @@ from ledger.errors import IntegrityViolation
 from ledger.vault.construction import SealedValueDamaged
 from sealtrail.verify.disclosure import PERSON, digest
 
+#: What is asked here does not depend on which PostgreSQL it is.
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def house(emptied):
