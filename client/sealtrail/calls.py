@@ -166,7 +166,7 @@ class Call:
             name: self._outcome[name] for name in ("usage", "provider") if self._outcome.get(name)
         }
         if problem is not None:
-            text = str(problem)[:2000]
+            text = str(problem)[:2000].encode(errors="replace").decode()
             return (
                 "GEN_ERROR",
                 {"error": _failure(problem), **common},

@@ -51,7 +51,7 @@ def content_of(thing: Any, *, mime: str | None = None) -> Content:
     if isinstance(thing, str):
         if is_digest(thing):
             return Content(sha256=thing, size=0, mime=mime or UNKNOWN)
-        return _of_bytes(thing.encode(), mime or "text/plain")
+        return _of_bytes(thing.encode(errors="replace"), mime or "text/plain")
     if isinstance(thing, os.PathLike):
         return _of_file(Path(thing), mime)
     if _is_picture(thing):

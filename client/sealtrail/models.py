@@ -2,7 +2,7 @@
 """Which model is called and with what: the body of an attempt, and the texts that are sealed."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
 from sealtrail.content import content_of, is_digest, kind_of
@@ -68,10 +68,16 @@ def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decimal_text(value: Any) -> str:
-    """Return a number as a decimal string, never in exponents. A float is taken as it prints."""
+    """Return a number as a decimal string, never in exponents. A float is taken as it prints.
+
+    Rounded to the 18 digits behind the point that the ledger takes. Raises ValueError for one with
+    more than 18 before it.
+    """
     number = Decimal(str(value))
-    if not number.is_finite():
-        raise ValueError("a number must be finite")
+    if not number.is_finite() or abs(number) >= 10**18:
+        raise ValueError("a number must be finite, with at most 18 digits before its point")
+    if -int(number.as_tuple().exponent) > 18:
+        number = number.quantize(Decimal("1e-18"), context=Context(prec=60))
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

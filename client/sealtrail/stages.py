@@ -150,7 +150,7 @@ class Training:
         if problem is not None:
             failed = type(problem).__name__.replace("_", "-")[:64]
             error = {"class": "exception", "code": failed, "stage": "training", "retryable": False}
-            text = str(problem)[:2000]
+            text = str(problem)[:2000].encode(errors="replace").decode()
             sealed = {"error.message": text} if text else {}
             body: JSON = {"error": error, "ended_at": _now()}
             self.receipt = self._trail.record("TRAIN_FAILED", self.id, body, sealed=sealed)

@@ -171,6 +171,9 @@ class Gateway:
                 await asyncio.gather(work, return_exceptions=True)
                 await asyncio.shield(pump.abandon())
         if not work.cancelled():
+            if not isinstance(work.exception(), Stopped | None):
+                # A fault of ours, such as a reader's: what was called has an outcome all the same.
+                await asyncio.shield(pump.abandon("gateway-error"))
             work.result()
 
     async def _answer_call(self, under: Under, out: "_Out", pump: Pump) -> None:

@@ -40,6 +40,10 @@ _WITHHELD_MAX: Final = 4_096
 _LARGE: Final = 256 * 1024
 
 
+#: What is told where a judgement could not be made.
+_UNJUDGED: Final = "A rule of this gateway failed; the answer is withheld."
+
+
 class Stopped(Exception):  # noqa: N818 - an answer, not an accident
     """The call goes no further: status, stable code, and a sentence for the caller."""
 
@@ -108,7 +112,14 @@ class Relay:
             message = "The audit ledger gave no receipt; no model was called."
             raise Stopped(503, "audit-unavailable", message) from problem
         under = Under(incoming=incoming, asked=asked, id=id_, trace=trace, key=key, attempt=attempt)
-        await self._judge_before(under)
+        try:
+            await self._judge_before(under)
+        except Stopped:
+            raise
+        except Exception as broken:
+            await self._record_or_stop(under, failure("hook-failed", retryable=False))
+            message = "A rule of this gateway failed; no model was called."
+            raise Stopped(500, "hook-failed", message) from broken
         return under
 
     def reply(self, under: Under) -> Any:
@@ -142,7 +153,12 @@ class Relay:
 
     async def end(self, under: Under, told: Told) -> Receipt:
         """Put the outcome on record. Raises Stopped where the answer has to be withheld."""
-        refused = await self._judge_after(under, told)
+        try:
+            refused = await self._judge_after(under, told)
+        except Stopped:
+            raise
+        except Exception:  # noqa: BLE001 - a judgement that was not made is not a yes
+            refused = Verdict(refused=True, judgement={}, code="hook-failed", told=_UNJUDGED)
         if refused is not None:
             outputs = [{**one, "disposition": "withheld"} for one in told.body.get("outputs", ())]
             told = Told(
@@ -150,8 +166,15 @@ class Relay:
                 body={**told.body, "outputs": outputs} if outputs else told.body,
                 sealed=told.sealed,
             )
+        receipt = await self._record_or_stop(under, told)
+        if refused is not None:
+            raise Stopped(403, refused.code, refused.told)
+        return receipt
+
+    async def _record_or_stop(self, under: Under, told: Told) -> Receipt:
+        """Put the outcome on record, without a judgement. Raises Stopped."""
         try:
-            receipt = await self._record(under, told.type, told.body, told.sealed)
+            return await self._record(under, told.type, told.body, told.sealed)
         except OutcomeLate as late:
             self._withhold(under)
             message = "The outcome came after the ledger had closed the attempt; it is withheld."
@@ -160,9 +183,6 @@ class Relay:
             self._withhold(under)
             message = "The outcome could not be put on record; the answer is withheld."
             raise Stopped(503, "audit-unavailable", message) from problem
-        if refused is not None:
-            raise Stopped(403, refused.code, refused.told)
-        return receipt
 
     def _withhold(self, under: Under) -> None:
         self._withheld[under.key] = None

@@ -57,14 +57,14 @@ class Pump:
         """Put on record that the provider gave no answer. Raises Stopped."""
         await self._finish(failure(code, retryable=True))
 
-    async def abandon(self) -> None:
-        """Put on record what became of a call that nobody waits for any more."""
+    async def abandon(self, code: str = "caller-gone") -> None:
+        """Put on record what became of a call that nobody waits for, or that broke here."""
         # Nobody is there to be told of a failure; the ledger closes the attempt at its deadline.
         with suppress(Stopped, StreamBroken):
             if self._stream is not None:
                 await self._end(aborted=True)
             else:
-                await self._finish(failure("caller-gone", retryable=False))
+                await self._finish(failure(code, retryable=False))
 
     async def _end(self, *, aborted: bool) -> None:
         if self._stream is None or self._reply is None:

@@ -76,6 +76,20 @@ def test_an_exception_is_recorded_and_goes_on_to_the_caller(service, trail):
     assert "secret words" not in str(outcome)
 
 
+def test_half_a_character_costs_no_outcome(service, trail):
+    """Texts are cut, and names of files are not always UTF-8: the call ends on record anyway."""
+    half = "cut \ud83d"
+    with trail.acting_for("emp-7"), trail.gen(model=MODEL, prompt=PROMPT) as call:
+        call.output(half)
+    with (
+        pytest.raises(OSError, match="cut"),
+        trail.acting_for("emp-7"),
+        trail.gen(model=MODEL, prompt=PROMPT),
+    ):
+        raise OSError(half)
+    assert types(service) == ["GEN_ATTEMPT", "GEN", "GEN_ATTEMPT", "GEN_ERROR"]
+
+
 def test_a_call_that_names_nothing_is_an_error(service, trail):
     """The program forgot to name its output: it gets an exception instead of going on."""
     with pytest.raises(NothingNamed), trail.acting_for("emp-7"), trail.gen(model=MODEL):

@@ -184,6 +184,52 @@ def test_a_hook_holds_an_output_back(world, clients):
     assert len(world.provider.calls) == 1
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_hook_that_breaks_says_neither_yes_nor_nothing(world, clients, where):
+    """A classifier that crashes: the call goes no further, and is on record with its outcome."""
+
+    class Broken:
+        def before(self, asked):
+            del asked
+            if where == "before":
+                raise RuntimeError("no weights")
+
+        def after(self, asked, told):
+            del asked, told
+            raise RuntimeError("no weights")
+
+    with world.other(hooks=[Broken()]) as url:
+        client = clients(openai.OpenAI(api_key=PERSON_KEY, base_url=f"{url}/openai/v1"))
+        with pytest.raises(openai.APIStatusError) as refused:
+            client.images.generate(model="m", prompt=PROMPT)
+    assert refused.value.code == "hook-failed"
+    assert b"b64_json" not in refused.value.response.content
+    if where == "before":
+        assert world.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+        assert world.provider.calls == []
+    else:
+        assert world.types == ["GEN_ATTEMPT", "GEN"]
+        outputs = world.entries[1]["body"]["outputs"]
+        assert {one["disposition"] for one in outputs} == {"withheld"}
+
+
+def test_a_reader_that_breaks_leaves_no_attempt_open(world, clients, monkeypatch):
+    """A fault of ours while an answer is read: nothing is released, and the outcome says so."""
+    from sealtrail.providers.openai import OpenAi
+
+    def broken(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(OpenAi, "told", broken)
+    client = clients(openai.OpenAI(api_key=PERSON_KEY, base_url=f"{world.url}/openai/v1"))
+    with pytest.raises(openai.InternalServerError) as error:
+        client.images.generate(model="m", prompt=PROMPT)
+    assert error.value.code == "gateway-error"
+    assert world.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+    assert world.entries[1]["body"]["error"]["code"] == "gateway-error"
+    assert len(world.provider.calls) == 1
+
+
 def test_the_self_test_proves_it(world):
     """`doctor` sees the refusal, the ledger, the callers and the upstreams."""
     checks = asyncio.run(examine(world.settings))

@@ -139,7 +139,7 @@ def _params(request: JSON) -> JSON:
     each, rounds = count(request.get("batch_size")) or 1, count(request.get("n_iter")) or 1
     return without_none(
         {
-            "seed": str(seed) if type(seed) is int and seed >= 0 else None,  # -1: it chooses.
+            "seed": str(seed) if type(seed) is int and 0 <= seed < 2**64 else None,  # -1: any.
             "steps": count(request.get("steps")),
             "width": count(request.get("width")) or None,
             "height": count(request.get("height")) or None,

@@ -122,11 +122,14 @@ class Provider(Protocol):
 
 
 def text_value(value: Any) -> Any:
-    """Return a text, or what JSON holds, as it may be sealed; its digest where it is too large."""
+    """Return a text, or what JSON holds, as it may be sealed; its digest where it is too large.
+
+    Half a character, as a text that was cut leaves it, becomes a question mark: it is no Unicode.
+    """
     plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     data = plain.encode(errors="replace")
     if len(data) <= TEXT_MAX:
-        return plain if plain.isprintable() or "\n" in plain else data.decode()
+        return data.decode()
     return {"sha256": digest_text(data), "bytes": str(len(data))}
 
 

@@ -12,7 +12,7 @@ recorded; the picture behind it was never here.
 """
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any, BinaryIO, Final
 
 from sealtrail.models import decimal_text
@@ -338,18 +338,17 @@ class NanoGpt(OpenAi):
         answer = json_of(body)
         sealed = dict(told.sealed)
         if plain_line(answer.get("paymentSource")) is not None:
-            sealed["usage.payment_source"] = answer["paymentSource"]
+            sealed["usage.payment_source"] = text_value(answer["paymentSource"])
         balance = answer.get("remainingBalance")
         if isinstance(balance, (int, float, str)) and not isinstance(balance, bool):
-            sealed["usage.remaining_balance"] = str(balance)
+            sealed["usage.remaining_balance"] = text_value(str(balance))
         return Told(type=told.type, body=told.body, sealed=sealed)
 
     def usage(self, answer: JSON) -> JSON:
         cost = answer.get("cost")
         try:
-            amount = None if cost is None or isinstance(cost, bool) else Decimal(str(cost))
-        except InvalidOperation:
+            amount = None if cost is None or isinstance(cost, bool) else decimal_text(cost)
+        except (ValueError, InvalidOperation):
             amount = None
-        if amount is None or not amount.is_finite():
-            return super().usage(answer)
-        return super().usage(answer) | {"cost": decimal_text(amount), "currency": "USD"}
+        used = super().usage(answer)
+        return used if amount is None else used | {"cost": amount, "currency": "USD"}
