@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sealtrail.acting import acting
 from sealtrail.calls import Call
-from sealtrail.content import content_of
+from sealtrail.content import content_of, digest_text
 from sealtrail.errors import AuditUnavailable, NotRecordable
 from sealtrail.providers.comfyui import asked_of
+from sealtrail.verify import canonical
 
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
@@ -43,6 +44,9 @@ JSON = dict[str, Any]
 
 NODE: Final = "SealtrailSaveImage"
 PERSON: Final = "SEALTRAIL_COMFYUI_PERSON"
+
+#: Pictures that are named each by itself; all of a larger batch are listed in one output more.
+NAMED_MAX: Final = 40
 
 #: Attempts whose node has not run yet.
 _OPEN_MAX: Final = 4_096
@@ -78,8 +82,12 @@ class Prompts:
         person, call = self._taken(call_id)
         with self._trail_of().acting_for(person):
             try:
-                for data in pictures:
+                named = pictures if len(pictures) <= NAMED_MAX else pictures[: NAMED_MAX - 1]
+                for data in named:
                     call.output(data, mime="image/png", **_pixels(data))
+                if named is not pictures:
+                    listed = canonical.encode([digest_text(data) for data in pictures])
+                    call.output(listed, mime="application/json")
             except Exception as problem:
                 call.finish(problem)
                 raise

@@ -66,6 +66,9 @@ _OPERATIONS: Final = (
 )
 _INPUTS_MAX: Final = 32
 
+#: Outputs that are named each by itself: more, with their pixels, are too large for one entry.
+NAMED_MAX: Final = 40
+
 
 def watched_pipeline(trail: "Trail", pipe: Any) -> Any:
     """Return the same pipeline, whose calls are recorded from now on.
@@ -75,13 +78,16 @@ def watched_pipeline(trail: "Trail", pipe: Any) -> Any:
     kind = getattr(type(pipe), "_sealtrail_unwatched", type(pipe))
     model, manifest = model_of(pipe, kind.__name__)
     signature = inspect.signature(kind.__call__)
+    named = signature.parameters.values()
+    rest = next((one.name for one in named if one.kind is one.VAR_KEYWORD), None)
 
     @functools.wraps(kind.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         said = dict(list(bound.arguments.items())[1:])
-        said |= said.pop("kwargs", {})
+        if rest is not None:
+            said |= said.pop(rest, {})
         asked = Asked(self, kind.__name__, said)
         with asked.call(trail, model, manifest) as recorded:
             made = kind.__call__(self, *args, **kwargs)
@@ -164,7 +170,7 @@ class Asked:
     def answered(self, call: Call, made: Any) -> None:
         """Name what came out, and whether it should come out again."""
         outputs, flagged = _outputs(made)
-        kept = outputs if len(outputs) <= OUTPUTS_MAX else outputs[: OUTPUTS_MAX - 1]
+        kept = outputs if len(outputs) <= NAMED_MAX else outputs[: NAMED_MAX - 1]
         for at, one in enumerate(kept):
             marked = at < len(flagged) and bool(flagged[at])
             _name(call, one, {"safety_labels": ["nsfw"]} if marked else {})

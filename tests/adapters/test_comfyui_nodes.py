@@ -7,6 +7,7 @@ import sys
 from hashlib import sha256
 from types import ModuleType
 
+import numpy as np
 import pytest
 from comfy_harness import GRAPH, FolderPaths, PromptServer, graph_with
 from PIL import Image
@@ -157,3 +158,13 @@ def test_pictures_that_cannot_be_encoded_are_an_error_on_record(comfy, trail, re
     comfy.paint = lambda: [object()]
     comfy.post_prompt({"prompt": AUDITED})
     assert recorded.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+
+
+def test_a_large_batch_is_listed_in_one_output_more(comfy, trail, recorded):
+    """Seventy pictures: no entry is too large for them, and each one's digest is on record."""
+    _install(trail)
+    comfy.paint = lambda: np.zeros((70, 8, 8, 3), dtype="float32")
+    comfy.post_prompt({"prompt": AUDITED})
+    outputs = recorded.entries[1]["body"]["outputs"]
+    assert (len(outputs), outputs[-1]["mime"]) == (40, "application/json")
+    assert len(list(comfy.output.iterdir())) == 70

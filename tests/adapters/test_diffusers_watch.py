@@ -8,6 +8,7 @@ import pytest
 from tiny_pipeline import tiny_pipeline
 
 from sealtrail import AuditUnavailable
+from sealtrail.content import content_of
 from sealtrail.verify import canonical
 
 for _library in ("torch", "diffusers", "transformers"):
@@ -198,3 +199,73 @@ def test_an_adapter_is_named_with_its_weights(pipe, trail, recorded):
     one, two = (_rendered(recorded, at)["environment"]["adapters"][0] for at in (0, 2))
     assert (one["component"], one["adapter"], one["active"]) == ("unet", "fog", True)
     assert one["weights"] != two["weights"]
+
+
+@pytest.fixture
+def own_pipe():
+    """A pipeline of a user's own class, with a film, flags, and more pictures than fit."""
+    from diffusers import DiffusionPipeline, EulerDiscreteScheduler
+    from PIL import Image
+
+    class PaintInpaint(DiffusionPipeline):
+        def __init__(self, scheduler):
+            super().__init__()
+            self.register_modules(scheduler=scheduler)
+
+        def __call__(self, prompt, image=None, mask_image=None, kind="film", **more):
+            del prompt, image, mask_image, more
+            pictures = [Image.new("RGB", (4, 4), (at, 0, 0)) for at in range(70)]
+            if kind == "film":
+                return ([pictures],)
+            if kind == "flagged":
+                return (pictures[:2], [False, True])
+            return (pictures,)
+
+    return PaintInpaint(EulerDiscreteScheduler())
+
+
+def test_a_film_is_one_output_of_its_frames(own_pipe, trail, recorded):
+    """The list of the frames' digests, in canonical JSON."""
+    with trail.acting_for("emp-7"):
+        (frames,) = trail.watch(own_pipe)(PROMPT)
+    pixels = [f"sha256:{sha256(one.tobytes()).hexdigest()}" for one in frames[0]]
+    (output,) = recorded.entries[1]["body"]["outputs"]
+    assert output["mime"] == "application/json"
+    assert recorded.entries[1]["body"]["usage"]["images"] == 1
+    listed = [
+        {"sha256": content_of(one).sha256, "pixels": digest}
+        for one, digest in zip(frames[0], pixels, strict=True)
+    ]
+    assert output["sha256"] == f"sha256:{sha256(canonical.encode(listed)).hexdigest()}"
+
+
+def test_more_pictures_than_fit_are_summed_up_in_the_last_output(own_pipe, trail, recorded):
+    with trail.acting_for("emp-7"):
+        trail.watch(own_pipe)(PROMPT, kind="many")
+    outputs = recorded.entries[1]["body"]["outputs"]
+    assert (len(outputs), outputs[-1]["mime"]) == (40, "application/json")
+    assert recorded.entries[1]["body"]["usage"]["images"] == 70
+
+
+def test_a_picture_that_the_safety_checker_marked_is_labelled(own_pipe, trail, recorded):
+    with trail.acting_for("emp-7"):
+        trail.watch(own_pipe)(PROMPT, kind="flagged")
+    labels = [one.get("safety_labels") for one in recorded.entries[1]["body"]["outputs"]]
+    assert labels == [None, ["nsfw"]]
+
+
+def test_pictures_among_the_arguments_are_sealed_inputs(own_pipe, trail, recorded):
+    """What the pipeline is given, with its role, and further arguments by their names."""
+    from PIL import Image
+
+    source, mask = Image.new("RGB", (4, 4), "red"), Image.new("L", (4, 4), 255)
+    with trail.acting_for("emp-7"):
+        trail.watch(own_pipe)(PROMPT, source, mask_image=mask, kind="flagged", eta=0.5)
+    attempt = recorded.entries[0]
+    assert attempt["body"]["operation"] == "inpaint"
+    assert attempt["body"]["input_type"] == "text+image"
+    assert [one["role"] for one in attempt["body"]["inputs"]] == ["source", "mask"]
+    values = recorded.values(attempt)
+    digests = [values[f"inputs[{at}].sha256"] for at in range(2)]
+    assert digests == [content_of(one).sha256 for one in (source, mask)]
+    assert _rendered(recorded)["arguments"]["eta"] == "0.5"
