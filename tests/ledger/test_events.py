@@ -83,7 +83,7 @@ def members(schema: Any, defs: Any, path: str = "") -> set[str]:
     return found
 
 
-OPEN = {".mod.scores", ".scores", ".train.config.parameters", ".claimed.body"}
+OPEN = {".facts", ".mod.scores", ".scores", ".train.config.parameters", ".claimed.body"}
 
 
 def named(value: Any, path: str = "") -> set[str]:

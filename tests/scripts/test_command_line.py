@@ -51,6 +51,10 @@ def test_these_are_the_commands():
         "hold apply", "hold list", "hold release", "hold rebuild",
         "token issue", "token list", "token revoke", "packet build", "packet verify",
         "restore", "attack",
+        "alerts ack", "alerts rebuild", "cap-pack", "completeness", "dataset list",
+        "dataset seal", "dataset show", "keys rotate packet", "lineage", "reviews",
+        "search find", "search rebuild", "search status", "takedowns", "trace", "upgrades",
+        "usage reconcile", "usage show",
     }  # fmt: skip
 
 
