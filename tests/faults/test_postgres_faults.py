@@ -25,6 +25,9 @@ from ledger.database import Database
 from ledger.errors import Unavailable
 from ledger.writer import Limits
 
+#: A full disk moves fifty tables; once is enough.
+pytestmark = pytest.mark.once
+
 DEPENDENCY = "PostgreSQL"
 DOWN = "ledger-unavailable"
 
