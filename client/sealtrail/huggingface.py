@@ -56,8 +56,11 @@ JSON = dict[str, Any]
 _WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
 #: What a checkpoint holds besides weights.
 _OTHERS: Final = ("optimizer", "scheduler", "rng_state", "training_args", "scaler")
-_FILES_MAX: Final = 64
-_PARAMETERS_MAX: Final = 64
+
+#: An entry holds 16 KiB: more files are listed by one digest; `env_digest` is over all arguments.
+_FILES_MAX: Final = 40
+_PARAMETERS_MAX: Final = 32
+_VALUE_MAX: Final = 80
 
 #: Arguments that say where things lie, or how to get in.
 _UNTOLD: Final = ("dir", "token", "path", "hub", "name", "url", "push", "report", "project")
@@ -230,7 +233,8 @@ def _parameters(args: Any) -> JSON:
         if value == one.default or any(part in one.name for part in _UNTOLD):
             continue
         told = decimal_text(value) if isinstance(value, float) else plain(value)
-        told = plain_line(str(told)) if not isinstance(told, (bool, int)) else told
+        if not isinstance(told, (bool, int)):
+            told = plain_line(str(told)[:_VALUE_MAX])
         if told is not None and len(found) < _PARAMETERS_MAX:
             found[one.name] = told
     return found
