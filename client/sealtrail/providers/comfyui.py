@@ -34,7 +34,6 @@ from sealtrail.providers.exchange import (
     plain_line,
     text_value,
 )
-from sealtrail.verify import canonical
 
 #: Seconds for which an attempt may stay open: prompts wait in a queue.
 DEADLINE_S: Final = 86_400
@@ -177,8 +176,9 @@ def outcome(entry: Mapping[str, Any]) -> str | None:
 
 def error_of(entry: Mapping[str, Any]) -> Told:
     """Return the GEN_ERROR of a prompt that ran and failed."""
-    status = entry.get("status", {})
-    for message in status.get("messages", ()) if isinstance(status, Mapping) else ():
+    status = entry.get("status")
+    messages = status.get("messages") if isinstance(status, Mapping) else None
+    for message in messages if isinstance(messages, list) else ():
         if not isinstance(message, list) or len(message) != 2 or not isinstance(message[1], dict):
             continue
         name, told = message
@@ -197,14 +197,14 @@ def files_of(entry: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for node in outputs.values() if isinstance(outputs, dict) else ():
         for listed in node.values() if isinstance(node, dict) else ():
             for one in listed if isinstance(listed, list) else ():
-                if isinstance(one, dict) and isinstance(one.get("filename"), str):
+                if isinstance(one, dict) and "filename" in one:
                     key = (one["filename"], one.get("subfolder", ""), one.get("type", "output"))
-                    found[key] = None
+                    found[str(key[0]), str(key[1]), str(key[2])] = None
     return list(found)
 
 
 def others_of(entry: Mapping[str, Any]) -> bytes | None:
-    """Return what came out besides files, such as texts, as canonical JSON; None if nothing did."""
+    """Return what came out besides files, such as texts, as JSON; None if nothing did."""
     outputs = entry.get("outputs")
     told = {
         node: {name: value for name, value in members.items() if not _is_files(value)}
@@ -212,7 +212,7 @@ def others_of(entry: Mapping[str, Any]) -> bytes | None:
         if isinstance(members, dict)
     }
     told = {node: members for node, members in told.items() if members}
-    return canonical.encode(json.loads(json.dumps(told), parse_float=str)) if told else None
+    return json.dumps(told, sort_keys=True).encode() if told else None
 
 
 def _is_files(value: Any) -> bool:
@@ -234,18 +234,24 @@ def _kind(node: Mapping[str, Any]) -> str:
     return "mask" if node.get("class_type") == "LoadImageMask" else "source"
 
 
-def _texts(graph: Mapping[str, Any], link: Any, depth: int = 16) -> list[str]:
-    """Return the texts from which a conditioning comes, following its links backwards."""
-    node = graph.get(str(link[0])) if isinstance(link, list) and link else None
-    if not isinstance(node, dict) or not depth:
-        return []
-    found: list[str] = []
-    for name, value in _inputs(node).items():
-        if isinstance(value, str) and name.startswith(("text", "prompt", "clip_l", "t5xxl")):
-            found.append(value)
-        elif isinstance(value, list):
-            found += (one for one in _texts(graph, value, depth - 1) if one not in found)
-    return found
+def _texts(graph: Mapping[str, Any], link: Any) -> list[str]:
+    """Return the texts from which a conditioning comes, following links backwards, each once."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    waiting = [link]
+    while waiting:
+        at = waiting.pop(0)
+        name = str(at[0]) if isinstance(at, list) and at else ""
+        node = graph.get(name)
+        if name in seen or not isinstance(node, dict):
+            continue
+        seen.add(name)
+        for kind, value in _inputs(node).items():
+            if isinstance(value, str) and kind.startswith(("text", "prompt", "clip_l", "t5xxl")):
+                found[value] = None
+            elif isinstance(value, list):
+                waiting.append(value)
+    return list(found)
 
 
 def _params(sampler: Mapping[str, Any], inputs: list[JSON]) -> JSON:
