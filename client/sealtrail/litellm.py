@@ -117,9 +117,9 @@ class Audit(CustomLogger):  # type: ignore[misc, unused-ignore]
         under = self._open.pop(str(data.get("litellm_call_id")), None)
         if under is None:
             return None
-        watch, exchange, _ = under
-        told = watch.reader.told(exchange.asked, 200, {}, _printed(response))
-        await self._end(under, told)
+        watch, exchange, who = under
+        with ActingFor(who):
+            await _recorded(watch.answered, exchange, 200, {}, _printed(response))
         return None
 
     async def async_post_call_failure_hook(

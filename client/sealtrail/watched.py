@@ -67,6 +67,21 @@ class Watch:
         with handed_on():
             return self._end(exchange, told)
 
+    def answered(
+        self, exchange: Exchange, status: int, headers: Mapping[str, str], content: bytes
+    ) -> Receipt:
+        """Put on record what a whole answer tells. Raises what `end` raises: it is withheld."""
+        try:
+            told = self.reader.told(exchange.asked, status, headers, content)
+        except Exception as problem:
+            error = {"class": "client", "code": "reader-failed", "stage": "provider"}
+            body = {"error": {**error, "retryable": False}}
+            self.end(exchange, Told(type="GEN_ERROR", body=body))
+            self._withhold(exchange)
+            with handed_on():
+                raise NotRecordable("The answer cannot be read, so it is withheld.") from problem
+        return self.end(exchange, told)
+
     def failed(self, exchange: Exchange, problem: BaseException) -> None:
         """Put on record that the provider gave no answer."""
         name = type(problem).__name__
@@ -117,10 +132,13 @@ class Watch:
                 usage=told.body.get("usage", {"latency_ms": 0}),
             )
         except RecorderError:
-            self._withheld[exchange.key] = None
-            while len(self._withheld) > _WITHHELD_MAX:
-                self._withheld.popitem(last=False)
+            self._withhold(exchange)
             raise
+
+    def _withhold(self, exchange: Exchange) -> None:
+        self._withheld[exchange.key] = None
+        while len(self._withheld) > _WITHHELD_MAX:
+            self._withheld.popitem(last=False)
 
 
 @contextmanager

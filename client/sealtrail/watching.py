@@ -173,10 +173,8 @@ def _sync_class(name: str) -> Any:
                     self._watch.failed(exchange, problem)
                 raise
             response.close()
-            told = self._watch.reader.told(
-                exchange.asked, response.status_code, dict(response.headers), content
-            )
-            self._watch.end(exchange, told)
+            told = (response.status_code, dict(response.headers), content)
+            self._watch.answered(exchange, *told)
             return _answer(library, response, exchange, content)
 
         def close(self) -> None:
@@ -252,10 +250,8 @@ def _async_class(name: str) -> Any:
                     await asyncio.shield(failed)
                 raise
             await response.aclose()
-            told = self._watch.reader.told(
-                exchange.asked, response.status_code, dict(response.headers), content
-            )
-            await asyncio.shield(asyncio.to_thread(self._watch.end, exchange, told))
+            told = (response.status_code, dict(response.headers), content)
+            await asyncio.shield(asyncio.to_thread(self._watch.answered, exchange, *told))
             return _answer(library, response, exchange, content)
 
         async def aclose(self) -> None:

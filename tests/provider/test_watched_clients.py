@@ -154,6 +154,27 @@ def test_a_failed_call_is_recorded_and_retried_as_another_one(watched, trail, pr
     assert len(provider.calls) == 2
 
 
+def test_an_answer_that_cannot_be_read_is_withheld_and_paid_once(
+    trail, provider, address, recorded, monkeypatch
+):
+    """A fault in a reader: an error on record, our exception, and no second try by the SDK."""
+    from sealtrail.providers.anthropic import Anthropic
+
+    def broken(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Anthropic, "told", broken)
+    with (
+        anthropic.Anthropic(api_key="k", base_url=address) as plain,
+        trail.watch(plain) as client,
+        trail.acting_for("emp-7"),
+        pytest.raises(NotRecordable, match="withheld"),
+    ):
+        client.messages.create(model="m", max_tokens=9, messages=MESSAGES)
+    assert recorded.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+    assert len(provider.calls) == 1
+
+
 def test_what_cannot_be_recorded_is_not_called(watched, trail, provider, address):
     """An unknown path is refused, unless it was allowed by name; a list of models is harmless."""
     with trail.acting_for("emp-7"), pytest.raises(NotRecordable):
