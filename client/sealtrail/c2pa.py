@@ -72,7 +72,9 @@ def read(
     if content.mime == UNKNOWN or content.mime not in _readable():
         return None
     data = content.data if content.data is not None else Path(thing).read_bytes()
-    context = library.Context.from_dict({**_OFFLINE, **(settings or {})})
+    told = dict(settings or {})
+    told["verify"] = {**_OFFLINE["verify"], **told.get("verify", {})}
+    context = library.Context.from_dict(told)
     try:
         reader = library.Reader.try_create(content.mime, io.BytesIO(data), context=context)
     except library.C2paError:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Provenance inside files, signed and read by the real C2PA library."""
 
+import contextlib
 import datetime as dt
 import io
 import json
+import socket
 from hashlib import sha256
 
 import c2pa as library
@@ -23,78 +25,62 @@ def _digest(data):
     return f"sha256:{sha256(data).hexdigest()}"
 
 
+_PEM = serialization.Encoding.PEM
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """Files with a house's own chain and key, as a certification authority would give them."""
+    """Files with a house's own chain, its key and the root above, as an authority gives them."""
     folder = tmp_path_factory.mktemp("certificate")
-    root, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root, issuing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    above = _certificate("Acme root", root, "Acme root", root, ca=True)
+    between = _certificate("Acme issuing", issuing, "Acme root", root, ca=True)
+    leaf = _certificate("Acme pictures", own, "Acme issuing", issuing, ca=False)
+    (folder / "chain.pem").write_bytes(leaf + between)
+    (folder / "root.pem").write_bytes(above)
+    key = own.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key)
+    return folder
+
+
+def _certificate(name, key, issuer, issuing, *, ca):
+    now = dt.datetime.now(dt.UTC)
+    house = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")
+    subject, above = (
+        x509.Name([house, x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, issuer)
+    )
     usage = dict.fromkeys(
         (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("encipher_only", "decipher_only"),
         ),
         False,
     )
-    ca = _certificate("Acme root", root, root, ca=True).add_extension(
-        x509.KeyUsage(**usage, digital_signature=True, key_cert_sign=True, crl_sign=True), True
-    )
-    leaf = (
-        _certificate("Acme pictures", own, root, ca=False)
-        .add_extension(
-            x509.KeyUsage(**usage, digital_signature=True, key_cert_sign=False, crl_sign=False),
-            True,
-        )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
-    )
-    pem = [
-        one.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        for one in (leaf, ca)
-    ]
-    (folder / "chain.pem").write_bytes(b"".join(pem))
-    (folder / "key.pem").write_bytes(
-        own.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return folder / "chain.pem", folder / "key.pem"
-
-
-def _certificate(name, key, issuer_key, *, ca):
-    now = dt.datetime.now(dt.UTC)
-    names = [
-        x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme"),
-                x509.NameAttribute(NameOID.COMMON_NAME, one),
-            ]
-        )
-        for one in (name, "Acme root")
-    ]
-    return (
+    usage |= {"digital_signature": True, "key_cert_sign": ca, "crl_sign": ca}
+    made = (
         x509.CertificateBuilder()
-        .subject_name(names[0])
-        .issuer_name(names[1])
+        .subject_name(subject)
+        .issuer_name(above)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), True)
+        .add_extension(x509.KeyUsage(**usage), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing.public_key()), False
         )
     )
+    if not ca:
+        mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        made = made.add_extension(mail, False)
+    return made.sign(issuing, hashes.SHA256()).public_bytes(_PEM)
 
 
 @pytest.fixture
 def signer(certificate):
-    made = c2pa.signer(*certificate)
+    made = c2pa.signer(certificate / "chain.pem", certificate / "key.pem")
     yield made
     made.close()
 
@@ -151,6 +137,37 @@ def test_a_changed_picture_does_not_hold(receipt, signer):
     found = c2pa.read(bytes(signed))
     assert (found.state, found.holds) == ("Invalid", False)
     assert c2pa.marking(bytes(signed)) == {}
+
+
+def test_whose_certificates_are_believed_is_a_setting(receipt, signer, certificate):
+    """Without roots a manifest holds or does not; with them it is somebody's, too."""
+    signed = c2pa.pointing(_picture(), to=receipt, signer=signer)
+    roots = {"trust": {"trust_anchors": (certificate / "root.pem").read_text()}}
+    assert c2pa.read(signed).state == "Valid"
+    assert c2pa.read(signed, settings=roots).state == "Trusted"
+
+
+def test_a_file_does_not_choose_whom_we_call(signer):
+    """A manifest that lies under an address: nobody asks there, and the file counts as without."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.3)
+        manifest = {"claim_generator_info": [{"name": "theirs"}], "assertions": []}
+        out = io.BytesIO()
+        with library.Builder(manifest) as builder:
+            builder.set_intent(
+                library.C2paBuilderIntent.CREATE,
+                library.C2paDigitalSourceType.TRAINED_ALGORITHMIC_MEDIA,
+            )
+            builder.set_no_embed()
+            builder.set_remote_url(f"http://127.0.0.1:{listening.getsockname()[1]}/manifest")
+            builder.sign(signer, "image/png", io.BytesIO(_picture()), out)
+        assert b"/manifest" in out.getvalue()
+        found = c2pa.read(out.getvalue())
+        with contextlib.suppress(TimeoutError):
+            asked.append(listening.accept())
+    assert asked == []
+    assert found is None or not found.holds
 
 
 def test_a_manifest_that_was_there_stays_as_the_parent(receipt, signer):
