@@ -2,6 +2,7 @@
 """diffusers: a pipeline in this process, tiny and made of chance."""
 
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,11 @@ class Pipeline(Row):
     needs = ("torch", "diffusers", "transformers")
 
     def run(self, at):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The libraries' own, of their own future.
+            self.paint(at)
+
+    def paint(self, at):
         pipe = at.once("tiny pipeline", _tiny)
         runs = type(pipe.unet).forward
 
