@@ -31,8 +31,9 @@ from sealtrail.request import new_event_id
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
 
-#: Outputs that one call can name; the ledger takes no more.
-OUTPUTS_MAX: Final = 64
+#: Outputs that one call can name. The ledger takes 64, but not more than 15 KiB of them, and an output
+#: that was made already must not be refused.
+OUTPUTS_MAX: Final = 40
 
 
 class NothingNamed(Exception):  # noqa: N818 - a mistake of the program, not an accident
