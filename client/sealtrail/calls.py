@@ -31,8 +31,8 @@ from sealtrail.request import new_event_id
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
 
-#: Outputs that one call can name. The ledger takes 64, but not more than 15 KiB of them, and an output
-#: that was made already must not be refused.
+#: Outputs that one call can name. The ledger takes 64, but not more than 15 KiB of them; what was
+#: made already must not be refused.
 OUTPUTS_MAX: Final = 40
 
 
