@@ -26,6 +26,10 @@ from sealtrail.watched import EVENT_ID, Exchange, Watch
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
 
+#: HTTP libraries, and what of theirs a program may bring.
+_LIBRARIES: Final = ("httpx2", "httpx")
+_KINDS: Final = ("BaseTransport", "AsyncBaseTransport", "Client", "AsyncClient")
+
 #: SDKs whose clients are copied with another HTTP client by `with_options`.
 _COPIED: Final = {"openai": "openai", "anthropic": "anthropic"}
 
@@ -84,10 +88,10 @@ def _reader(provider: str | None, host: str, sdk: str) -> Provider:
 
 def _library_of(kind: type) -> ModuleType:
     """Return `httpx` or `httpx2`, whichever a class comes from."""
-    for base in kind.__mro__:
-        name = base.__module__.partition(".")[0]
-        if name in {"httpx", "httpx2"}:
-            return import_module(name)
+    for library in (sys.modules.get(name) for name in _LIBRARIES):
+        known = tuple(getattr(library, name) for name in _KINDS if hasattr(library, name))
+        if library is not None and issubclass(kind, known):
+            return library
     raise TypeError("this is no transport of httpx or httpx2")
 
 
