@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gateway adds to a call of a model, and whether its memory grows with streams.
 
-    .venv/bin/python bench/gateway.py [--calls N] [--streams N] [--clients N] [--json]
+    .venv/bin/python bench/gateway.py [--calls N] [--streams N] [--clients N] [--model-ms N]
 
-A model that takes 200 ms, the gateway, a development ledger and the clients share this machine.
+A model that takes its time, the gateway, a development ledger and the clients share this machine.
 The same calls go to the model directly and through the gateway, in turn; the difference of the
-medians is what the gateway adds: two events on record, each with a receipt that was verified.
+medians is what the gateway adds: two events on record, each with a receipt that was verified. The
+clients begin one after the other: a model that always takes as long would keep them in step.
 """
 
 import argparse
@@ -55,17 +56,18 @@ async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data:
     return (time.perf_counter() - began) * 1000
 
 
-async def load(port: int, data: bytes, calls: int, clients: int) -> list[float]:
+async def load(port: int, data: bytes, calls: int, clients: int, ms: float = 200) -> list[float]:
     """Make so many calls by so many clients, each of them one after the other."""
     left = iter(range(calls))
     times: list[float] = []
 
-    async def work() -> None:
+    async def work(number: int) -> None:
+        await asyncio.sleep(number * ms / 1000 / clients)
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
         times.extend([await call(reader, writer, data) for _ in left])
         writer.close()
 
-    await asyncio.gather(*(work() for _ in range(clients)))
+    await asyncio.gather(*(work(number) for number in range(clients)))
     return sorted(times)
 
 
@@ -123,18 +125,22 @@ def memory_mib(pid: int) -> float:
 def measure(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     server = Server.start(host="127.0.0.1")
     try:
-        with model(200) as direct, gateway(server, direct, server.data) as (through, pid):
+        with (
+            model(options.model_ms) as direct,
+            gateway(server, direct, server.data) as (through, pid),
+        ):
             picture = request("/openai/v1/images/generations", PICTURE)
             plain = request("/v1/images/generations", PICTURE)
             asyncio.run(load(through, picture, options.clients * 2, options.clients))
             added, p99 = [], []
+            many = (options.calls, options.clients, options.model_ms)
             for _ in range(options.rounds):
-                alone = asyncio.run(load(direct, plain, options.calls, options.clients))
-                ours = asyncio.run(load(through, picture, options.calls, options.clients))
+                alone = asyncio.run(load(direct, plain, *many))
+                ours = asyncio.run(load(through, picture, *many))
                 added.append(statistics.median(ours) - statistics.median(alone))
                 p99.append(ours[int(len(ours) * 0.99)] - alone[int(len(alone) * 0.99)])
             yield {
-                "row": f"added to a call, {options.clients} at once",
+                "row": f"added to a call of {options.model_ms:g} ms, {options.clients} at once",
                 "p50_ms": round(statistics.median(added), 2),
                 "p99_ms": round(statistics.median(p99), 2),
                 "floor": "p50 < 5 ms, aim 2",
@@ -158,6 +164,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=2_000)
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--model-ms", type=float, default=200, help="how long the model takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
