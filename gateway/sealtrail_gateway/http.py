@@ -47,8 +47,7 @@ class Gateway:
         self._ready, self.close = ready, close
         self._register = Register(settings)
         self._upstreams: dict[str, tuple[Upstream, Provider]] = {
-            name: (one, _named(reader(one.reader), name))
-            for name, one in settings.upstreams.items()
+            name: (one, reader(one.reader, named=name)) for name, one in settings.upstreams.items()
         }
         self._queues = {
             name: Queue(relay, found, settings.body_max)
@@ -281,10 +280,3 @@ def _target(url: str, path: str, query: bytes) -> str:
     if version and path.startswith(f"/{version}/") and "/" in url.partition("://")[2]:
         path = path[len(version) + 1 :]
     return path + (f"?{query.decode('latin-1')}" if query else "")
-
-
-def _named(found: Provider, name: str) -> Provider:
-    """Have a reader speak of its provider by the upstream's name."""
-    if found.name != name:
-        found.name = name  # type: ignore[misc]
-    return found

@@ -8,6 +8,7 @@ A request that changes settings could change the model unseen, and is refused.
 import json
 from typing import Any, BinaryIO, Final
 
+from sealtrail.content import digest_text
 from sealtrail.providers.bodies import data_url, json_of, read_json, unbase64
 from sealtrail.providers.exchange import (
     JSON,
@@ -20,6 +21,7 @@ from sealtrail.providers.exchange import (
     count,
     decimal,
     failed,
+    given,
     made,
     output,
     plain_code,
@@ -66,18 +68,10 @@ class A1111:
         for name, member in (("prompt", "prompt.user"), ("negative_prompt", "prompt.negative")):
             if isinstance(request.get(name), str) and request[name]:
                 sealed[member] = text_value(request[name])
-        given = [("source", one) for one in _listed(request.get("init_images"))]
-        given += [("source", request["image"])] if "image" in request else []
-        given += [("mask", request["mask"])] if request.get("mask") else []
-        inputs: list[JSON] = []
-        for role, text in given:
-            data = _picture(text)
-            if data is None:
-                raise Unspeakable("a picture of the request is not Base64")
-            sealed[f"inputs[{len(inputs)}].sha256"] = output(data)["sha256"]
-            inputs.append({"type": "image", "role": role})
-        if len(inputs) > 32:
-            raise Unspeakable("a call is given at most 32 inputs")
+        shown = [("source", one) for one in _listed(request.get("init_images"))]
+        shown += [("source", request["image"])] if "image" in request else []
+        shown += [("mask", request["mask"])] if request.get("mask") else []
+        inputs = given(((role, _digest(text)) for role, text in shown), sealed)
         override = request.get("override_settings")
         chosen = override.get("sd_model_checkpoint") if isinstance(override, dict) else None
         name = plain_line(chosen) or "as-configured"
@@ -127,6 +121,13 @@ def _name(path: str) -> str:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _digest(text: Any) -> str:
+    data = _picture(text)
+    if data is None:
+        raise Unspeakable("a picture of the request is not Base64")
+    return digest_text(data)
 
 
 def _picture(text: Any) -> bytes | None:

@@ -13,22 +13,21 @@ from sealtrail.providers.exchange import (
     Kind,
     StreamReader,
     Told,
-    Unspeakable,
     count,
     decimal,
     denied,
     failed,
+    given,
     made,
     output,
     plain_code,
     plain_line,
     plain_token,
+    sources,
     text_value,
     without_none,
 )
 from sealtrail.providers.sse import EventStream, Spoken
-
-_INPUTS_MAX = 32
 
 
 class Anthropic:
@@ -49,10 +48,7 @@ class Anthropic:
         del path, headers
         request = read_json(body)
         sealed, pictures = _texts(request)
-        if len(pictures) > _INPUTS_MAX:
-            raise Unspeakable("a call is given at most 32 inputs")
-        for at, data in enumerate(pictures):
-            sealed[f"inputs[{at}].sha256"] = output(data)["sha256"]
+        inputs = given(sources(pictures), sealed)
         temperature, top_p = request.get("temperature"), request.get("top_p")
         params = {
             "max_tokens": count(request.get("max_tokens")),
@@ -63,9 +59,9 @@ class Anthropic:
         return Asked(
             model={"provider": self.name, "name": name, "version": "hosted"},
             operation="chat",
-            input_type="text+image" if pictures else "text",
+            input_type="text+image" if inputs else "text",
             params=without_none(params),
-            inputs=[{"type": "image", "role": "source"} for _ in pictures],
+            inputs=inputs,
             sealed=sealed,
             stream=request.get("stream") is True,
         )

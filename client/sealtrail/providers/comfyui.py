@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 
 from sealtrail.providers.bodies import json_of, read_json
 from sealtrail.providers.exchange import (
+    INPUTS_MAX,
     JSON,
     Asked,
     Headers,
@@ -41,7 +42,6 @@ DEADLINE_S: Final = 86_400
 #: Members of a node's inputs that say which weights it loads.
 _MODELS: Final = ("ckpt_name", "unet_name", "model_name", "diffusion_model")
 _LOADERS: Final = ("LoadImage", "LoadImageMask", "LoadImageOutput")
-_INPUTS_MAX: Final = 32
 _UPLOADS_MAX: Final = 4_096
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
@@ -142,8 +142,8 @@ def asked_of(
     if negative:
         sealed["prompt.negative"] = text_value("\n".join(negative))
     given = [node for node in nodes if node.get("class_type") in _LOADERS]
-    if len(given) > _INPUTS_MAX:
-        raise Unspeakable(f"a call is given at most {_INPUTS_MAX} inputs")
+    if len(given) > INPUTS_MAX:
+        raise Unspeakable(f"a call is given at most {INPUTS_MAX} inputs")
     kinds = [_kind(node) for node in given]
     for at, node in enumerate(given):
         digest = (uploads or {}).get(_text(_inputs(node).get("image")))

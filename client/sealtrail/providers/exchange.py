@@ -9,7 +9,7 @@ What a person wrote, what a provider said in words, and digests of what was uplo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import InvalidOperation
 from typing import Any, BinaryIO, Final, Literal, Protocol
@@ -26,6 +26,9 @@ TEXT_MAX: Final = 60_000
 
 #: Outputs that one call can name.
 OUTPUTS_MAX: Final = 64
+
+#: Inputs that one call is given.
+INPUTS_MAX: Final = 32
 
 #: Statuses after which the same call may succeed.
 RETRYABLE: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -131,6 +134,25 @@ def text_value(value: Any) -> Any:
     if len(data) <= TEXT_MAX:
         return data.decode()
     return {"sha256": digest_text(data), "bytes": str(len(data))}
+
+
+def given(pictures: Iterable[tuple[str, str]], sealed: JSON) -> list[JSON]:
+    """Return members of `inputs` for (role, digest) of each picture; the digests are sealed.
+
+    Raises Unspeakable for more than a call is given.
+    """
+    inputs: list[JSON] = []
+    for role, sha256 in pictures:
+        if len(inputs) == INPUTS_MAX:
+            raise Unspeakable(f"a call is given at most {INPUTS_MAX} inputs")
+        sealed[f"inputs[{len(inputs)}].sha256"] = sha256
+        inputs.append({"type": "image", "role": role})
+    return inputs
+
+
+def sources(pictures: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield role and digest of pictures that a request holds, for `given`."""
+    return (("source", digest_text(data)) for data in pictures)
 
 
 def output(data: bytes, *, mime: str | None = None, **facts: Any) -> JSON:

@@ -26,11 +26,13 @@ from sealtrail.providers.exchange import (
     decimal,
     denied,
     failed,
+    given,
     made,
     output,
     plain_code,
     plain_line,
     plain_token,
+    sources,
     text_value,
     without_none,
 )
@@ -191,25 +193,22 @@ def _asked_content(model: JSON, request: JSON, *, stream: bool) -> Asked:
             if isinstance(part.get("text"), str):
                 spoken.append(f"{role}: {part['text']}")
                 user = part["text"] if role == "user" else user
-            given = part.get("inlineData", part.get("inline_data"))
-            data = unbase64(given.get("data")) if isinstance(given, dict) else None
+            inline = part.get("inlineData", part.get("inline_data"))
+            data = unbase64(inline.get("data")) if isinstance(inline, dict) else None
             if data is not None:
                 pictures.append(data)
     if user is not None:
         sealed["prompt.user"] = text_value(user)
     if len(spoken) > 1:
         sealed["prompt.rendered"] = text_value(spoken)
-    if len(pictures) > 32:
-        raise Unspeakable("a call is given at most 32 inputs")
-    for at, data in enumerate(pictures):
-        sealed[f"inputs[{at}].sha256"] = output(data)["sha256"]
+    inputs = given(sources(pictures), sealed)
     config = request.get("generationConfig")
     return Asked(
         model=model,
         operation="chat",
-        input_type="text+image" if pictures else "text",
+        input_type="text+image" if inputs else "text",
         params=_params(config if isinstance(config, dict) else {}),
-        inputs=[{"type": "image", "role": "source"} for _ in pictures],
+        inputs=inputs,
         sealed=sealed,
         stream=stream,
         form="content",

@@ -29,11 +29,13 @@ from sealtrail.providers.exchange import (
     decimal,
     denied,
     failed,
+    given,
     made,
     output,
     plain_code,
     plain_line,
     plain_token,
+    sources,
     text_value,
     without_none,
 )
@@ -129,20 +131,15 @@ class OpenAi:
         return {"provider": self.name, "name": named or "unnamed", "version": "hosted"}
 
     def _asked_image(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
-        inputs: list[JSON] = []
         sealed: JSON = {}
         if is_form(headers):
             form = read_form(headers, body)
             request: JSON = dict(form.fields)
-            for file in form.files:
-                sealed[f"inputs[{len(inputs)}].sha256"] = file.sha256
-                role = "mask" if file.field.startswith("mask") else "source"
-                inputs.append({"type": "image", "role": role})
+            files = ((_role(file.field), file.sha256) for file in form.files)
+            inputs = given(files, sealed)
         else:
             request = read_json(body)
-            for data in _pictures(request):
-                sealed[f"inputs[{len(inputs)}].sha256"] = output(data)["sha256"]
-                inputs.append({"type": "image", "role": "source"})
+            inputs = given(sources(_pictures(request)), sealed)
         prompt = request.get("prompt")
         if prompt is not None:
             sealed["prompt.user"] = text_value(prompt)
@@ -151,7 +148,7 @@ class OpenAi:
             operation=_OPERATIONS[path],
             input_type=("text+image" if prompt is not None else "image") if inputs else "text",
             params=_image_params(request),
-            inputs=_at_most(inputs),
+            inputs=inputs,
             sealed=sealed,
             stream=str(request.get("stream", "")).lower() == "true",
         )
@@ -159,16 +156,13 @@ class OpenAi:
     def _asked_chat(
         self, form: str, request: JSON, sealed: JSON, pictures: list[bytes], params: JSON
     ) -> Asked:
-        inputs: list[JSON] = []
-        for data in pictures:
-            sealed[f"inputs[{len(inputs)}].sha256"] = output(data)["sha256"]
-            inputs.append({"type": "image", "role": "source"})
+        inputs = given(sources(pictures), sealed)
         return Asked(
             model=self._model(request.get("model")),
             operation="chat",
             input_type="text+image" if inputs else "text",
             params=params,
-            inputs=_at_most(inputs),
+            inputs=inputs,
             sealed=sealed,
             stream=request.get("stream") is True,
             form=form,
@@ -181,10 +175,8 @@ def _plain_path(path: str) -> str:
     return rest if version else path.strip("/")
 
 
-def _at_most(inputs: list[JSON]) -> list[JSON]:
-    if len(inputs) > 32:
-        raise Unspeakable("a call is given at most 32 inputs")
-    return inputs
+def _role(field: str) -> str:
+    return "mask" if field.startswith("mask") else "source"
 
 
 def _image_params(request: JSON) -> JSON:

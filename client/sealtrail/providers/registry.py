@@ -13,10 +13,10 @@ from sealtrail.providers.google import Google
 from sealtrail.providers.openai import NanoGpt, OpenAi
 
 #: Name → its reader. Others that speak OpenAI's format are made with `compatible`.
-READERS: Final[dict[str, Callable[[], Provider]]] = {
+READERS: Final[dict[str, Callable[[str], Provider]]] = {
     "openai": OpenAi,
     "anthropic": Anthropic,
-    "xai": lambda: OpenAi("xai"),
+    "xai": OpenAi,
     "nanogpt": NanoGpt,
     "google": Google,
     "a1111": A1111,
@@ -40,9 +40,12 @@ _BY_HOST: Final = {
 }
 
 
-def reader(name: str) -> Provider:
-    """Return the reader of a provider. Raises KeyError for an unknown name."""
-    return READERS[name]()
+def reader(kind: str, *, named: str | None = None) -> Provider:
+    """Return the reader of a provider's format. Raises KeyError for one that is unknown.
+
+    named: the provider that speaks it, if it is another one.
+    """
+    return READERS[kind](kind if named is None else named)
 
 
 def compatible(name: str) -> Provider:
