@@ -10,12 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from sealtrail.errors import AuditUnavailable, OutcomeLate, ReceiptInvalid, RecorderError, Refused
-from sealtrail.receipt import Receipt, check_receipt
+from sealtrail.answers import receipt_of, too_large
+from sealtrail.errors import OutcomeLate, RecorderError
+from sealtrail.receipt import Receipt
 from sealtrail.request import Sent, prepare
-from sealtrail.verify import canonical
 from sealtrail.verify.entry import OUTCOME_LATE
-from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
 from sealtrail.wire import (
     LONGEST_RETRY_AFTER_S,
@@ -72,22 +71,8 @@ class AsyncRecorder:
         try:
             answer = await self._send("POST", "/v1/events", sent.content, headers)
         except AnswerTooLarge:
-            message = "The answer is longer than any true one can be."
-            raise ReceiptInvalid(message, check="size") from None
-        repeat = answer.headers.get("sealtrail-repeat") == "true"
-        if 400 <= answer.status < 500:
-            raise Refused(answer.status, _problem(answer))
-        if answer.status >= 500 or not 200 <= answer.status < 300:
-            raise AuditUnavailable(
-                f"The ledger answered {answer.status}. Nobody knows whether it recorded the "
-                "request; sending the same request again is safe.",
-                attempts=1,
-                status=answer.status,
-            )
-        if answer.status != (200 if repeat else 201):
-            message = f"The ledger answered {answer.status}, which is no answer to an event."
-            raise ReceiptInvalid(message, check="status")
-        return check_receipt(answer.body, sent, trust=self._trust, repeat=repeat)
+            raise too_large() from None
+        return receipt_of(answer, sent, self._trust)
 
     async def _send(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
@@ -104,11 +89,3 @@ class AsyncRecorder:
             if attempt < self._attempts:
                 await asyncio.sleep(wait_before(attempt) if asked is None else asked)
         raise unavailable(self._attempts, last, None)
-
-
-def _problem(answer: Answer) -> dict[str, Any]:
-    try:
-        members = canonical.parse(answer.body)
-    except VerifyError:
-        return {}
-    return members if isinstance(members, dict) else {}

@@ -19,14 +19,13 @@ import secrets
 import threading
 import time
 from contextvars import Token
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sealtrail import acting
 from sealtrail.content import Content, content_of
 from sealtrail.receipt import Receipt
-from sealtrail.request import new_event_id
+from sealtrail.request import new_event_id, now_text
 
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
@@ -139,7 +138,7 @@ class Call:
             links=links,
         )
         self._began = time.monotonic()
-        self._times = {"processing_started": _now()}
+        self._times = {"processing_started": now_text()}
 
     def finish(self, problem: BaseException | None = None) -> None:
         """Put the outcome on record: of what was named, or of an exception."""
@@ -155,7 +154,7 @@ class Call:
             sealed=sealed,
             trace=self.trace,
             links=[self.attempt.link("attempt")],
-            time=self._times | {"model_responded": _now()},
+            time=self._times | {"model_responded": now_text()},
             usage=body.get("usage"),
         )
         if type_ == "GEN_ERROR" and problem is None:
@@ -229,7 +228,3 @@ def _failure(problem: BaseException) -> dict[str, Any]:
         kind, code = "exception", type(problem).__name__[:64]
     code = code if code.isascii() and code[0].isalnum() else "unnamed"
     return {"class": kind, "code": code.replace("_", "-"), "stage": "model", "retryable": False}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -79,7 +79,7 @@ def fails_closed() -> Check:
             return library.Response(200, content=b"{}")
 
     with Trail(
-        f"http://127.0.0.1:{_silent_port()}", "none", trust=False, journal=False, attempts=1
+        f"http://127.0.0.1:{silent_port()}", "none", trust=False, journal=False, attempts=1
     ) as trail:
         transport = trail.transport(Model(), provider="openai")
         with library.Client(transport=transport) as client, trail.acting_for("self-test"):
@@ -114,7 +114,7 @@ def _ledger(url: str, token: str, trust: Trust) -> Iterator[Check]:
         yield Check(name="clock", passed=apart <= _APART_S, sentence=sentence)
 
 
-def _silent_port() -> int:
+def silent_port() -> int:
     """Return a port of this machine on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sealtrail.receipt import Receipt
+from sealtrail.request import now_text
 from sealtrail.verify import canonical
 from sealtrail.verify.disclosure import encode_base64url
 from sealtrail.verify.errors import Unreadable, VerifyError
@@ -127,7 +128,7 @@ class Journal:
     def keep(self, receipt: Receipt, *, usage: Mapping[str, Any] | None = None) -> None:
         """Append a receipt, then forget the event's key. Raises OSError when it cannot."""
         members: dict[str, Any] = {
-            "at": _now(),
+            "at": now_text(),
             "checkpoint": receipt.checkpoint,
             "event_id": receipt.event_id,
             "leaf": f"sha256:{receipt.leaf.hex()}",
@@ -253,10 +254,6 @@ def _plain_user() -> str:
         if _NAME.fullmatch(name):
             return name
     return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "user"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _sync_directory(directory: Path) -> None:

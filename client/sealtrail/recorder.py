@@ -22,14 +22,14 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
 
+from sealtrail.answers import judged, members_of, receipt_of, too_large
 from sealtrail.errors import (
-    AuditUnavailable,
     OutcomeLate,
     ReceiptInvalid,
     RecorderError,
     Refused,
 )
-from sealtrail.receipt import RECEIPT_MAX, Receipt, check_receipt
+from sealtrail.receipt import RECEIPT_MAX, Receipt
 from sealtrail.request import Sent, prepare
 from sealtrail.standing import OldProof, Standing
 from sealtrail.verify import canonical
@@ -182,7 +182,7 @@ class Recorder:
             if refusal.status != 404:
                 raise
         else:
-            return old.against(_members(answer))
+            return old.against(members_of(answer))
         return old.beyond(self.checkpoint())
 
     def checkpoint(self) -> bytes:
@@ -202,7 +202,7 @@ class Recorder:
         Source: RFC 9162 §2.1.4. Raises ReceiptInvalid, Refused or AuditUnavailable.
         """
         asked = f"/v1/consistency?from={old_size}&to={new_size}"
-        listed = _members(self._ask("GET", asked, answer_max=PROOF_MAX)).get("path")
+        listed = members_of(self._ask("GET", asked, answer_max=PROOF_MAX)).get("path")
         try:
             texts = [node.removeprefix("sha256:") for node in listed or ()]
             return tuple(bytes.fromhex(text) for text in texts)
@@ -224,7 +224,7 @@ class Recorder:
             content=content,
             headers={"content-type": "application/json"} | _purpose(purpose),
         )
-        return _members(answer)
+        return members_of(answer)
 
     def search(self, query: str, *, purpose: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield what a query finds (docs/search.md), newest first; needs an auditor's token."""
@@ -261,7 +261,7 @@ class Recorder:
             content=canonical.encode(request),
             headers={"content-type": "application/json"} | _purpose(purpose),
         )
-        made = _members(answer)
+        made = members_of(answer)
         packet_id, digest = made.get("id"), made.get("sha256")
         if not isinstance(packet_id, str) or not isinstance(digest, str):
             raise ReceiptInvalid("The ledger did not name the packet it made.", check="packet")
@@ -276,50 +276,24 @@ class Recorder:
         return packet
 
     def _record(self, sent: Sent) -> Receipt:
-        answer = self._ask(
+        answer = self._send(
             "POST",
             "/v1/events",
             answer_max=RECEIPT_MAX,
             content=sent.content,
             headers={"content-type": "application/json"},
         )
-        repeat = answer.headers.get("sealtrail-repeat") == "true"
-        if answer.status != (200 if repeat else 201):
-            raise ReceiptInvalid(
-                f"The ledger answered {answer.status}, which is no answer to an event.",
-                check="status",
-            )
-        return check_receipt(answer.body, sent, trust=self._trust, repeat=repeat)
+        return receipt_of(answer, sent, self._trust)
 
     def _ask(self, method: str, path: str, *, answer_max: int, **options: Any) -> Answer:
         """An answer below 300. Raises Refused for 4xx and AuditUnavailable for all the rest."""
+        return judged(self._send(method, path, answer_max=answer_max, **options))
+
+    def _send(self, method: str, path: str, *, answer_max: int, **options: Any) -> Answer:
         try:
-            answer = self._wire.send(method, path, answer_max=answer_max, **options)
+            return self._wire.send(method, path, answer_max=answer_max, **options)
         except AnswerTooLarge:
-            raise ReceiptInvalid(
-                "The answer is longer than any true one can be.", check="size"
-            ) from None
-        if 400 <= answer.status < 500:
-            raise Refused(answer.status, _members(answer))
-        if not 200 <= answer.status < 300:
-            # 500 says that the ledger contradicts itself: more attempts would not help. What
-            # stands behind a redirect is not the ledger this recorder was pointed at.
-            raise AuditUnavailable(
-                f"The ledger answered {answer.status}. Nobody knows whether it recorded the "
-                "request; sending the same request again is safe.",
-                attempts=1,
-                status=answer.status,
-            )
-        return answer
-
-
-def _members(answer: Answer) -> dict[str, Any]:
-    """The answer's JSON members; none if it is something else, such as a proxy's page."""
-    try:
-        members = canonical.parse(answer.body)
-    except VerifyError:
-        return {}
-    return members if isinstance(members, dict) else {}
+            raise too_large() from None
 
 
 def _plain(value: Any) -> Any:

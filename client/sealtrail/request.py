@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sealtrail.verify import canonical
@@ -71,6 +72,11 @@ def new_event_id() -> str:
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=number))
+
+
+def now_text() -> str:
+    """This machine's time as events name it: UTC, with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_record_key() -> bytes:

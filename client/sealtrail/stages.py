@@ -2,7 +2,6 @@
 """What comes before and after a call: assets, training runs, deliveries, as bodies of events."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ from sealtrail.calls import Call
 from sealtrail.content import Content, content_of, is_digest, kind_of
 from sealtrail.models import PARAMS
 from sealtrail.receipt import Receipt
-from sealtrail.request import new_event_id
+from sealtrail.request import new_event_id, now_text
 
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
@@ -58,7 +57,7 @@ def export(thing: Any, *, asset_id: str, to: str, facts: Mapping[str, Any]) -> t
     if rest.pop("c2pa", False):
         found = import_module("sealtrail.c2pa").read(thing)
         rest["includes_provenance"] = found is not None
-        rest["marking_verified"] = {"c2pa": found is not None and found.holds, "at": _now()}
+        rest["marking_verified"] = {"c2pa": found is not None and found.holds, "at": now_text()}
     destination: JSON = {"type": rest.pop("type", "DELIVERY"), "platform": to}
     destination |= {name: rest.pop(name) for name in ("recipient_type", "url") if name in rest}
     body = {"asset_id": asset_id, "asset_sha256": content_of(thing).sha256}
@@ -136,7 +135,7 @@ class Training:
         self._result.update(members)
 
     def __enter__(self) -> Self:
-        plan = {"started_at": _now(), **self._plan}
+        plan = {"started_at": now_text(), **self._plan}
         self._plan = plan
         self.started = self._trail.record("TRAIN_STARTED", self.id, {"train": plan})
         return self
@@ -152,10 +151,10 @@ class Training:
             error = {"class": "exception", "code": failed, "stage": "training", "retryable": False}
             text = str(problem)[:2000].encode(errors="replace").decode()
             sealed = {"error.message": text} if text else {}
-            body: JSON = {"error": error, "ended_at": _now()}
+            body: JSON = {"error": error, "ended_at": now_text()}
             self.receipt = self._trail.record("TRAIN_FAILED", self.id, body, sealed=sealed)
             return
-        result: JSON = {**self._plan, "ended_at": _now(), **self._result}
+        result: JSON = {**self._plan, "ended_at": now_text(), **self._result}
         if self._files:
             result["weights"] = {"files": self._files}
         self.receipt = self._trail.record("TRAIN", self.id, {"train": result})
@@ -173,7 +172,3 @@ def _digest_of(code: str | Path) -> str:
     if isinstance(code, str) and is_digest(code):
         return code
     return content_of(Path(code)).sha256
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,29 +8,17 @@ heard of it. Then the real ledger is asked whether it would record now.
 
 import asyncio
 import json
-import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
+from sealtrail.doctor_command import Check, silent_port
 from sealtrail_gateway.assembly import make_gateway
 from sealtrail_gateway.http import EVENT_ID
 from sealtrail_gateway.settings import KnownKey, Settings, Upstream
 
 _KEY: Final = "a key of the self-test"
 _BODY: Final = json.dumps({"model": "self-test", "prompt": "self-test"}).encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was tried, and whether it went as it must."""
-
-    name: str
-    passed: bool
-    sentence: str
-
-    def json(self) -> dict[str, Any]:
-        return {"check": self.name, "passed": self.passed, "sentence": self.sentence}
 
 
 async def fails_closed(settings: Settings) -> Check:
@@ -52,7 +40,7 @@ async def fails_closed(settings: Settings) -> Check:
     )
     alone = replace(
         settings,
-        ledger_url=f"http://127.0.0.1:{_silent_port()}",
+        ledger_url=f"http://127.0.0.1:{silent_port()}",
         journal=None,
         upstreams={"self-test": upstream},
         callers=known,
@@ -120,11 +108,3 @@ async def _ask(gateway: Any) -> tuple[int, dict[bytes, bytes]]:
     }
     await gateway(scope, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"])
-
-
-def _silent_port() -> int:
-    """Return a port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
