@@ -73,20 +73,28 @@ def look_at(content: Iterable[bytes], media_type: str) -> Picture | None:
         if len(data) > INPUT_MAX:
             return None
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "ledger.archive.picture", format_],
-            input=data,
-            capture_output=True,
-            check=True,
-            timeout=_WALL_S,
-            env={},
-            close_fds=True,
-        )
-        return _parsed(done.stdout)
+        return _parsed(run_alone("ledger.archive.picture", format_, data))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         # Archived all the same: the bytes are evidence, whatever they are.
         log.warning("an archived picture has no preview: %s", type(error).__name__)
         return None
+
+
+def run_alone(module: str, format_: str, data: bytes | bytearray) -> bytes:
+    """Run a decoder of ours in a process without environment or connections; what it printed.
+
+    The module confines itself before it looks at `data`. Raises OSError, SubprocessError.
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", module, format_],
+        input=data,
+        capture_output=True,
+        check=True,
+        timeout=_WALL_S,
+        env={},
+        close_fds=True,
+    )
+    return done.stdout
 
 
 def _parsed(output: bytes) -> Picture:

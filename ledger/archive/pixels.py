@@ -18,12 +18,11 @@ import sys
 from hashlib import sha256
 from typing import Final
 
-from ledger.archive.picture import INPUT_MAX, MEDIA_TYPES, confine
+from ledger.archive.picture import INPUT_MAX, MEDIA_TYPES, confine, run_alone
 
 log = logging.getLogger("sealtrail.archive")
 
 _PIXELS_MAX: Final = 64_000_000
-_WALL_S: Final = 60
 _ROWS: Final = 64
 _HEX: Final = re.compile(rb"[0-9a-f]{64}")
 
@@ -34,20 +33,12 @@ def pixel_digest(data: bytes, media_type: str) -> bytes | None:
     if format_ is None or len(data) > INPUT_MAX:
         return None
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "ledger.archive.pixels", format_],
-            input=data,
-            capture_output=True,
-            check=True,
-            timeout=_WALL_S,
-            env={},
-            close_fds=True,
-        )
+        told = run_alone("ledger.archive.pixels", format_, data)
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("a picture has no pixel digest: %s", type(error).__name__)
         return None
     # A decoder may have been taken over: what it says is a digest, or nothing.
-    return bytes.fromhex(done.stdout.decode()) if _HEX.fullmatch(done.stdout) else None
+    return bytes.fromhex(told.decode()) if _HEX.fullmatch(told) else None
 
 
 # What follows runs in the other process.
