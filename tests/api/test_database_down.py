@@ -37,7 +37,7 @@ class OwnPostgres:
         cluster = self.directory / "server" / "cluster"
         pid = int((cluster / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
+        eventually(lambda: _has_ended(pid))
 
     def start(self) -> None:
         self._users.append(EmbeddedPostgres(self.directory))
@@ -48,8 +48,12 @@ class OwnPostgres:
             user.stop()
 
 
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def data_dir(tmp_path_factory):
     """One cluster for all tests of this file; whatever a test leaves running is stopped."""
     directory = tmp_path_factory.mktemp("embedded") / "data"
     yield directory
-    assert processes(directory) == []
+    assert not processes(directory)
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def ask(postgres: EmbeddedPostgres | str, query: str) -> str:
     return str(row[0])
 
 
-def processes(data_dir: Path) -> list[int]:
-    """The server's processes: all work in the cluster's directory."""
-    found = []
+def processes(data_dir: Path) -> dict[int, int]:
+    """The server's processes and whose they are: all work in the cluster's directory."""
+    found = {}
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
             if link.samefile(data_dir / "server" / "cluster"):
-                found.append(int(link.parent.name))
+                found[int(link.parent.name)] = link.parent.stat().st_uid
         except OSError:  # ended meanwhile
             continue
     return found
@@ -100,7 +100,7 @@ def test_stop_leaves_no_process_and_the_next_start_takes_a_moment(data_dir):
 
     first.stop()  # once more does no harm
 
-    assert processes(data_dir) == []
+    assert not processes(data_dir)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
     with pytest.raises(EmbeddedUnavailable):
@@ -122,7 +122,7 @@ def test_a_killed_owner_leaves_a_server_that_the_next_one_adopts_and_stops(data_
     with EmbeddedPostgres(data_dir) as adopter:
         assert ask(adopter, "SELECT pg_postmaster_start_time()") == started
 
-    assert processes(data_dir) == []
+    assert not processes(data_dir)
 
 
 def test_the_last_user_stops_it(data_dir):
@@ -135,7 +135,7 @@ def test_the_last_user_stops_it(data_dir):
     process.communicate("")
 
     assert process.returncode == 0
-    assert processes(data_dir) == []
+    assert not processes(data_dir)
 
 
 def test_two_that_start_at_once_share_one_server(data_dir):
@@ -145,7 +145,7 @@ def test_two_that_start_at_once_share_one_server(data_dir):
     assert len({url for _, url in owners}) == 1
     for process, _ in owners:
         process.communicate("")
-    assert processes(data_dir) == []
+    assert not processes(data_dir)
 
 
 def test_it_goes_on_after_a_killed_backend_a_checkpoint_and_a_reload(postgres):
@@ -211,7 +211,7 @@ def test_two_directories_run_at_once_one_with_a_long_and_unusual_path(data_dir, 
 
     assert socket.startswith("/tmp/sealtrail-")
     assert not Path(socket).exists()
-    assert processes(long) == []
+    assert not processes(long)
 
 
 def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path):
@@ -281,7 +281,7 @@ def test_no_directory_above_the_data_changes_its_mode(tmp_path):
     with EmbeddedPostgres(closed / "data") as postgres:
         assert ask(postgres, "SELECT 1") == "1"
         meanwhile = [path.stat().st_mode for path in above]
-        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in processes(closed / "data")}
+        owners = set(processes(closed / "data").values())
 
     assert meanwhile == before
     assert owners == {pwd.getpwnam(embedded_user.ACCOUNT).pw_uid}
@@ -341,9 +341,9 @@ def test_an_ordinary_user_has_one_at_the_same_time(data_dir, postgres):
         assert ran.stderr == ""
         assert ran.stdout.startswith("postgresql://postgres@/postgres?host=")
         assert Path(place, "server/cluster").stat().st_uid == 65534
-        assert processes(Path(place)) == []
+        assert not processes(Path(place))
     assert ask(postgres, "SELECT 1") == "1"
-    assert processes(data_dir) != []
+    assert processes(data_dir)
 
 
 def _runs_as_nobody(python: str) -> bool:
