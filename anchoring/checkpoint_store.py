@@ -37,7 +37,7 @@ from ledger import durable
 from ledger.errors import Conflict, HistoryRewritten, IntegrityViolation, Refused, Unavailable
 from sealtrail.verify import merkle
 from sealtrail.verify.errors import VerifyError
-from sealtrail.verify.note import Checkpoint, VerifierKey, open_checkpoint
+from sealtrail.verify.note import Checkpoint, Note, NoteRefused, VerifierKey, check_note
 
 #: Makes the RFC 9162 consistency path from the first size to the second.
 Prove: TypeAlias = Callable[[int, int], Sequence[bytes]]
@@ -99,6 +99,7 @@ class FileCheckpointStore:
         """
         self._directory = directory
         self._keys = keys
+        self._verifiers: dict[str, Sequence[VerifierKey]] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._seen: dict[str, _Seen] = {}  # each origin's is touched under that origin's lock only
         try:
@@ -242,12 +243,28 @@ class FileCheckpointStore:
 
     def _verified(self, origin: str, note: bytes) -> Checkpoint:
         try:
-            _, checkpoint = open_checkpoint(note, origin=origin, keys=self._keys(origin))
+            parsed = Note.parse(note)
+            checkpoint = Checkpoint.parse(parsed.text)
+            if checkpoint.origin != origin:
+                raise NoteRefused("The checkpoint speaks for another log.")
+            check_note(parsed, self._verifiers_of(origin, parsed))
         except VerifyError as error:
             raise CheckpointDamaged(f"{CheckpointDamaged.__doc__} {error}", origin=origin) from None
         if checkpoint.extensions:
             raise CheckpointDamaged("A checkpoint of ours has exactly three lines.", origin=origin)
         return checkpoint
+
+    def _verifiers_of(self, origin: str, note: Note) -> Sequence[VerifierKey]:
+        """Return every key that ever signed for a log, remembered while none is missing.
+
+        Reading them from a keystore costs as much as verifying. A log's keys only grow in number,
+        so those remembered are true; a line of any other key is a reason to look again.
+        """
+        known = self._verifiers.get(origin, ())
+        ids = {(key.name, key.key_id) for key in known}
+        if not all((line.name, line.key_id) in ids for line in note.signatures):
+            known = self._verifiers[origin] = self._keys(origin)
+        return known
 
     def _stored(self, origin: str) -> list[bytes]:
         """Read the notes of both slots, empty ones included; one note from a file without slots."""

@@ -62,6 +62,7 @@ _SEALED: Final = b"sealtrail.keystore.key.v1\0"
 _HALF: Final = b"sealtrail.keystore.half.v1\0"
 _WRAPPED: Final = b"sealtrail.keystore.wrap.v1\0"
 _NONCE: Final = 12
+_PATHS_MAX: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class FileKeystore:
         self._lock_file = directory / ".lock"
         self._guard = RLock()  # what one thread destroys, no other may load meanwhile
         self._loaded: dict[str, _Key] = {}
+        self._paths: dict[tuple[str, str], Path] = {}  # Each commit asks for the same few.
         with keyfile.reaching():
             if not directory.is_symlink():
                 directory.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +199,6 @@ class FileKeystore:
 
     def has(self, name: str) -> bool:
         """Whether a key of this name can be used."""
-        check_name(name)
         return self._path(name, "key").exists() and not self._path(name, "destroyed").exists()
 
     def names(self) -> list[str]:
@@ -329,7 +330,13 @@ class FileKeystore:
         durable.write_durably(path, canonical.encode(content), mode=0o600)
 
     def _path(self, name: str, suffix: str) -> Path:
-        return self._directory / f"{durable.safe_name(name)}.{suffix}"
+        path = self._paths.get((name, suffix))
+        if path is None:
+            check_name(name)
+            path = self._directory / f"{durable.safe_name(name)}.{suffix}"
+            if len(self._paths) < _PATHS_MAX:
+                self._paths[name, suffix] = path
+        return path
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -205,6 +205,39 @@ def test_a_checkpoint_that_is_not_ours_is_refused_in_the_store_and_at_its_door(
     assert stored_file(directory).read_bytes() == spoiled
 
 
+def test_keys_are_looked_up_again_for_a_key_that_was_made_since(directory):
+    """Keys are remembered; one that another process has made since is asked for, a foreign one too.
+
+    So a note of the new key gets in, one of a key that this log never had does not, and a spoilt
+    signature beside a good one of a remembered key is found.
+    """
+    asked = []
+    keys = keys_of(ORIGIN)
+
+    def counted(origin: str) -> list[VerifierKey]:
+        asked.append(origin)
+        return list(keys)
+
+    store = FileCheckpointStore(directory, counted)
+    store.initialise(ORIGIN, TRUE.note(0))
+    for size in (3, 4, 5):
+        store.put(ORIGIN, TRUE.note(size), TRUE.prove)
+    assert asked == [ORIGIN]
+
+    with pytest.raises(CheckpointDamaged):
+        store.put(ORIGIN, TRUE.note(6, key=FOREIGN), TRUE.prove)
+    keys.append(VerifierKey.ed25519(ORIGIN, FOREIGN.public_key().public_bytes_raw()))
+    store.put(ORIGIN, TRUE.note(6, key=FOREIGN), TRUE.prove)
+    assert asked == [ORIGIN] * 3
+
+    ours, theirs = (Note.parse(TRUE.note(7, key=key)) for key in (OURS, FOREIGN))
+    (line,) = theirs.signatures
+    spoilt = SignatureLine(name=ORIGIN, key_id=line.key_id, signature=line.signature[::-1])
+    both = Note(text=ours.text, signatures=(*ours.signatures, spoilt)).print()
+    with pytest.raises(CheckpointDamaged):
+        store.put(ORIGIN, both, TRUE.prove)
+
+
 @pytest.mark.parametrize("older", [TRUE.note(5), Log("forged", fork_at=3).note(9)])
 def test_a_rewound_store_stops_the_process_that_knew_it(directory, store, older):
     """Yesterday's file, or a fork of the same size: the signature is valid, the history is not."""
