@@ -2,8 +2,8 @@
 """Deadlines raise alerts, before and after them, each once, also when nobody was here."""
 
 import pytest
-from desk_world import at, delivered, escalated, review, takedown
-from house import Hand, attempt, house_in, noon_before
+from desk_world import at, delivered, ended, escalated, quarantined, review, takedown
+from house import Hand, attempt, event_id, export, house_in, noon_before
 
 from anchoring.alerts import alerts
 from anchoring.desk_alarms import REVIEW_SOON_MS, TAKEDOWN_SOON_MS, watch_deadlines
@@ -120,3 +120,27 @@ def test_an_alert_names_things_and_nobody(house):
 
     assert set(alert.facts) == {"deadline", "state", "kind", "event", "queue"}
     assert alert.facts["deadline"] == at(until)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "codes"),
+    [
+        ((), (), ["held-output-exported"]),
+        ((), ("OUTPUT_RELEASED",), ["held-output-exported"]),
+        (("OUTPUT_RELEASED",), (), []),
+        (("OUTPUT_DESTROYED",), (), ["held-output-exported"]),
+    ],
+    ids=["held", "released-too-late", "released", "destroyed"],
+)
+def test_what_was_held_and_left_all_the_same_is_told_once(house, before, after, codes):
+    """Only a release that stands before the delivery makes it one like any other."""
+    first, asset = attempt(), event_id()
+    generation, sent = first["aggregate_id"], export(asset)
+    house.post(first, quarantined(generation, asset))
+    house.post(*(ended(type_, generation, asset) for type_ in before), sent)
+    house.post(*(ended(type_, generation, asset) for type_ in after))
+
+    watch_deadlines(house.book, house.now_ms.ms)
+    watch_deadlines(house.book, house.now_ms.ms)
+
+    assert told(house, sent["aggregate_id"]) == codes

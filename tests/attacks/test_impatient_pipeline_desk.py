@@ -6,7 +6,7 @@ They bury one case among thousands, push deadlines away, and date things so that
 
 import pytest
 from desk_world import at, delivered, ended, escalated, override, quarantined, review, takedown
-from house import Hand, attempt, event_id, house_in, noon_before
+from house import Hand, attempt, event_id, export, house_in, noon_before
 
 from anchoring import alerts as desk
 from anchoring.alerts import alerts, raise_alert
@@ -131,10 +131,12 @@ def test_a_removal_that_is_claimed_too_late(house):
 
 def test_a_quarantine_that_is_talked_open(house):
     """Who: a pipeline that wants a quarantined output out without a release.
-    Tries: an override of the whole generation, a second GEN, the release of another output.
+    Tries: an override of the whole generation, a second GEN, the release of another output, then to
+    deliver it and have it released afterwards.
     Caught by: quarantine ends by OUTPUT_RELEASED or OUTPUT_DESTROYED of that output alone; the
-    others are refused or change nothing.
-    Not caught: a client that delivers what the ledger says is held. Compare deliveries with it.
+    others are refused or change nothing. A delivery before it raises the alert
+    held-output-exported, whatever is recorded later.
+    Not caught: a delivery that nobody records.
     """
     generation, asset = attempted(house), event_id()
     house.post(quarantined(generation, asset), override(generation, "ALLOW"))
@@ -145,3 +147,12 @@ def test_a_quarantine_that_is_talked_open(house):
     assert isinstance(refused[0], OutOfOrder)
     (case,) = [one for one in found if one.generation == generation]
     assert (case.case_id, case.state) == (asset, "waiting")
+
+    sent = export(asset)
+    house.post(sent)
+    house.post(ended("OUTPUT_RELEASED", generation, asset))
+    watch_deadlines(house.book, house.now_ms.ms)
+    told = [
+        one.code for one in alerts(house.book, limit=1_000) if sent["aggregate_id"] in one.about
+    ]
+    assert told == ["held-output-exported"]
