@@ -20,17 +20,26 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sealtrail.errors import ReceiptInvalid
+from sealtrail.receipt_members import (
+    digest_of,
+    disclosures,
+    hex_text,
+    invalid,
+    number,
+    text,
+    texts,
+)
 from sealtrail.request import Sent
 from sealtrail.verify import base64text, canonical, merkle
 from sealtrail.verify.disclosure import PERSON, digest, open_disclosure, salt
 from sealtrail.verify.entry import OUTCOME_LATE, check_entry, client_part
 from sealtrail.verify.errors import VerifyError
-from sealtrail.verify.note import Checkpoint, Note, check_note
-from sealtrail.verify.tlog_proof import TlogProof
+from sealtrail.verify.note import Checkpoint, Note, VerifierKey, check_note
+from sealtrail.verify.tlog_proof import MAX_PATH, TlogProof
 from sealtrail.verify.trust import Trust
 
 #: No true receipt is longer, in bytes: the disclosures of a large request come back in it.
@@ -87,6 +96,15 @@ AGGREGATES: Final[Mapping[str, str]] = {
 }
 
 
+#: What `sealtrail.verify.entry.LEDGER_ASSIGNED` names in two groups of an entry.
+_ASSIGNED_ACTOR: Final = frozenset({"credential", "auth"})
+_ASSIGNED_TIME: Final = frozenset({"recorded", "request_received"})
+_BOOLEANS: Final = (b"true", b"false")
+
+#: Longer checkpoints, in bytes, are read each time. Ours have some 200.
+_REMEMBERED_MAX: Final = 4 * 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Proof that one event stands in one log, checked when it was made.
@@ -114,7 +132,7 @@ class Receipt:
 
     def link(self, rel: str) -> dict[str, str]:
         """This event as a link from another: `rel`, id and leaf, so its content is bound too."""
-        return {"rel": rel, "id": self.event_id, "leaf": _hex(self.leaf)}
+        return {"rel": rel, "id": self.event_id, "leaf": hex_text(self.leaf)}
 
     def wire(self) -> dict[str, Any]:
         """The receipt as the ledger sends it: JSON members, no more and no less."""
@@ -122,11 +140,11 @@ class Receipt:
             "event_id": self.event_id,
             "origin": self.origin,
             "position": self.position,
-            "leaf": _hex(self.leaf),
+            "leaf": hex_text(self.leaf),
             "size": self.size,
             "recorded_at": self.recorded_at,
             "entry": base64text.encode(self.entry),
-            "path": [_hex(node) for node in self.path],
+            "path": [hex_text(node) for node in self.path],
             "checkpoint": self.checkpoint,
             "proof": self.proof,
             "disclosures": dict(self.disclosures),
@@ -166,9 +184,11 @@ def check_receipt(body: bytes, sent: Sent, *, trust: Trust | None, repeat: bool)
     """
     receipt = _read(body, repeat=repeat, signature_checked=trust is not None)
     if receipt.event_id != sent.event_id:
-        raise _invalid("event", "The receipt is for another event.")
+        raise invalid("event", "The receipt is for another event.")
     entry = _entry(receipt)
-    _check_content(entry, receipt, sent)
+    if not _is_as_sent(entry, receipt, sent):
+        _check_content(entry, receipt, sent)
+    _check_disclosures(receipt, sent)
     _check_place(receipt, trust)
     return dataclasses.replace(receipt, type=entry["type"])
 
@@ -182,51 +202,89 @@ def _read(body: bytes, *, repeat: bool, signature_checked: bool) -> Receipt:
     try:
         members = canonical.parse(body)
         if not isinstance(members, dict):
-            raise _invalid("shape", "The receipt is not a JSON object.")
+            raise invalid("shape", "The receipt is not a JSON object.")
         if repeat and "entry" not in members and members.get("body") in ("cold", "expired"):
-            raise _invalid(
+            raise invalid(
                 "body",
                 "The event was recorded long ago and its bytes have left the ledger's database: "
                 "its proof stands, and nothing here can compare it with what was sent.",
             )
-        entry = base64text.decode(_text(members, "entry"), "The entry in a receipt")
+        entry = base64text.decode(text(members, "entry"), "The entry in a receipt")
         return Receipt(
-            event_id=_text(members, "event_id"),
+            event_id=text(members, "event_id"),
             type="",
-            origin=_text(members, "origin"),
-            position=_number(members, "position"),
-            leaf=_hash(_text(members, "leaf")),
-            size=_number(members, "size"),
-            recorded_at=_text(members, "recorded_at"),
+            origin=text(members, "origin"),
+            position=number(members, "position"),
+            leaf=digest_of(text(members, "leaf")),
+            size=number(members, "size"),
+            recorded_at=text(members, "recorded_at"),
             entry=entry,
-            path=tuple(_hash(node) for node in _list(members, "path")),
-            checkpoint=_text(members, "checkpoint"),
-            proof=_text(members, "proof"),
-            disclosures=_disclosures(members),
+            path=tuple(digest_of(node) for node in texts(members, "path")),
+            checkpoint=text(members, "checkpoint"),
+            proof=text(members, "proof"),
+            disclosures=disclosures(members),
             repeat=repeat,
             signature_checked=signature_checked,
         )
     except VerifyError as problem:
-        raise _invalid("shape", f"The receipt can not be read: {problem}") from None
+        raise invalid("shape", f"The receipt can not be read: {problem}") from None
 
 
 def _entry(receipt: Receipt) -> dict[str, Any]:
     try:
         entry = check_entry(receipt.entry)
     except VerifyError as problem:
-        raise _invalid("entry", f"The entry is not in its canonical form: {problem}") from None
+        raise invalid("entry", f"The entry is not in its canonical form: {problem}") from None
     if merkle.leaf_hash(receipt.entry) != receipt.leaf:
-        raise _invalid("leaf", "The leaf is not the hash of the entry.")
+        raise invalid("leaf", "The leaf is not the hash of the entry.")
     if entry["time"]["recorded"] != receipt.recorded_at:
-        raise _invalid("recorded_at", "The receipt and the entry name different times.")
+        raise invalid("recorded_at", "The receipt and the entry name different times.")
     return entry
+
+
+def _is_as_sent(entry: dict[str, Any], receipt: Receipt, sent: Sent) -> bool:
+    """Whether the entry is what was sent and, beside it, just what a ledger adds to every event.
+
+    True says all that `_check_content` says, in one comparison. False says nothing: that goes
+    through the entry member by member then, and names what is wrong.
+    """
+    part, actor, time = sent.part, sent.part.get("actor"), sent.part.get("time")
+    if not sent.names_person or entry["type"] == OUTCOME_LATE:
+        return False
+    if "tenant" in part or part["aggregate"].keys() != {"id"}:
+        return False
+    for ours, assigned in ((actor, _ASSIGNED_ACTOR), (time, _ASSIGNED_TIME)):
+        # A group that was sent empty, or says what only the ledger may, is no ordinary one.
+        if ours is not None and not (ours and type(ours) is dict and assigned.isdisjoint(ours)):
+            return False
+    kind, who = entry["aggregate"]["type"], entry["actor"]
+    if kind != AGGREGATES.get(part["type"], kind) or (
+        who["kind"] == "system" and "kind" not in (actor or ())
+    ):
+        return False
+    added = {name: who[name] for name in _ASSIGNED_ACTOR if name in who}
+    expected = {
+        **part,
+        "tenant": entry["tenant"],
+        "aggregate": {**entry["aggregate"], **part["aggregate"]},
+        "actor": {"kind": who["kind"], **(actor or {}), **added},
+        "time": {
+            **{name: entry["time"][name] for name in _ASSIGNED_TIME if name in entry["time"]},
+            **(time or {}),
+        },
+    }
+    # To Python, 1 and true are equal: where one of the two could be either, bytes are compared.
+    return expected == entry and (
+        not any(word in text for word in _BOOLEANS for text in (receipt.entry, sent.content))
+        or canonical.encode(expected) == receipt.entry
+    )
 
 
 def _check_content(entry: dict[str, Any], receipt: Receipt, sent: Sent) -> None:
     """The entry says what was sent, with every personal value as our own commitment."""
     late = entry["type"] == OUTCOME_LATE
     if late and sent.part["type"] not in OUTCOMES:
-        raise _invalid("content", "Only an outcome can be recorded as late.")
+        raise invalid("content", "Only an outcome can be recorded as late.")
     added = _person_of_the_token(entry, receipt, sent)
     part = client_part(entry, without_sd=added)
     expected = dict(sent.part)
@@ -235,12 +293,16 @@ def _check_content(entry: dict[str, Any], receipt: Receipt, sent: Sent) -> None:
     ours, theirs = ({name: canonical.encode(one[name]) for name in one} for one in (expected, part))
     if ours != theirs:
         names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
-        raise _invalid("content", f"The entry differs from what was sent in {', '.join(names)}.")
+        raise invalid("content", f"The entry differs from what was sent in {', '.join(names)}.")
+
+
+def _check_disclosures(receipt: Receipt, sent: Sent) -> None:
+    """What opens our commitments is what we made, and nothing else is opened but the person."""
     for name, disclosure in sent.disclosures.items():
         if receipt.disclosures.get(name) != disclosure:
-            raise _invalid("disclosures", "A disclosure is not the one that was sent.")
+            raise invalid("disclosures", "A disclosure is not the one that was sent.")
     if receipt.disclosures.keys() - sent.disclosures.keys() - {PERSON}:
-        raise _invalid("disclosures", "The receipt discloses what was not sent.")
+        raise invalid("disclosures", "The receipt discloses what was not sent.")
 
 
 def _set_aside_what_the_ledger_knows(part: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -250,10 +312,10 @@ def _set_aside_what_the_ledger_knows(part: dict[str, Any], expected: dict[str, A
     """
     kind = part["aggregate"].pop("type")
     if kind != AGGREGATES.get(expected["type"], kind):
-        raise _invalid("content", "The entry is filed under another kind of thing.")
+        raise invalid("content", "The entry is filed under another kind of thing.")
     if "kind" not in expected.get("actor", {}):
         if part["actor"].pop("kind") == "system":
-            raise _invalid("content", "The entry says that the ledger itself was the actor.")
+            raise invalid("content", "The entry says that the ledger itself was the actor.")
         if not part["actor"]:
             part.pop("actor")
 
@@ -264,35 +326,37 @@ def _person_of_the_token(entry: dict[str, Any], receipt: Receipt, sent: Sent) ->
         return set()
     text = receipt.disclosures.get(PERSON)
     if text is None:
-        raise _invalid("person", "The entry is committed to no person.")
+        raise invalid("person", "The entry is committed to no person.")
     try:
         its_salt, name, _ = open_disclosure(text)
     except VerifyError:
-        raise _invalid("person", "The person's disclosure can not be read.") from None
+        raise invalid("person", "The person's disclosure can not be read.") from None
     if (its_salt, name) != (salt(sent.record_key, PERSON), PERSON):
-        raise _invalid("person", "The person is not committed with a salt of this event's key.")
+        raise invalid("person", "The person is not committed with a salt of this event's key.")
     added = set(entry.get("_sd", ())) - set(sent.part.get("_sd", ()))
     if added != {digest(text)}:
-        raise _invalid("person", "The entry is not committed to the person that is disclosed.")
+        raise invalid("person", "The entry is not committed to the person that is disclosed.")
     return added
 
 
 def _check_place(receipt: Receipt, trust: Trust | None) -> None:
     """The proof leads to the checkpoint, which is of this origin and signed by a trusted key."""
+    said = receipt.checkpoint.encode()
+    remembered = len(said) <= _REMEMBERED_MAX
+    expected = TlogProof(index=receipt.position, path=receipt.path, checkpoint=said)
     try:
-        proof = TlogProof.parse(receipt.proof.encode())
-        note = Note.parse(receipt.checkpoint.encode())
-        checkpoint = Checkpoint.parse(note.text)
+        # A proof that is printed as ours says the same; any other is read, to say what is wrong.
+        same = len(receipt.path) <= MAX_PATH and expected.print() == receipt.proof.encode()
+        proof = expected if same else TlogProof.parse(receipt.proof.encode())
+        note, checkpoint = (_opened if remembered else _opened.__wrapped__)(said)
     except VerifyError as problem:
-        raise _invalid("proof", f"The proof can not be read: {problem}") from None
-    if proof != TlogProof(
-        index=receipt.position, path=receipt.path, checkpoint=receipt.checkpoint.encode()
-    ):
-        raise _invalid("proof", "The proof says something else than the receipt around it.")
+        raise invalid("proof", f"The proof can not be read: {problem}") from None
+    if proof != expected:
+        raise invalid("proof", "The proof says something else than the receipt around it.")
     if (checkpoint.origin, checkpoint.size) != (receipt.origin, receipt.size):
-        raise _invalid("checkpoint", "The checkpoint is of another log or size.")
+        raise invalid("checkpoint", "The checkpoint is of another log or size.")
     if checkpoint.extensions:
-        raise _invalid("checkpoint", "The checkpoint holds lines that this log never writes.")
+        raise invalid("checkpoint", "The checkpoint holds lines that this log never writes.")
     try:
         merkle.check_inclusion(
             leaf=receipt.leaf,
@@ -302,61 +366,28 @@ def _check_place(receipt: Receipt, trust: Trust | None) -> None:
             root=checkpoint.root,
         )
     except VerifyError as problem:
-        raise _invalid("inclusion", str(problem)) from None
+        raise invalid("inclusion", str(problem)) from None
     if trust is None:
         return
     keys = trust.keys_for(receipt.origin, receipt.size)
     if not keys:
-        raise _invalid("origin", "The receipt is of a log that is not trusted.")
+        raise invalid("origin", "The receipt is of a log that is not trusted.")
     try:
-        check_note(note, keys)
+        (_check_signed if remembered else _check_signed.__wrapped__)(note, keys)
     except VerifyError as problem:
-        raise _invalid("signature", str(problem)) from None
+        raise invalid("signature", str(problem)) from None
 
 
-def _text(members: dict[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str):
-        raise _invalid("shape", f"The receipt's member {name} is missing or not text.")
-    return value
+# All events of one commit come back under one checkpoint. What its exact bytes say, and that these
+# keys have signed them, is the same each time; a signature that does not hold is never remembered.
 
 
-def _number(members: dict[str, Any], name: str) -> int:
-    value = members.get(name)
-    if type(value) is not int or value < 0:
-        raise _invalid("shape", f"The receipt's member {name} is not a whole number.")
-    return value
+@lru_cache(maxsize=64)
+def _opened(said: bytes) -> tuple[Note, Checkpoint]:
+    note = Note.parse(said)
+    return note, Checkpoint.parse(note.text)
 
 
-def _list(members: dict[str, Any], name: str) -> list[str]:
-    value = members.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _invalid("shape", f"The receipt's member {name} is not a list of texts.")
-    return value
-
-
-def _disclosures(members: dict[str, Any]) -> dict[str, str]:
-    value = members.get("disclosures")
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise _invalid("shape", "The receipt's member disclosures is not an object of texts.")
-    return value
-
-
-def _hash(text: str) -> bytes:
-    digest = bytes.fromhex(text[7:]) if _is_hash(text) else b""
-    if not digest:
-        raise _invalid("shape", "A hash in the receipt is not sha256: and 64 digits.")
-    return digest
-
-
-def _is_hash(text: str) -> bool:
-    digits = text.removeprefix("sha256:")
-    return len(text) == 71 and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
-
-
-def _hex(digest: bytes) -> str:
-    return f"sha256:{digest.hex()}"
-
-
-def _invalid(check: str, message: str) -> ReceiptInvalid:
-    return ReceiptInvalid(message, check=check)
+@lru_cache(maxsize=64)
+def _check_signed(note: Note, keys: tuple[VerifierKey, ...]) -> None:
+    check_note(note, keys)

@@ -8,7 +8,7 @@ every attempt sends the same ones.
 Source: RFC 9562 §5.7 (UUIDv7); RFC 9901 (disclosures), see `sealtrail.verify.disclosure`.
 """
 
-import copy
+import json
 import os
 import time
 import uuid
@@ -114,29 +114,31 @@ def prepare(
     digests, disclosures = commit(record_key, {**sealed, **named})
     request = {"event_id": event_id, "type": type_, "schema": schema, **members}
     request["aggregate_id"] = aggregate_id
-    part = {"v": 1, "type": type_, "schema": schema, "event_id": event_id, **members}
-    part["aggregate"] = {"id": aggregate_id}
-    if digests:
-        part |= {"_sd": digests, "_sd_alg": "sha-256"}
     kept: dict[str, str] = {}
     if custody:
         if person is None:
             raise ValueError("under producer custody each event names its person")
         person_digest = digest(disclosures[PERSON])
         request |= {"_sd": digests, "person_digest": person_digest}
-        part["actor"] = {**members.get("actor", {}), "person_digest": person_digest}
         kept, disclosures = disclosures, {}
     else:
         request["record_key"] = encode_base64url(record_key)
         given = {"sealed": sealed, "on_behalf_of": person, "subjects": subjects}
         request |= {name: value for name, value in given.items() if value not in (None, {})}
     content = canonical.encode(request)
+    # What goes over the wire, read again: the caller may change its dictionaries meanwhile.
+    copied = json.loads(content)
+    part: dict[str, Any] = {"v": 1, "type": type_, "schema": schema, "event_id": event_id}
+    part |= {name: copied[name] for name in members} | {"aggregate": {"id": aggregate_id}}
+    if custody:
+        part["actor"] = {**part.get("actor", {}), "person_digest": copied["person_digest"]}
+    if digests:
+        part |= {"_sd": digests, "_sd_alg": "sha-256"}
     return Sent(
         event_id=event_id,
         record_key=record_key,
         content=content,
-        # A copy: the caller may change its dictionaries while the request is on its way.
-        part=copy.deepcopy(part),
+        part=part,
         disclosures=disclosures,
         names_person=person is not None,
         kept=kept,
