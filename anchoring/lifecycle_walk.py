@@ -68,8 +68,7 @@ class LifecycleWalk:
         self._births = sql.SQL(
             "SELECT asset_id, position FROM {}.asset_birth WHERE asset_id = ANY(%s)"
         ).format(book)
-        #: A generation's first entry leaves the same state behind for all of them.
-        self._attempted = lifecycle.Generation("").after("GEN_ATTEMPT", {})
+        self._attempted = lifecycle.fresh("Generation", "").after("GEN_ATTEMPT", {})
 
     def leap(self) -> None:
         """Forget the states: the next entry does not come after the last one."""

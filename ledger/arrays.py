@@ -103,8 +103,14 @@ def optional_texts(values: Sequence[str | None]) -> Texts:
 
 def uuids(values: Sequence[str]) -> Uuids:
     """Encode a uuid[] of UUIDs as text."""
-    cells = zip(repeat(_UUID), [bytes.fromhex(value.replace("-", "")) for value in values])
-    return Uuids(_head(Uuids, len(values)) + b"".join(chain(*cells)))
+    return packed_uuids([bytes.fromhex(value.replace("-", "")) for value in values])
+
+
+def packed_uuids(values: Sequence[bytes]) -> Uuids:
+    """Encode a uuid[] of UUIDs as 16 bytes each; ValueError for another length."""
+    if set(map(len, values)) - {16}:
+        raise ValueError("a UUID is 16 bytes long")
+    return Uuids(_head(Uuids, len(values)) + b"".join(chain(*zip(repeat(_UUID), values))))
 
 
 def _head(array: type[Array], count: int, *, nulls: bool = False) -> bytes:

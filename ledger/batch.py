@@ -60,7 +60,8 @@ class Builder:
         self._tenant = tenant.encode()
         self._recorded_ms = max(now_ms, head.last_time)
         self._recorded_text = clock.rfc3339(self._recorded_ms).encode()
-        self._epoch, self._mac = head.epoch, head.mac
+        self._epoch, self._mac, self._position = head.epoch, head.mac, head.size
+        self._link = chain.linker(head.epoch)
         self._epoch_start, self._epoch_entries = epoch_start, epoch_entries
         self._rows: list[Row] = []
 
@@ -86,6 +87,7 @@ class Builder:
         self._append(ledger_made("EPOCH_SEALED", LOG_ID, body), self._next_log_version(), ())
         self._epoch += 1
         self._mac = self._chain.start(self._epoch, self._mac)
+        self._link = self._chain.linker(self._epoch)
         self._epoch_start = self._position
 
     def add(self, prepared: Prepared) -> Row | Known | LedgerError:
@@ -127,10 +129,6 @@ class Builder:
     @property
     def epoch_start(self) -> int:
         return self._epoch_start
-
-    @property
-    def _position(self) -> int:
-        return self._head.size + len(self._rows)
 
     def _next_log_version(self) -> int:
         self._knowledge.log_version += 1
@@ -193,23 +191,24 @@ class Builder:
             type_, schema = event["type"], event["schema"]
         if len(data) > ENTRY_MAX:
             raise TooLarge("the entry is larger than 16 KiB; what is larger is an artifact")
-        leaf = leaf_hash(data)
-        link = Link.after(self._chain, self._epoch, self._mac, self._position, leaf)
-        self._mac = link.mac
-        row = Row(
-            data=data,
-            link=link,
-            event_id=prepared.event_id,
-            stream=prepared.stream,
-            version=version,
-            topic=f"{type_}/{schema}",
-            request_digest=prepared.digest,
-            source=prepared.source,
-            recorded_ms=self._recorded_ms,
-            births=births,
+        leaf, position = leaf_hash(data), self._position
+        self._mac = self._link(self._mac, position, leaf)
+        event_id, digest, source = prepared.event_id, prepared.digest, prepared.source
+        row = Row(  # In the order of its members: names cost as much as the hash.
+            data,
+            Link(position, leaf, self._mac),
+            event_id,
+            prepared.stream,
+            version,
+            f"{type_}/{schema}",
+            digest,
+            source,
+            self._recorded_ms,
+            births,
         )
         self._rows.append(row)
-        self._knowledge.events[prepared.event_id] = Known(link.position, prepared.digest)
-        if prepared.source is not None:
-            self._knowledge.sources.add(prepared.source)
+        self._position += 1
+        self._knowledge.events[event_id] = Known(position, digest)
+        if source is not None:
+            self._knowledge.sources.add(source)
         return row

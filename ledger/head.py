@@ -13,9 +13,10 @@ yesterday. A process that slept through some epochs takes the same steps from th
 """
 
 import hmac
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from psycopg import sql
 
@@ -62,13 +63,22 @@ class Chain:
         self._forgotten = 0  # All epochs before this one are forgotten here.
 
     def mac(self, epoch: int, message: bytes) -> bytes:
+        return self._keys.mac(self._name(epoch), message)
+
+    def _name(self, epoch: int) -> str:
         name = self._names.get(epoch)
         if name is None:
             name = self._names[epoch] = chain_key(self.origin, epoch)
-        return self._keys.mac(name, message)
+        return name
 
-    def link(self, epoch: int, previous_mac: bytes, position: int, leaf: bytes) -> bytes:
-        return self.mac(epoch, chain.link_message(previous_mac, position, leaf))
+    def linker(self, epoch: int) -> Callable[[bytes, int, bytes], bytes]:
+        """Return what makes an entry's MAC in `epoch` of the MAC before it, position and leaf."""
+        mac, name = self._keys.mac, self._name(epoch)
+
+        def link(previous: bytes, position: int, leaf: bytes) -> bytes:
+            return mac(name, chain.link_message(previous, position, leaf))
+
+        return link
 
     def start(self, epoch: int, last_mac: bytes | None) -> bytes:
         return self.mac(epoch, chain.start_message(self.origin, epoch, last_mac))
@@ -255,7 +265,3 @@ class Link(NamedTuple):
     position: int
     leaf: bytes
     mac: bytes
-
-    @classmethod
-    def after(cls, chain_of_book: Chain, epoch: int, previous: bytes, at: int, leaf: bytes) -> Self:
-        return cls(position=at, leaf=leaf, mac=chain_of_book.link(epoch, previous, at, leaf))

@@ -255,9 +255,9 @@ class Administrator:
             return
         epoch, first = self.epoch(), self.epoch_start()
         mac = self._start(chain, epoch, first)
-        macs = []
+        macs, link = [], chain.linker(epoch)
         for position in range(first, len(leaves)):
-            mac = chain.link(epoch, mac, position, leaves[position])
+            mac = link(mac, position, leaves[position])
             macs.append(mac)
         self.do(
             "UPDATE {b}.entry e SET mac = m.mac FROM unnest(%s::bigint[], %s::bytea[])"

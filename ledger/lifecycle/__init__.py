@@ -41,7 +41,7 @@ from ledger.lifecycle.consent import (
 )
 from ledger.lifecycle.dataset import Dataset, DatasetCurrent, DatasetSealed, SealedVersion
 from ledger.lifecycle.export import Export, ExportUnknown, TakedownDiffers
-from ledger.lifecycle.generation import OUTCOMES, Generation, NotQuarantined
+from ledger.lifecycle.generation import OUTCOMES, UNATTEMPTED, Generation, NotQuarantined
 from ledger.lifecycle.log import Log
 from ledger.lifecycle.model import Model
 from ledger.lifecycle.output_period import OutputPeriod
@@ -100,7 +100,7 @@ AGGREGATES: Final[Mapping[str, type[Aggregate]]] = {
 
 def fresh(aggregate: str, id_: str) -> Aggregate:
     """Return the state of a stream before its first event."""
-    return AGGREGATES[aggregate](id_)
+    return UNATTEMPTED if aggregate == "Generation" else AGGREGATES[aggregate](id_)
 
 
 def is_tail(stream: str) -> bool:

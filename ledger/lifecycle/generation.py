@@ -2,7 +2,7 @@
 """One call of a model: its attempt, its one outcome, and perhaps a late one."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 from ledger.lifecycle.aggregate import JSON, Aggregate, Others, OutOfOrder, Rewritten
 from ledger.lifecycle.asset import Asset, AssetExists
@@ -24,7 +24,10 @@ _HOLDING: Final = frozenset({"GEN", "OUTCOME_LATE", *_RELEASES})
 
 @dataclass(frozen=True, slots=True)
 class Generation(Aggregate):
-    """One call of a model: its attempt first, exactly one outcome, and perhaps a late one."""
+    """One call of a model: its attempt first, exactly one outcome, and perhaps a late one.
+
+    Nothing depends on its id, so all calls share their first two states: most have no others.
+    """
 
     kind: ClassVar[str] = "Generation"
 
@@ -71,8 +74,10 @@ class Generation(Aggregate):
         claimed = {"type": type_, "schema": schema, "body": body}
         return Rewritten("OUTCOME_LATE", 1, {"claimed": claimed})
 
-    def after(self, type_: str, body: JSON) -> Self:
-        return type(self)(  # As `replace` would, at a third of its cost: the most frequent life.
+    def after(self, type_: str, body: JSON) -> "Generation":
+        if not self.version and type_ == "GEN_ATTEMPT":
+            return _ATTEMPTED
+        return Generation(  # As `replace` would, at a third of its cost: the most frequent life.
             id=self.id,
             version=self.version + 1,
             attempted=True,
@@ -102,3 +107,7 @@ class Generation(Aggregate):
                     AssetExists,
                     pointer=f"/body/outputs/{at}/asset_id",
                 )
+
+
+UNATTEMPTED: Final = Generation("")
+_ATTEMPTED: Final = Generation("", version=1, attempted=True)

@@ -6,7 +6,6 @@ erasure and no rotation can move it. So no value is ever sealed for a person who
 erased, nor under a generation of keys that is about to be destroyed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString, NamedTuple
 
@@ -69,7 +68,7 @@ class NewSubject(NamedTuple):
 class SealedBlob(NamedTuple):
     """The values of one data subject in one event."""
 
-    event_id: str
+    event_id: bytes  #: 16 bytes.
     ref: bytes
     wrapped_key: bytes
     blob: bytes
@@ -80,7 +79,7 @@ class BlindRow(NamedTuple):
 
     field: str
     mac: bytes  #: Blind index.
-    event_id: str
+    event_id: bytes
     ref: bytes
 
 
@@ -111,7 +110,7 @@ class Sealings:
 
     def _new(self) -> tuple[bytes, ...]:
         subjects = self.subjects
-        refs = _uuids([one.ref for one in subjects])
+        refs = arrays.packed_uuids([one.ref for one in subjects])
         generations = arrays.bigints([one.generation for one in subjects])
         return (
             refs,
@@ -128,8 +127,8 @@ class Sealings:
         blobs = self.blobs
         return (
             bigint(self.serial),
-            arrays.uuids([one.event_id for one in blobs]),
-            _uuids([one.ref for one in blobs]),
+            arrays.packed_uuids([one.event_id for one in blobs]),
+            arrays.packed_uuids([one.ref for one in blobs]),
             arrays.byteas([one.wrapped_key for one in blobs]),
             arrays.byteas([one.blob for one in blobs]),
         )
@@ -140,10 +139,6 @@ class Sealings:
             arrays.texts([one.field for one in blind]),
             arrays.hashes([one.mac for one in blind]),
             arrays.bigints([self.generation] * len(blind)),
-            arrays.uuids([one.event_id for one in blind]),
-            _uuids([one.ref for one in blind]),
+            arrays.packed_uuids([one.event_id for one in blind]),
+            arrays.packed_uuids([one.ref for one in blind]),
         )
-
-
-def _uuids(refs: Sequence[bytes]) -> arrays.Uuids:
-    return arrays.uuids([ref.hex() for ref in refs])

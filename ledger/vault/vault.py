@@ -81,10 +81,10 @@ class Vault:
                     chance=chance[at : at + BLOB_CHANCE],
                 )
                 at += BLOB_CHANCE
-                blobs.append(SealedBlob(item.event_id, subject.ref, key, blob))
+                blobs.append(SealedBlob(event_id, subject.ref, key, blob))
                 for field, value in identifiers:
                     mac = self._ring.mac(state.generation, index_message(field, value))
-                    blind.append(BlindRow(field, mac, item.event_id, subject.ref))
+                    blind.append(BlindRow(field, mac, event_id, subject.ref))
         return sealings
 
     def keep(self, sealings: Sealings) -> None:
