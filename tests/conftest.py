@@ -111,19 +111,27 @@ def bucket(ceph):
     made.client.close()
 
 
+@pytest.fixture(scope="session")
+def pattern(postgres):
+    """What the databases of single tests are copies of."""
+    from house_pattern import Pattern
+
+    return Pattern(postgres)
+
+
 @pytest.fixture
-def house(postgres, tmp_path):
+def house(pattern, tmp_path):
     """A fresh tenant with both of its Books."""
     from house import house_in
 
-    with house_in(postgres, tmp_path) as made:
+    with house_in(pattern, tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def noon(postgres, tmp_path):
+def noon(pattern, tmp_path):
     """A fresh tenant whose clock stands at noon, three days ago, until `noon.now_ms` is moved."""
     from house import Hand, house_in, noon_before
 
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(3))) as made:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(3))) as made:
         yield made

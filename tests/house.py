@@ -4,12 +4,13 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from house_pattern import Pattern
 
 from anchoring.checkpoint_store import FileCheckpointStore
 from anchoring.shelf import Book, Shelf
@@ -162,15 +163,41 @@ class House:
 
 @contextmanager
 def house_in(
-    postgres: EmbeddedPostgres, directory: Path, *, now_ms: Clock = clock.now_ms, **limits: Any
+    where: EmbeddedPostgres | Pattern,
+    directory: Path,
+    *,
+    now_ms: Clock = clock.now_ms,
+    **limits: Any,
 ) -> Iterator[House]:
-    """Make a fresh tenant with its two Books in the database that is running.
+    """Make a fresh tenant with its two Books: among others in a server's database, or alone.
 
+    where: a server (or what has its `url`), or a pattern; its copy ends with the house.
     now_ms: the writers' clock, from the first moment of both logs.
     """
-    number = next(_numbers)
-    tenant = f"t{number}-{clock.random_bytes(3).hex()}"
+    tenant = f"t{next(_numbers)}-{clock.random_bytes(3).hex()}"
     origin = f"ledger.test/{tenant}"
+    with ExitStack() as stack:
+        postgres: Any = where
+        if isinstance(where, Pattern):
+            postgres = stack.enter_context(where.copy())
+            postgres.name_logs(origin)
+            tenant = postgres.tenant
+        house = _furnished(
+            postgres, directory, tenant=tenant, origin=origin, now_ms=now_ms, limits=limits
+        )
+        stack.callback(house.close)
+        yield house
+
+
+def _furnished(
+    postgres: Any,
+    directory: Path,
+    *,
+    tenant: str,
+    origin: str,
+    now_ms: Clock,
+    limits: dict[str, Any],
+) -> House:
     keys = FileKeystore(directory / "keystore", PASSPHRASE)
     auditor = X25519PrivateKey.from_private_bytes(AUDITOR).public_key()
     escrows = make_keys(keys, origin, AuditorKey(public_key=auditor.public_bytes_raw()))
@@ -191,7 +218,7 @@ def house_in(
             HeadRow(row.schema).lay(owner, Chain(keys, row.origin), at_ms=now_ms())
     database = Database(postgres.url(user="sealtrail_app"))
     shelf = Shelf(database=database, keys=keys, store=store, limits=Limits(**limits), now_ms=now_ms)
-    house = House(
+    return House(
         directory=directory,
         owner_url=postgres.url(),
         app_url=postgres.url(user="sealtrail_app"),
@@ -205,10 +232,6 @@ def house_in(
         limits=limits,
         now_ms=now_ms,
     )
-    try:
-        yield house
-    finally:
-        house.close()
 
 
 def event_id() -> str:

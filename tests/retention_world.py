@@ -91,10 +91,10 @@ class World:
 
 
 @contextmanager
-def world_in(postgres, directory, authority, *, days=800):
+def world_in(pattern, directory, authority, *, days=800):
     """A world whose log begins so many days ago."""
     hand = Hand(noon_before(days))
-    with house_in(postgres, directory, now_ms=hand, jump_ms=FAR) as house:
+    with house_in(pattern, directory, now_ms=hand, jump_ms=FAR) as house:
         yield World(house, authority.authority(), directory)
 
 
@@ -103,9 +103,9 @@ RUN = 256
 
 
 @contextmanager
-def policed_in(postgres, directory, authority):
+def policed_in(pattern, directory, authority):
     """A world with a full run of entries that is two days old and anchored, under a policy."""
-    with world_in(postgres, directory, authority) as world:
+    with world_in(pattern, directory, authority) as world:
         world.publish()
         world.fill(RUN)
         aged(world, 2)

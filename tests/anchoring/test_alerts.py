@@ -14,9 +14,9 @@ PERSON = {"kind": "human", "credential": "cred_person"}
 
 
 @pytest.fixture(scope="module")
-def house(postgres, tmp_path_factory):
+def house(pattern, tmp_path_factory):
     """A tenant for the whole module; each test has codes of its own."""
-    with house_in(postgres, tmp_path_factory.mktemp("alerts"), now_ms=Hand(noon_before(1))) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("alerts"), now_ms=Hand(noon_before(1))) as made:
         yield made
 
 

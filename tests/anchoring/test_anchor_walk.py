@@ -13,10 +13,10 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def anchored(postgres, authority, tmp_path_factory):
+def anchored(pattern, authority, tmp_path_factory):
     """An interim anchor at size 3, and a day's anchor after it."""
     directory = tmp_path_factory.mktemp("anchored")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as house:
         night = Night(house.book, [authority.authority()])
         house.post(*[attempt() for _ in range(3)])
         night.interim()

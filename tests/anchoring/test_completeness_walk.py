@@ -19,10 +19,10 @@ SOME_EVENT = "01a1fd98-600c-7a8f-9b67-8c238f99b304"
 
 
 @pytest.fixture(scope="module")
-def closed(postgres, tmp_path_factory):
+def closed(pattern, tmp_path_factory):
     """A day with three attempts; the last of them ended after the first report."""
     directory = tmp_path_factory.mktemp("reported")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as house:
         starts = [attempt() for _ in range(3)]
         ids = [one["aggregate_id"] for one in starts]
         house.post(*starts, gen(ids[0]), deny(ids[1]))

@@ -22,9 +22,9 @@ FAR = 10**10  #: A jump of the clock that needs no operator, in ms.
 
 
 @pytest.fixture
-def week(postgres, tmp_path):
+def week(pattern, tmp_path):
     """A house whose clock stands at noon, six days ago, and may jump."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(6)), jump_ms=FAR) as made:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(6)), jump_ms=FAR) as made:
         yield made
 
 

@@ -15,14 +15,14 @@ SIZE = 303
 
 
 @pytest.fixture(scope="module")
-def house(postgres, tmp_path_factory):
+def house(pattern, tmp_path_factory):
     """Two epochs, a full tile, every kind of client's entry; damaged and repaired by each test.
 
     0 attempt   1 gen (asset "made")   2 EPOCH_SEALED   3 ingest "taken", with a source
     4 export of "made"   5 a late night's attempt …
     """
     directory = tmp_path_factory.mktemp("fsck")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as made:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as made:
         start = attempt()
         made.post(start, gen(start["aggregate_id"], "made"))
         made.now_ms.move(days=1)

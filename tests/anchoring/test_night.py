@@ -41,9 +41,9 @@ def silent(tsa):
 
 
 @pytest.fixture
-def week(postgres, tmp_path):
+def week(pattern, tmp_path):
     """A house whose clock stands at noon, six days ago, and may jump."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(6)), jump_ms=FAR) as made:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(6)), jump_ms=FAR) as made:
         yield made
 
 

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.once
 
 @pytest.mark.slow
 def test_bundles_lie_in_a_bucket_under_a_lock_that_nobody_opens(
-    postgres, tmp_path, authority, bucket
+    pattern, tmp_path, authority, bucket
 ):
     """Locked until the last of their entries is due; our own account deletes none of them."""
-    with world_in(postgres, tmp_path, authority, days=100) as world:
+    with world_in(pattern, tmp_path, authority, days=100) as world:
         world.archive = BucketArchive(bucket.client, bucket.name)
         world.archive.check()
         world.publish()
@@ -87,11 +87,9 @@ def until_it_is_done(world, wanted):
     return done
 
 
-def test_an_archive_that_goes_away_at_any_call_costs_nothing_but_time(
-    postgres, tmp_path, authority
-):
+def test_an_archive_that_goes_away_at_any_call_costs_nothing_but_time(pattern, tmp_path, authority):
     """Moving, checking, expiring begin again where they were cut; nothing is called damage."""
-    with policed_in(postgres, tmp_path, authority) as world:
+    with policed_in(pattern, tmp_path, authority) as world:
         world.archive = Flaky(tmp_path / "archive", now_ms=world.house.now_ms)
         aged(world, 100)
         assert "dropped" in until_it_is_done(world, "dropped")
@@ -110,9 +108,9 @@ def test_an_archive_that_goes_away_at_any_call_costs_nothing_but_time(
         assert (report.damage, report.absent.cold) == ([], 0)
 
 
-def test_artifacts_expire_by_a_clock_of_their_own(postgres, tmp_path, authority):
+def test_artifacts_expire_by_a_clock_of_their_own(pattern, tmp_path, authority):
     """A week after the announcement object, key and preview are gone; the digest stays."""
-    with world_in(postgres, tmp_path, authority) as world:
+    with world_in(pattern, tmp_path, authority) as world:
         gallery = gallery_in(world.house)
         world.archive = gallery.archive
         world.publish(months=12, artifacts=6)

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(params=["cold", "expired"])
-def old(request, postgres, authority, tmp_path):
+def old(request, pattern, authority, tmp_path):
     """Streams whose entries are cold, or gone for good; and a process that remembers nothing."""
-    with world_in(postgres, tmp_path, authority, days=500) as world:
+    with world_in(pattern, tmp_path, authority, days=500) as world:
         world.publish()
         made, timed_out = attempt(), attempt()
         requests = [ingest("taken"), made, gen(made["aggregate_id"], "made"), timed_out]

@@ -17,14 +17,14 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def world(postgres, tmp_path, authority):
-    with policed_in(postgres, tmp_path, authority) as made:
+def world(pattern, tmp_path, authority):
+    with policed_in(pattern, tmp_path, authority) as made:
         yield made
 
 
-def test_nothing_moves_or_expires_without_a_policy(postgres, tmp_path, authority):
+def test_nothing_moves_or_expires_without_a_policy(pattern, tmp_path, authority):
     """Nobody said how long: then everything stays where it is."""
-    with world_in(postgres, tmp_path, authority) as world:
+    with world_in(pattern, tmp_path, authority) as world:
         world.fill(RUN + 1)
         aged(world, 700)
 
@@ -192,9 +192,9 @@ def test_what_is_announced_and_then_held_stays_until_the_release(world):
     assert world.fsck().damage == []
 
 
-def test_sealed_values_expire_by_a_clock_of_their_own(postgres, tmp_path, authority):
+def test_sealed_values_expire_by_a_clock_of_their_own(pattern, tmp_path, authority):
     """Three months later the prompts are gone for good; the entries stay, and so do the proofs."""
-    with world_in(postgres, tmp_path, authority) as world:
+    with world_in(pattern, tmp_path, authority) as world:
         world.publish(disclosures=3)
         world.fill(8)
         first = world.book.reader.at(3).entry.event_id
@@ -211,9 +211,9 @@ def test_sealed_values_expire_by_a_clock_of_their_own(postgres, tmp_path, author
         assert world.fsck().damage == []
 
 
-def test_the_index_shrinks_from_tier_to_tier(postgres, tmp_path, authority):
+def test_the_index_shrinks_from_tier_to_tier(pattern, tmp_path, authority):
     """Hot: every identifier. Warm: digests alone. Cold: none; date, type and event stay."""
-    with world_in(postgres, tmp_path, authority) as world:
+    with world_in(pattern, tmp_path, authority) as world:
         world.publish()
         picture = ingest(sealed={"asset.sha256": "sha256:" + "cd" * 32})
         picture["body"] = {"asset": {"type": "image"}, "rights": {"basis": "OWNED"}}

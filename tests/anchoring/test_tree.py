@@ -72,9 +72,9 @@ def test_the_named_nodes_are_those_of_the_rfc(data):
 
 
 @pytest.fixture(scope="module")
-def grown(postgres, tmp_path_factory):
+def grown(pattern, tmp_path_factory):
     """1,200 entries in commits of many sizes, and what each commit said its root was."""
-    with house_in(postgres, tmp_path_factory.mktemp("grown")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("grown")) as house:
         said, leaves, sizes = {}, [], random.Random(1)
         while len(leaves) < 1200:
             count = min(sizes.choice([1, 2, 7, 64, 150, 250]), 1200 - len(leaves))
@@ -178,14 +178,14 @@ def test_tiles_are_served_whole_and_in_part(grown):
 
 
 @pytest.fixture(scope="module")
-def big(postgres, tmp_path_factory):
+def big(pattern, tmp_path_factory):
     """66,000 made-up leaves in the real tables, and pymerkle's tree over the same."""
     entries = [b"%d" % n for n in range(BIG)]
     leaves = [hashlib.sha256(b"\0" + entry).digest() for entry in entries]
     second = InmemoryTree(algorithm="sha256")
     for entry in entries:
         second.append_entry(entry)
-    with house_in(postgres, tmp_path_factory.mktemp("big")) as house, administrator(house) as admin:
+    with house_in(pattern, tmp_path_factory.mktemp("big")) as house, administrator(house) as admin:
         _, tiles = Edge.empty().append(leaves)
         for tile in tiles:
             admin.do(

@@ -49,9 +49,9 @@ class Records:
 
 
 @pytest.fixture(scope="module")
-def life(postgres, authority, tmp_path_factory):
+def life(pattern, authority, tmp_path_factory):
     """Two years and two months later: the world, its records, and what each month looked like."""
-    with world_in(postgres, tmp_path_factory.mktemp("years"), authority) as world:
+    with world_in(pattern, tmp_path_factory.mktemp("years"), authority) as world:
         records, months, standing = Records(), [], []
         world.publish(disclosures=3)
         for number in range(MONTHS):

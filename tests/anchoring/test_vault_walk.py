@@ -14,9 +14,9 @@ TABLES = ("subject", "sealed", "vault_state")
 
 
 @pytest.fixture(scope="module")
-def kept(postgres, tmp_path_factory):
+def kept(pattern, tmp_path_factory):
     """0 alice, 1 bob, 2 carol, who was erased, 3 a client that keeps its values; the rest ours."""
-    with house_in(postgres, tmp_path_factory.mktemp("walk")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("walk")) as house:
         for name in ("alice", "bob", "carol"):
             house.post(attempt(on_behalf_of=name, sealed={"prompt.user": "a cat"}))
         house.post(by_a_careful_client())

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def served(postgres, authority, tmp_path_factory):
+def served(pattern, authority, tmp_path_factory):
     """A day with two attempts, anchored, behind HTTP."""
     directory = tmp_path_factory.mktemp("completeness")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as house:
         starts = [attempt(), attempt()]
         house.ids = [one["aggregate_id"] for one in starts]
         house.post(*starts, gen(house.ids[0]), deny(house.ids[1]))

@@ -113,9 +113,9 @@ def test_a_position_has_one_spelling(service, position):
     assert service.public(f"/proofs/{position}/receipt").status_code == 422
 
 
-def test_the_only_entry_of_a_log_has_none_yet(postgres, tmp_path):
+def test_the_only_entry_of_a_log_has_none_yet(pattern, tmp_path):
     """RFC 9942 has no empty path; the proof as a tlog-proof is there all the same."""
-    with house_in(postgres, tmp_path) as house:
+    with house_in(pattern, tmp_path) as house:
         house.post(attempt())
         with pytest.raises(NoPath):
             inclusion_receipt(house.book, 0)

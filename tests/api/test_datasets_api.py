@@ -86,11 +86,11 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(postgres, authority, tmp_path_factory):
+def served(pattern, authority, tmp_path_factory):
     """Two sealed pictures, a third that was left out, a fourth that was put out; anchored."""
     directory = tmp_path_factory.mktemp("datasets")
     with (
-        house_in(postgres, directory, now_ms=Hand(noon_before(3))) as house,
+        house_in(pattern, directory, now_ms=Hand(noon_before(3))) as house,
         serving(house) as service,
     ):
         made = Served(service, authority)

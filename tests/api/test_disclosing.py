@@ -112,9 +112,9 @@ def test_a_pipeline_finds_and_opens_nothing(service, receipt):
     assert answer.status_code == 403
 
 
-def test_who_was_erased_is_gone_and_the_entry_stays(postgres, tmp_path):
+def test_who_was_erased_is_gone_and_the_entry_stays(pattern, tmp_path):
     """410 with the erasure's id for what was theirs; what was another's is shown, and says so."""
-    with house_in(postgres, tmp_path) as house, serving(house) as service:
+    with house_in(pattern, tmp_path) as house, serving(house) as service:
         receipt = recorded(service, "alice")
         path = f"/v1/events/{receipt['event_id']}"
         erasures = Erasures.of(house.book)

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def own(postgres, tmp_path):
-    with house_in(postgres, tmp_path) as house, serving(house) as made:
+def own(pattern, tmp_path):
+    with house_in(pattern, tmp_path) as house, serving(house) as made:
         yield made
 
 

@@ -23,9 +23,9 @@ def receipt(service):
 
 
 @pytest.fixture
-def own(postgres, tmp_path):
+def own(pattern, tmp_path):
     """A tenant of this test's own, whose access Book it may damage."""
-    with house_in(postgres, tmp_path) as house, serving(house) as made:
+    with house_in(pattern, tmp_path) as house, serving(house) as made:
         yield made
 
 

@@ -14,9 +14,9 @@ RUN = 256
 
 
 @pytest.fixture(scope="module")
-def old(postgres, authority, tmp_path_factory):
+def old(pattern, authority, tmp_path_factory):
     """One run that has expired, the next one cold, and a hot entry; behind a server."""
-    with world_in(postgres, tmp_path_factory.mktemp("old"), authority, days=500) as world:
+    with world_in(pattern, tmp_path_factory.mktemp("old"), authority, days=500) as world:
         world.publish()
         world.fill(RUN)
         aged(world, 2)

@@ -23,9 +23,9 @@ SIZE = 270  # A full tile, and some.
 
 
 @pytest.fixture(scope="session")
-def scene(postgres, authority, tmp_path_factory):
+def scene(pattern, authority, tmp_path_factory):
     """The ledger: two stamped checkpoints, a full tile, every kind of a client's entry."""
-    with house_in(postgres, tmp_path_factory.mktemp("scene")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("scene")) as house:
         house.roots = list(authority.authority().roots)
         house.post(*story())
         night = Night(house.book, [authority.authority()])

@@ -30,9 +30,9 @@ EVIL = (
 
 
 @pytest.fixture(scope="module")
-def served(postgres, tmp_path_factory):
+def served(pattern, tmp_path_factory):
     """A ledger with three events of one person and one of another, served."""
-    with house_in(postgres, tmp_path_factory.mktemp("curious")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("curious")) as house:
         sealed = {"prompt.user": PROMPT, "actor.account_id": "account-1", "net.ip": "192.0.2.7"}
         house.post(*[attempt(on_behalf_of=PERSON, sealed=sealed) for _ in range(3)], attempt())
         with serving(house) as service:
@@ -184,13 +184,13 @@ def test_hides_what_was_looked_for(served, accept):
     assert PERSON not in json.dumps(look)
 
 
-def test_looks_while_nobody_writes_it_down(postgres, tmp_path):
+def test_looks_while_nobody_writes_it_down(pattern, tmp_path):
     """Who: an auditor who has had the access Book damaged.
     Tries: a page and whole files while no look can be entered.
     Caught by: the order: the look is entered before the first byte, so nothing is shown.
     Not caught: nothing known.
     """
-    with house_in(postgres, tmp_path) as house, serving(house) as service:
+    with house_in(pattern, tmp_path) as house, serving(house) as service:
         house.post(attempt())
         house.access_book.writer.close()
         with house.owner() as owner:

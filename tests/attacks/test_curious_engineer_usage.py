@@ -19,9 +19,9 @@ PERSON, SESSION = "ferryman-of-bolsena", "session-of-the-ferryman"
 
 
 @pytest.fixture
-def paid(postgres, tmp_path):
+def paid(pattern, tmp_path):
     """One person's call with its cost, served over HTTP."""
-    with house_in(postgres, tmp_path) as house, serving(house) as made:
+    with house_in(pattern, tmp_path) as house, serving(house) as made:
         start = attempt(on_behalf_of=PERSON)
         start["sealed"]["actor.session_id"] = SESSION
         done = gen(start["aggregate_id"], on_behalf_of=PERSON)

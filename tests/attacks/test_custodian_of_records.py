@@ -29,16 +29,16 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def young(postgres, authority, tmp_path_factory):
+def young(pattern, authority, tmp_path_factory):
     """A run of entries, two days old: nobody may take anything from it."""
-    with policed_in(postgres, tmp_path_factory.mktemp("young"), authority) as world:
+    with policed_in(pattern, tmp_path_factory.mktemp("young"), authority) as world:
         yield world
 
 
 @pytest.fixture
-def world(postgres, authority, tmp_path):
+def world(pattern, authority, tmp_path):
     """The same, for those who succeed."""
-    with policed_in(postgres, tmp_path, authority) as made:
+    with policed_in(pattern, tmp_path, authority) as made:
         yield made
 
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def house(postgres, tmp_path):
-    with house_in(postgres, tmp_path) as made:
+def house(pattern, tmp_path):
+    with house_in(pattern, tmp_path) as made:
         yield made
 
 

@@ -25,9 +25,9 @@ OUTCOME = 3  #: Position of the refusal.
 
 
 @pytest.fixture
-def day(postgres, authority, tmp_path):
+def day(pattern, authority, tmp_path):
     """A day with an output and a refusal, before its night."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         starts = [attempt(), attempt()]
         house.ids = [one["aggregate_id"] for one in starts]
         house.post(*starts, gen(house.ids[0]), deny(house.ids[1]), ingest())

@@ -149,7 +149,7 @@ def test_rewrites_the_backup_before_it_is_accepted(refused):
     assert look(refused).next_origin == f"{refused.origin}/i2"  # Nothing was made.
 
 
-def test_rewrites_yesterdays_backup_whose_key_is_gone(postgres, tmp_path):
+def test_rewrites_yesterdays_backup_whose_key_is_gone(pattern, tmp_path):
     """Who: a database administrator who hands out a backup of yesterday.
     Tries: the same, on a backup whose chain key was destroyed that night.
     Caught by: the restore, which asks for the auditor's escrow; with it the tag is recomputed, and
@@ -157,7 +157,7 @@ def test_rewrites_yesterdays_backup_whose_key_is_gone(postgres, tmp_path):
     Not caught: if the operator goes on with --unverified-chain; the opening entry then says for
     ever that nobody checked it, and receipts and time stamps from before show the change.
     """
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         start = attempt()
         house.post(start, deny(start["aggregate_id"]), attempt())
         with backup_of(house) as backup:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def world(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("consents")) as house:
+def world(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("consents")) as house:
         made = Desk(house)
         house.post(text("words", on_revocation="erase"))
         yield made

@@ -26,14 +26,14 @@ SECRET = b"what only the proxy knows"
 
 
 @pytest.fixture(scope="module")
-def running(postgres, tmp_path_factory):
+def running(pattern, tmp_path_factory):
     from house import house_in
     from provider_server import Provider, providing
     from served_house import serving
 
     provider = Provider()
     with (
-        house_in(postgres, tmp_path_factory.mktemp("caller")) as house,
+        house_in(pattern, tmp_path_factory.mktemp("caller")) as house,
         serving(house) as service,
         providing(provider) as address,
     ):

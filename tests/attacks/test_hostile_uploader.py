@@ -28,8 +28,8 @@ TUS = {"content-type": "application/offset+octet-stream"}
 
 
 @pytest.fixture(scope="module")
-def service(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("uploader")) as house, serving(house) as made:
+def service(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("uploader")) as house, serving(house) as made:
         made.gallery = gallery_in(house)
         yield made
 
@@ -236,13 +236,13 @@ def test_sends_crumbs(service, monkeypatch):
     assert answers[3].json()["code"] == UploadFragmented.problem
 
 
-def test_promises_an_image_and_never_sends_it(postgres, tmp_path):
+def test_promises_an_image_and_never_sends_it(pattern, tmp_path):
     """Who: a pipeline that would rather not have its output seen.
     Tries: records the output with its digest, and neither announces nor uploads it.
     Caught by: the entry, whose `ref` promises the content: the search of the log, an alarm, a
     number in the metrics, and `archive missing` by name.
     Not caught: an output whose entry promises nothing, or that was never recorded."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         gallery = gallery_in(house)
         event_id = gallery.output_of(IMAGE, ref="archive")
         quiet = gallery.output_of(picture(seed=33))

@@ -22,8 +22,8 @@ FORMULA = "=HYPERLINK(CONCAT(A1:A9))"
 
 
 @pytest.fixture
-def served(postgres, tmp_path):
-    with house_in(postgres, tmp_path) as house, serving(house) as made:
+def served(pattern, tmp_path):
+    with house_in(pattern, tmp_path) as house, serving(house) as made:
         yield made
 
 

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def service(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("similar")) as house, serving(house) as made:
+def service(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("similar")) as house, serving(house) as made:
         made.gallery = gallery_in(house)
         yield made
 

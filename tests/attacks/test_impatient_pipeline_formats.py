@@ -20,8 +20,8 @@ KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
 
 @pytest.fixture(scope="module")
-def service(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("formats")) as house, serving(house) as made:
+def service(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("formats")) as house, serving(house) as made:
         yield made
 
 

@@ -101,9 +101,9 @@ class Prover:
 
 
 @pytest.fixture(scope="module")
-def prover(postgres, authority, tmp_path_factory):
+def prover(pattern, authority, tmp_path_factory):
     directory = tmp_path_factory.mktemp("prover")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(5))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(5))) as house:
         made = Prover(house, authority)
         made.ingest("member", "other", "cat")
         made.older = made.seal("faces", "1", "member", "other")

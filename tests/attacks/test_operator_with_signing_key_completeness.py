@@ -28,9 +28,9 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def closed(postgres, authority, tmp_path):
+def closed(pattern, authority, tmp_path):
     """Yesterday: an output, a refusal, and no final report of it yet."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         starts = [attempt(), attempt()]
         house.ids = [one["aggregate_id"] for one in starts]
         house.post(*starts, gen(house.ids[0]), deny(house.ids[1]))
@@ -127,13 +127,13 @@ def test_leaves_an_attempt_out_of_the_final_report(closed):
     assert (position, "report") in damage(closed)
 
 
-def test_changes_both_reports_of_a_day_in_one_direction(postgres, authority, tmp_path):
+def test_changes_both_reports_of_a_day_in_one_direction(pattern, authority, tmp_path):
     """Who: the same operator, who thinks of it before the night.
     Tries: both reports of a day with one attempt less, so that they fit each other.
     Caught by: fsck, at both of them; and the attempt's receipt.
     Not caught: by the offline verifier, which shows the attempt absent from the day.
     """
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         start = attempt()
         house.ids = [start["aggregate_id"]]
         house.post(start, gen(house.ids[0]))

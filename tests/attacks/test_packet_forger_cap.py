@@ -26,8 +26,8 @@ FORGER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 @pytest.fixture(scope="module")
-def studio(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("forged")) as house:
+def studio(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("forged")) as house:
         (house.directory / "trust.json").write_bytes(house.trust().print())
         tell(house)
         yield house

@@ -31,8 +31,8 @@ ENTRIES = 9
 
 
 @pytest.fixture(scope="module")
-def ledger(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("receipts")) as house:
+def ledger(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("receipts")) as house:
         house.post(*[attempt() for _ in range(ENTRIES)])
         yield house
 

@@ -37,9 +37,9 @@ TABLES = ("sealed", "subject", "subject_index", "blind", "entry_body")
 
 
 @pytest.fixture(scope="module")
-def one_house(postgres, tmp_path_factory):
+def one_house(pattern, tmp_path_factory):
     """One ledger for all who try; its log and its generations of keys only grow."""
-    with house_in(postgres, tmp_path_factory.mktemp("thief")) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("thief")) as made:
         yield made
 
 

@@ -26,9 +26,9 @@ TEXTS = {"erase": "words-erase", "hold": "words-hold", "none": "words-none"}
 
 
 @pytest.fixture(scope="module")
-def world(postgres, tmp_path_factory):
+def world(pattern, tmp_path_factory):
     """A tenant whose three texts promise three things."""
-    with house_in(postgres, tmp_path_factory.mktemp("consents")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("consents")) as house:
         made = Desk(house)
         record(made, *[text(id_, on_revocation=what) for what, id_ in TEXTS.items()])
         record(made, text("words-silent"))

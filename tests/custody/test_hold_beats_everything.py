@@ -221,11 +221,11 @@ class Everything(RuleBasedStateMachine):
 
 
 @pytest.fixture(scope="module")
-def ledger(postgres, authority, tmp_path_factory):
+def ledger(pattern, authority, tmp_path_factory):
     """A ledger that begins long ago, with an archive and a policy of short terms."""
     directory = tmp_path_factory.mktemp("everything")
     hand = Hand(noon_before(9_000))
-    with house_in(postgres, directory, now_ms=hand, jump_ms=10**11) as house:
+    with house_in(pattern, directory, now_ms=hand, jump_ms=10**11) as house:
         publish_policy(house.book, POLICY)
         Everything.desk = Desk(house)
         Everything.night = Night(house.book, [authority.authority()])

@@ -5,18 +5,18 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def world(postgres, authority, tmp_path_factory):
+def world(pattern, authority, tmp_path_factory):
     """A ledger that other tests of this file have written to: only what is new is known."""
     from packet_world import world_in
 
-    with world_in(postgres, authority, tmp_path_factory.mktemp("world")) as made:
+    with world_in(pattern, authority, tmp_path_factory.mktemp("world")) as made:
         yield made
 
 
 @pytest.fixture
-def fresh(postgres, authority, tmp_path):
+def fresh(pattern, authority, tmp_path):
     """An empty ledger that this test may damage."""
     from packet_world import world_in
 
-    with world_in(postgres, authority, tmp_path) as made:
+    with world_in(pattern, authority, tmp_path) as made:
         yield made

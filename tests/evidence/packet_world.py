@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from house import House, attempt, house_in
+from house_pattern import Pattern
 
 from anchoring.authority import LocalAuthority
 from anchoring.night import Night
 from evidence.packet import BuiltPacket, PacketRequest, build_packet
 from ledger import clock
-from ledger.embedded import EmbeddedPostgres
 from ledger.request import Prepared
 from sealtrail.verify.packet import check_packet, read_packet
 from sealtrail.verify.tlog_proof import TlogProof
@@ -61,10 +61,8 @@ class World:
 
 
 @contextmanager
-def world_in(
-    postgres: EmbeddedPostgres, authority: LocalAuthority, directory: Path
-) -> Iterator[World]:
-    with house_in(postgres, directory) as house:
+def world_in(pattern: Pattern, authority: LocalAuthority, directory: Path) -> Iterator[World]:
+    with house_in(pattern, directory) as house:
         trust_file = directory / "trust.json"
         trust_file.write_bytes(house.trust(list(authority.authority().roots)).print())
         yield World(house=house, authority=authority, trust_file=trust_file)

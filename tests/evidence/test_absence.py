@@ -247,11 +247,11 @@ def names_in(report):
 
 
 def test_months_and_years_are_rolled_so_that_a_long_answer_stays_short(
-    postgres, authority, tmp_path, monkeypatch
+    pattern, authority, tmp_path, monkeypatch
 ):
     """Some days over a new year: a year, a month and days instead of thirty-six maps."""
     start = clock.day_start("2025-12-30") + 43_200_000
-    with house_in(postgres, tmp_path, now_ms=Hand(start)) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(start)) as house:
         sealing = Sealing(house, authority)
         sealing.put_out("one")
         sealing.nights(4)

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def studio(postgres, authority, tmp_path_factory):
+def studio(pattern, authority, tmp_path_factory):
     """A house with one day's story, anchored."""
-    with house_in(postgres, tmp_path_factory.mktemp("studio")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("studio")) as house:
         roots = list(authority.authority().roots)
         (house.directory / "trust.json").write_bytes(house.trust(roots).print())
         house.calls = cap_story.tell(house)

@@ -23,10 +23,10 @@ FIRST, LAST = "the first day", "the last day"  #: Of what was recorded; which, i
 
 
 @pytest.fixture(scope="module")
-def service(postgres, tmp_path_factory):
+def service(pattern, tmp_path_factory):
     from house import house_in
 
-    with house_in(postgres, tmp_path_factory.mktemp("served")) as house, serving(house) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("served")) as house, serving(house) as made:
         one = attempt()
         house.post(one, gen(one["aggregate_id"]))
         yield made

@@ -74,9 +74,9 @@ class Days:
 
 
 @pytest.fixture(scope="module")
-def days(postgres, authority, tmp_path_factory):
+def days(pattern, authority, tmp_path_factory):
     directory = tmp_path_factory.mktemp("days")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(5))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(5))) as house:
         yield Days(house, authority)
 
 

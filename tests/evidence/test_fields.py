@@ -236,7 +236,7 @@ def test_the_page_is_current():
 
 
 @pytest.fixture(scope="module")
-def posted(postgres, tmp_path_factory):
+def posted(pattern, tmp_path_factory):
     """One recorded entry with its receipt, and a pack with it."""
     from cap_story import these_days
     from house import house_in
@@ -244,7 +244,7 @@ def posted(postgres, tmp_path_factory):
     from anchoring.receipt import receipt_of
     from evidence.cap_pack import build_cap_pack
 
-    with house_in(postgres, tmp_path_factory.mktemp("fields")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("fields")) as house:
         trust = house.directory / "trust.json"
         trust.write_bytes(house.trust().print())
         one = attempt()

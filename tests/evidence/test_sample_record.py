@@ -180,10 +180,10 @@ def events(sample):
 
 
 @pytest.fixture(scope="module")
-def read_back(sample, postgres, authority, tmp_path_factory):
+def read_back(sample, pattern, authority, tmp_path_factory):
     """Everything that the table names, as an auditor and a stranger get it over HTTP."""
     directory = tmp_path_factory.mktemp("sample")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(1))) as house, serving(house) as api:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(1))) as house, serving(house) as api:
         sent = events(sample)
         answers = {name: api.post(one) for name, one in sent.items()}
         assert {name: one.status_code for name, one in answers.items()} == dict.fromkeys(sent, 201)

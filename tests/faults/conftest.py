@@ -14,16 +14,16 @@ from ledger import clock
 
 
 @pytest.fixture(scope="module")
-def service(postgres, tmp_path_factory):
+def service(pattern, tmp_path_factory):
     """The API of one tenant, which each test leaves as sound as it was."""
-    with house_in(postgres, tmp_path_factory.mktemp("service")) as house, serving(house) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("service")) as house, serving(house) as made:
         yield made
 
 
 @pytest.fixture
-def own(postgres, tmp_path):
+def own(pattern, tmp_path):
     """The API of one tenant, for one test."""
-    with house_in(postgres, tmp_path) as house, serving(house) as made:
+    with house_in(pattern, tmp_path) as house, serving(house) as made:
         yield made
 
 

@@ -76,7 +76,7 @@ def test_a_host_clock_that_is_set_back_by_an_hour(service, host_clock):
     assert all(first <= second for first, second in itertools.pairwise(recorded))
 
 
-def test_a_database_clock_that_is_set_back_by_an_hour(postgres, tmp_path, host_clock):
+def test_a_database_clock_that_is_set_back_by_an_hour(pattern, tmp_path, host_clock):
     """The database's host has its clock set back; this host's is right.
 
     Kind: clock back
@@ -84,7 +84,7 @@ def test_a_database_clock_that_is_set_back_by_an_hour(postgres, tmp_path, host_c
     Lost: nothing; no entry is dated wrongly
     Operator: 503 `clock-unsure`, `/readyz` red
     """
-    with house_in(postgres, tmp_path) as house:
+    with house_in(pattern, tmp_path) as house:
         fake = f"clock_of_{house.schema}"
         with house.owner() as owner:
             owner.execute(f"CREATE SCHEMA {fake}")

@@ -18,9 +18,9 @@ DEPENDENCY = "Keystore"
 
 
 @pytest.fixture
-def short(postgres, tmp_path):
+def short(pattern, tmp_path):
     """The API of one tenant whose next entry ends an epoch."""
-    with house_in(postgres, tmp_path, epoch_entries=4) as house, serving(house) as made:
+    with house_in(pattern, tmp_path, epoch_entries=4) as house, serving(house) as made:
         for _ in range(3):
             assert made.post(attempt()).status_code == 201
         yield made

@@ -35,10 +35,10 @@ by_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a sm
 
 
 @pytest.fixture(scope="module")
-def line(postgres, tmp_path_factory):
+def line(pattern, tmp_path_factory):
     """A served tenant whose every connection to the database goes over a line that can be cut."""
     with (
-        house_in(postgres, tmp_path_factory.mktemp("line")) as house,
+        house_in(pattern, tmp_path_factory.mktemp("line")) as house,
         line_to(house.app_url) as line,
     ):
         house.shelf = house.second_process(database=Database(line.url))
@@ -62,7 +62,8 @@ def sessions(service, name):
     """The server's processes behind the sessions of one sort of this ledger."""
     with service.house.owner() as owner:
         found = owner.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = %s",
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()",
             (f"sealtrail writer {service.house.schema}"[:63] if name == "writer" else "sealtrail",),
         ).fetchall()
     return [pid for (pid,) in found]
@@ -350,7 +351,7 @@ def test_a_server_that_hangs(service):
     assert answers[0].status_code == 201
 
 
-def test_more_than_can_wait(postgres, tmp_path):
+def test_more_than_can_wait(pattern, tmp_path):
     """PostgreSQL hangs until as many events wait as may.
 
     Kind: crowd
@@ -358,7 +359,7 @@ def test_more_than_can_wait(postgres, tmp_path):
     Lost: nothing; nothing that was taken is dropped
     Operator: 503 `overloaded`, `sealtrail_writer_waiting` at its limit
     """
-    with house_in(postgres, tmp_path, queue_max=4) as house, serving(house) as service:
+    with house_in(pattern, tmp_path, queue_max=4) as house, serving(house) as service:
         house.shelf._limits = Limits(queue_max=4)
         kept(service, attempt())
         (pid,) = sessions(service, "writer")

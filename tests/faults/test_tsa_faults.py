@@ -128,7 +128,7 @@ def test_one_of_two_is_silent(noon, moody, authority):
     assert arrears(noon.book, noon.now_ms()).days == []
 
 
-def test_silent_for_days(postgres, tmp_path, moody, monkeypatch):
+def test_silent_for_days(pattern, tmp_path, moody, monkeypatch):
     """The authority answers nobody for six days, and then it does.
 
     Kind: silent for days
@@ -140,7 +140,7 @@ def test_silent_for_days(postgres, tmp_path, moody, monkeypatch):
     monkeypatch.setattr(night_watch, "_KEPT_S", -1)
     hand = Hand(noon_before(6))
     with (
-        house_in(postgres, tmp_path, now_ms=hand, jump_ms=FAR) as house,
+        house_in(pattern, tmp_path, now_ms=hand, jump_ms=FAR) as house,
         serving(house) as service,
     ):
         kept(service, attempt())

@@ -19,8 +19,8 @@ BY = {"matter": "case-7-o-12", "authority": "lg-hamburg"}
 
 
 @pytest.fixture
-def gallery(postgres, tmp_path):
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(3))) as house:
+def gallery(pattern, tmp_path):
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(3))) as house:
         later = Hand(house.now_ms())  # The archive's own clock, for what happens in years.
         made = gallery_in(house, DirectoryArchive(tmp_path / "archive", now_ms=later))
         made.later = later

@@ -28,8 +28,8 @@ IMAGE = picture(500, 300)
 
 
 @pytest.fixture
-def gallery(postgres, tmp_path):
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(3))) as house:
+def gallery(pattern, tmp_path):
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(3))) as house:
         yield gallery_in(house)
 
 

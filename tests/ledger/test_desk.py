@@ -23,8 +23,8 @@ HOUR = 3_600_000
 
 
 @pytest.fixture(scope="module")
-def house(postgres, tmp_path_factory):
-    with house_in(postgres, tmp_path_factory.mktemp("desk"), now_ms=Hand(noon_before(2))) as made:
+def house(pattern, tmp_path_factory):
+    with house_in(pattern, tmp_path_factory.mktemp("desk"), now_ms=Hand(noon_before(2))) as made:
         yield made
 
 

@@ -98,9 +98,9 @@ def test_an_epoch_without_entries_is_sealed_by_its_start_value(noon):
     assert Fsck(noon.book).run().damage == []
 
 
-def test_several_days_without_entries_are_one_step(postgres, tmp_path):
+def test_several_days_without_entries_are_one_step(pattern, tmp_path):
     """An epoch is not a day: after five silent days one EPOCH_SEALED is enough."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(9)), jump_ms=10**10) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(9)), jump_ms=10**10) as house:
         house.post(attempt())
         house.now_ms.move(days=5)
         house.post(attempt())
@@ -114,9 +114,9 @@ def test_several_days_without_entries_are_one_step(postgres, tmp_path):
         assert sound(house)
 
 
-def test_a_full_epoch_ends_before_the_batch_that_would_not_fit(postgres, tmp_path):
+def test_a_full_epoch_ends_before_the_batch_that_would_not_fit(pattern, tmp_path):
     """At most five entries under one key, EPOCH_SEALED included, whatever the batches."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(1)), epoch_entries=5) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(1)), epoch_entries=5) as house:
         for count in (1, 2, 1, 3, 2, 4, 4, 1):
             house.post(*[attempt() for _ in range(count)])
 
@@ -128,9 +128,9 @@ def test_a_full_epoch_ends_before_the_batch_that_would_not_fit(postgres, tmp_pat
         assert sound(house)
 
 
-def test_a_batch_larger_than_an_epoch_has_one_of_its_own(postgres, tmp_path):
+def test_a_batch_larger_than_an_epoch_has_one_of_its_own(pattern, tmp_path):
     """A commit is under one key; it ends the epoch before it and no empty one."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(1)), epoch_entries=3) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(1)), epoch_entries=3) as house:
         house.post(*[attempt() for _ in range(7)])
         house.post(*[attempt() for _ in range(7)])
 

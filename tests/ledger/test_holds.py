@@ -15,9 +15,9 @@ COURT = {"matter": "2026-CV-01234", "authority": "court-order"}
 
 
 @pytest.fixture(scope="module")
-def house(postgres, tmp_path_factory):
+def house(pattern, tmp_path_factory):
     """Noon three days ago: an attempt, its GEN; a day later an INGEST and an attempt."""
-    with house_in(postgres, tmp_path_factory.mktemp("holds"), now_ms=Hand(noon_before(3))) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("holds"), now_ms=Hand(noon_before(3))) as made:
         made.start, made.other, made.asset = attempt(), attempt(), ingest()
         made.outcome = gen(made.start["aggregate_id"])
         made.post(made.start, made.outcome)

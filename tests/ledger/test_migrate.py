@@ -23,6 +23,13 @@ def test_a_current_database_has_nothing_pending(young):
 
 
 @pytest.fixture
+def its_owner(house):
+    """Who owns the Books of `house`."""
+    with connect(house.owner_url) as connection:
+        yield connection
+
+
+@pytest.fixture
 def young(postgres):
     """The owner in a database of its own, with two Books and without their heads."""
     name = f"young_{clock.random_bytes(4).hex()}"
@@ -74,17 +81,17 @@ def test_a_missing_migration_is_pending_and_applied_once(young, monkeypatch):
     assert pending(young) == []
 
 
-def test_a_book_is_made_once_and_keeps_its_origin(owner, house):
+def test_a_book_is_made_once_and_keeps_its_origin(its_owner, house):
     """Again with the same words is the same Book; another origin is refused."""
-    row = find_book(owner, house.tenant)
+    row = find_book(its_owner, house.tenant)
 
-    again = make_book(owner, tenant=house.tenant, kind="main", origin=house.origin)
+    again = make_book(its_owner, tenant=house.tenant, kind="main", origin=house.origin)
 
     assert again == row
     with pytest.raises(Conflict):
-        make_book(owner, tenant=house.tenant, kind="main", origin="ledger.test/other")
+        make_book(its_owner, tenant=house.tenant, kind="main", origin="ledger.test/other")
     with pytest.raises(NotFound):
-        find_book(owner, "nobody")
+        find_book(its_owner, "nobody")
 
 
 @pytest.mark.parametrize(
@@ -108,10 +115,12 @@ def test_a_name_that_would_not_fit_everywhere_is_refused(owner, tenant, origin):
         make_book(owner, tenant=tenant, kind="main", origin=origin)
 
 
-def test_two_tenants_never_share_a_schema(owner, house):
+def test_two_tenants_never_share_a_schema(its_owner, house):
     """`a-b` and `a_b` would: the underscore is no letter of a tenant."""
     with pytest.raises(Refused):
-        make_book(owner, tenant=house.tenant.replace("-", "_"), kind="main", origin="ledger.test/u")
+        make_book(
+            its_owner, tenant=house.tenant.replace("-", "_"), kind="main", origin="ledger.test/u"
+        )
 
 
 def test_an_application_role_that_is_too_powerful_is_refused(young):
@@ -125,23 +134,23 @@ def test_an_application_role_that_is_too_powerful_is_refused(young):
             young.execute(f"ALTER ROLE {APPLICATION_ROLE} {take}")
 
 
-def test_an_application_role_that_inherits_gains_nothing_by_it(owner, house):
+def test_an_application_role_that_inherits_gains_nothing_by_it(its_owner, house):
     """Since PostgreSQL 16 each grant says so itself; before, such a role is refused."""
-    owner.execute(f"ALTER ROLE {APPLICATION_ROLE} INHERIT")
+    its_owner.execute(f"ALTER ROLE {APPLICATION_ROLE} INHERIT")
     try:
-        if owner.info.server_version < 160_000:
+        if its_owner.info.server_version < 160_000:
             with pytest.raises(Refused):
-                list(migrate.migrate(owner))
+                list(migrate.migrate(its_owner))
             return
-        make_book(owner, tenant=f"{house.tenant}-i", kind="main", origin=f"{house.origin}-i")
-        schema = find_book(owner, f"{house.tenant}-i").schema
+        make_book(its_owner, tenant=f"{house.tenant}-i", kind="main", origin=f"{house.origin}-i")
+        schema = find_book(its_owner, f"{house.tenant}-i").schema
         with (
             psycopg.connect(house.app_url, autocommit=True) as app,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
             app.execute(f"SELECT 1 FROM {schema}.head")
     finally:
-        owner.execute(f"ALTER ROLE {APPLICATION_ROLE} NOINHERIT")
+        its_owner.execute(f"ALTER ROLE {APPLICATION_ROLE} NOINHERIT")
 
 
 def test_migrations_are_found_in_order_and_by_scope():

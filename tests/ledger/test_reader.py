@@ -10,10 +10,10 @@ from ledger.errors import EntryDamaged, NotFound
 
 
 @pytest.fixture(scope="module")
-def house(postgres, tmp_path_factory):
+def house(pattern, tmp_path_factory):
     """Six entries of two days: attempt, gen, attempt; then, sealed, attempt, attempt."""
     directory = tmp_path_factory.mktemp("reader")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as made:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as made:
         start = attempt(source={"id": "camera", "n": 1})
         made.post(start, gen(start["aggregate_id"]), attempt())
         made.now_ms.move(days=1)

@@ -182,9 +182,9 @@ POLICY = {"id": "policy/1", "version": "1", "digest": D}
 
 
 @pytest.fixture(scope="module")
-def furnished(postgres, tmp_path_factory):
+def furnished(pattern, tmp_path_factory):
     """A house with one of each thing."""
-    with house_in(postgres, tmp_path_factory.mktemp("furnished")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("furnished")) as house:
         house.post(
             model(),
             published("POLICY", "policy/1"),

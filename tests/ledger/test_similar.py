@@ -22,9 +22,9 @@ OTHER = bytes.fromhex("0f" * 32)
 
 
 @pytest.fixture(scope="module")
-def gallery(postgres, tmp_path_factory):
+def gallery(pattern, tmp_path_factory):
     """A tenant with an archive, for all tests of this module."""
-    with house_in(postgres, tmp_path_factory.mktemp("similar")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("similar")) as house:
         yield gallery_in(house)
 
 

@@ -66,9 +66,9 @@ def open_alerts(house):
 
 
 @pytest.fixture
-def watched(postgres, tmp_path):
+def watched(pattern, tmp_path):
     """A house at noon, and its watch."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as made:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as made:
         made.watch = SourceWatch(made.book)
         yield made
 

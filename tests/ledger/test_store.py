@@ -56,9 +56,9 @@ DERIVED = {"readmodel", "alert"}.union(*(one.tables for one in PROJECTIONS))
 
 
 @pytest.fixture(scope="module")
-def written(postgres, tmp_path_factory):
+def written(pattern, tmp_path_factory):
     """A Book with an attempt, an outcome, and nothing more."""
-    with house_in(postgres, tmp_path_factory.mktemp("written")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("written")) as house:
         start = attempt()
         house.post(start, gen(start["aggregate_id"], "asset"))
         yield house

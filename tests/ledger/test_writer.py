@@ -52,6 +52,7 @@ def writing(house):
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             f" AND application_name = 'sealtrail writer {house.schema}'"
+            " AND datname = current_database()"
         ).fetchone()
     return row[0] > 0
 
@@ -268,8 +269,9 @@ def test_a_connection_that_was_terminated_costs_one_503(house):
     house.post(attempt())
     with house.owner() as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             f" WHERE application_name = 'sealtrail writer {house.schema}'"
+            " AND datname = current_database()"
         )
     request = attempt()
 
@@ -289,9 +291,9 @@ def test_a_statement_that_is_cancelled_in_the_middle_is_recorded_on_retry(house)
         wait_for(lambda: writing(house))
         with house.owner() as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                 f" WHERE application_name = 'sealtrail writer {house.schema}'"
-                " AND wait_event_type = 'Lock'"
+                " AND datname = current_database() AND wait_event_type = 'Lock'"
             )
         with pytest.raises(Unavailable):
             future.result(timeout=30)

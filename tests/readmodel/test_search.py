@@ -40,9 +40,9 @@ def judges(id_, **changes):
 
 
 @pytest.fixture(scope="module")
-def asked(postgres, tmp_path_factory):
+def asked(pattern, tmp_path_factory):
     """Ten entries; `find` returns their positions, newest first."""
-    with house_in(postgres, tmp_path_factory.mktemp("search")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("search")) as house:
         ids = [event_id() for _ in range(4)]
         asset = event_id()
         house.sent = [

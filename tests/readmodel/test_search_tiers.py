@@ -30,9 +30,9 @@ def rows(house):
         }
 
 
-def test_an_old_entry_is_found_by_less_and_less(postgres, tmp_path, authority):
+def test_an_old_entry_is_found_by_less_and_less(pattern, tmp_path, authority):
     """Thirty days by every key, ninety by model and outcome, then by type and date; held: all."""
-    with world_in(postgres, tmp_path, authority) as world:
+    with world_in(pattern, tmp_path, authority) as world:
         world.publish()  # 0
         ids, held = [event_id() for _ in range(2)], attempt()
         world.house.post(attempt(ids[0]), attempt(ids[1]), deny(ids[0]), held)  # 1 to 4

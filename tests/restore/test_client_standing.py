@@ -20,13 +20,13 @@ FILES = {"entry": "entry", "trust": "trust.json", "token-file": "token"}
 
 
 @pytest.fixture(scope="module")
-def asked(postgres, tmp_path_factory):
+def asked(pattern, tmp_path_factory):
     """A served ledger that was restored: the receipt of an entry that survived, one of a lost one,
     the trust file of today, and the one of yesterday.
     """
     from house import house_in
 
-    with house_in(postgres, tmp_path_factory.mktemp("asked")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("asked")) as house:
         yesterday = house.trust()
         (kept,) = post(house, attempt())
         with backup_of(house) as backup:

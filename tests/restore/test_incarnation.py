@@ -31,10 +31,10 @@ from sealtrail.verify.trust import Trust
 
 
 @pytest.fixture(scope="module")
-def story(postgres, authority, tmp_path_factory):
+def story(pattern, authority, tmp_path_factory):
     """A house that was restored, and what was seen on the way."""
     tsa = authority.authority()
-    with house_in(postgres, tmp_path_factory.mktemp("restored")) as house:
+    with house_in(pattern, tmp_path_factory.mktemp("restored")) as house:
         house.roots = list(tsa.roots)
         house.sent = [attempt() for _ in range(3)]
         stamped = post(house, *house.sent)

@@ -194,9 +194,9 @@ def test_a_fork_is_inherited_as_it_is_and_its_losers_are_orphaned(house):
 
 
 @pytest.fixture
-def nights(postgres, tmp_path):
+def nights(pattern, tmp_path):
     """A house restored from the backup of a day whose chain key has been destroyed since."""
-    with house_in(postgres, tmp_path, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         house.old = post(house, attempt(), attempt())
         with backup_of(house) as backup:
             house.now_ms.move(days=1)

@@ -25,10 +25,10 @@ PERSON = "employee-4711"
 
 
 @pytest.fixture(scope="module")
-def closed(postgres, authority, tmp_path_factory):
+def closed(pattern, authority, tmp_path_factory):
     """A house with one closed day: one attempt that was refused."""
     directory = tmp_path_factory.mktemp("closed")
-    with house_in(postgres, directory, now_ms=Hand(noon_before(2))) as house:
+    with house_in(pattern, directory, now_ms=Hand(noon_before(2))) as house:
         start = attempt()
         house.attempt = start["aggregate_id"]
         house.post(start, deny(house.attempt))

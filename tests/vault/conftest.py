@@ -5,11 +5,11 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def one_house(postgres, tmp_path_factory):
+def one_house(pattern, tmp_path_factory):
     """One house for all tests of a file that do not care what others did to keys and log."""
     from house import house_in
 
-    with house_in(postgres, tmp_path_factory.mktemp("vault")) as made:
+    with house_in(pattern, tmp_path_factory.mktemp("vault")) as made:
         yield made
 
 

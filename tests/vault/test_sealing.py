@@ -151,9 +151,9 @@ def test_identifiers_are_indexed_and_prompts_are_not(house, sealer):
     ]
 
 
-def test_a_keystore_without_the_vaults_keys_makes_no_new_ones(postgres, tmp_path):
+def test_a_keystore_without_the_vaults_keys_makes_no_new_ones(pattern, tmp_path):
     """Or everything that was sealed before would be lost, and nobody would notice."""
-    with house_in(postgres, tmp_path) as house, closing(Sealer(house)) as sealer:
+    with house_in(pattern, tmp_path) as house, closing(Sealer(house)) as sealer:
         sealer.record(item("alice"))
         for path in (tmp_path / "keystore").glob("subjects*"):
             path.unlink()
