@@ -42,9 +42,8 @@ _GROUPS: Final = frozenset(GROUPS)
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_BODY: Final[JSON] = {}
 _REQUIRED: Final = ("event_id", "type", "schema", "aggregate_id", "body")
-_CUSTODY: Final = ("_sd", "person_digest")
 _COMMITTED: Final = ("on_behalf_of", "sealed", "subjects", "record_key")
-MEMBERS: Final = frozenset({*_REQUIRED, *GROUPS, *_CUSTODY, *_COMMITTED})
+MEMBERS: Final = frozenset({*_REQUIRED, *GROUPS, "_sd", "person_digest", *_COMMITTED})
 
 UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _AGGREGATE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -323,15 +322,19 @@ def _name_faults(pointer: str, name: object, pipelines: frozenset[str]) -> list[
     ):
         detail = "a person's id is a string of 1 to 256 characters"
         return [FieldError(pointer, "person", detail)]
-    if name.strip().casefold() in _folded(pipelines):
+    if names_a_pipeline(name, pipelines):
         detail = "this name is registered as a pipeline's; name the natural person"
         return [FieldError(pointer, "person-is-pipeline", detail)]
     return []
 
 
+def names_a_pipeline(name: str, pipelines: frozenset[str]) -> bool:
+    """Whether a person's name is one of these; another case does not make a pipeline a person."""
+    return name.strip().casefold() in _folded(pipelines)
+
+
 @lru_cache(maxsize=64)
 def _folded(pipelines: frozenset[str]) -> frozenset[str]:
-    """Return the names as they are compared: another case does not make a pipeline a person."""
     return frozenset(name.strip().casefold() for name in pipelines)
 
 
