@@ -22,6 +22,7 @@ kept is names, never values of a request: but `type`, `schema`, true and false.
 import json
 import re
 from binascii import a2b_base64
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -33,7 +34,7 @@ from ledger.drawing import Drawing, Text, Tree, Unmouldable, members
 from ledger.events import slots
 from ledger.events.envelope import Envelope
 from ledger.events.kind import EventClass, pattern_of
-from ledger.events.slots import Group, Slot, plan, plan_of
+from ledger.events.slots import Group, Slot, hidden, plan, plan_of, shown
 from ledger.frame import Frame
 from ledger.lifecycle.references import Reference
 from ledger.printing import canonical_bytes
@@ -71,13 +72,13 @@ class _Share(NamedTuple):
 
     tenants: bool
     names: tuple[str, ...]
-    found_by: tuple[tuple[str, int], ...]  #: Field, and the group that has its value.
+    found_by: tuple[tuple[str, int], ...]  #: Field, and which of the committed is its value.
 
-    def owned(self, user: str, groups: tuple[bytes, ...]) -> Owned:
+    def owned(self, user: str, values: Sequence[tuple[str, bytes]]) -> Owned:
         owner = THE_TENANT if self.tenants else Owner("person", user)  # ASCII is NFC.
         if not self.found_by:
             return Owned(owner, self.names, ())
-        found = [(field, json.loads(b'"%b"' % groups[at])) for field, at in self.found_by]
+        found = [(field, json.loads(values[at][1])) for field, at in self.found_by]
         return Owned(owner, self.names, tuple(found))
 
 
@@ -151,11 +152,11 @@ class Mould:
     def _shared(self, committed: JSON) -> tuple[_Share, ...]:
         """Share what is committed out as `owned_in` does where nobody but the user is named."""
         shares: dict[bool, _Share] = {}
-        for name, gap in committed.items():
+        for at, name in enumerate(committed):
             pattern = pattern_of(name)
             tenants = name != PERSON and self._owners.get(pattern) == TENANT
             share = shares.setdefault(tenants, _Share(tenants, (), ()))
-            found = ((pattern, gap.group),) if pattern in IDENTIFIERS else ()
+            found = ((pattern, at),) if pattern in IDENTIFIERS else ()
             shares[tenants] = _Share(tenants, (*share.names, name), (*share.found_by, *found))
         return tuple(shares.values())
 
@@ -190,48 +191,47 @@ class Mould:
         strict: bool,
     ) -> Prepared | None:
         """Return what `prepare` would return for a pipeline's request; None if that has to say."""
-        match = self._match(data)
+        escapes = b"\\" in data
+        match = self._match(hidden(data) if escapes else data) if _is_utf8(data) else None
         if match is None:
             return None
         groups: tuple[bytes, ...] = match.groups()
         user = groups[self._user].decode()
         if names_a_pipeline(user, pipelines):
             return None
-        body, references = _NOTHING
-        if self._asks or strict:
-            asked = self._ask(groups, pipelines, strict=strict)
-            if asked is None:
-                return None
-            body, references = asked
+        asked = self._ask(groups, pipelines, strict=strict) if self._asks or strict else _NOTHING
         values = [(name, b'"%b"' % groups[at]) for name, at in self._committed]
+        values = [(name, shown(value)) for name, value in values] if escapes else values
         if len(data) > VALUE_MAX and any(len(value) > VALUE_MAX for _, value in values):
             return None
         # The pattern of a record key is that of 32 bytes in their one spelling.
         record_key = a2b_base64(groups[self._key].translate(_FROM_URL) + b"=")
         digests, disclosures = commit_printed(record_key, values)
         framed = self._framed(groups, b'","'.join(digests), identity, received_ms)
-        if framed is None:
+        if framed is None or asked is None:
             return None
         if self._shares:
-            owned = tuple([share.owned(user, groups) for share in self._shares])
+            owned = tuple([share.owned(user, values) for share in self._shares])
         else:  # Two of them may be one person.
             owned = owned_in({name: json.loads(value) for name, value in values}, self._owners)
-        source = None
-        if self._source is not None:
-            id_, number = self._source
-            source = (groups[id_].decode(), int(groups[number]))  # Digits, as the pattern has it.
         return Prepared(
             groups[self._id].decode(),
             *self._kind,
             groups[self._stream_id].decode(),
             *framed,
-            body,
+            asked[0],
             disclosures,
             owned,
-            source,
+            self._sourced(groups),
             False,
-            references,
+            asked[1],
         )
+
+    def _sourced(self, groups: tuple[bytes, ...]) -> tuple[str, int] | None:
+        if self._source is None:
+            return None
+        id_, number = self._source
+        return groups[id_].decode(), int(groups[number])  # Digits, as the pattern has it.
 
     def _ask(
         self, groups: tuple[bytes, ...], pipelines: frozenset[str], *, strict: bool
@@ -345,6 +345,17 @@ def _mark(data: bytes) -> bytes:
     """
     begin = data.find(b'"', data.find(b'"type"') + 6) + 1
     return data[begin : data.find(b'"', begin, begin + _MARK_MAX)]
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether these bytes are UTF-8, of which surrogates are no part."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1_024)

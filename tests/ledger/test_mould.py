@@ -61,6 +61,7 @@ FRAGMENTS = [
     *(b'"\\""', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xff"', b'"\x7f"'),
     *(b'"\x1f"', b'"\t"', '"é"'.encode(), '"\u2028"'.encode(), '"\U0001f600"'.encode()),
     *('"\u00a0"'.encode(), '"\ufeff"'.encode(), b'"a\xe2\x82"', b'"a@b.example"', b'"a b"'),
+    *(f'"{letter * length}"'.encode() for letter in "é猫" for length in (85, 86, 128, 129, 256)),
     *(b'"%"', b'"%b"', b'"sha256:' + b"A" * 64 + b'"', b'"sha256:' + b"a" * 64 + b'"'),
     *(b'"' + b"a" * length + b'"' for length in (64, 65, 128, 129, 256, 257, 2000, 2001, 70_000)),
     *(json.dumps(word).encode() for word in ("generate", "GEN", "GEN_ATTEMPT", "decided", "en")),
