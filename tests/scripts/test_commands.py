@@ -15,12 +15,20 @@ from pathlib import Path
 import psycopg
 import pytest
 from dev_ledger import HOUSE
-from installation import KEYS, ORIGIN
+from installation import KEYS, ORIGIN, install
 
 from ledger import clock
 from sealtrail.verify.trust import Trust
 
+#: What these do in the database is asked of other servers by tests/anchoring, in this process.
+once = pytest.mark.once
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused as root")
+
+
+@pytest.fixture(scope="module")
+def ledger(postgres, authority, tmp_path_factory):
+    """An installation that was made by processes, each with nothing but its environment."""
+    return install(postgres, authority, tmp_path_factory.mktemp("made"), processes=True)
 
 
 def test_an_installation_is_made_by_four_commands(ledger):
@@ -113,6 +121,7 @@ def test_a_token_is_shown_once_listed_by_its_id_and_revoked(ledger):
     assert issued["token"] not in json.dumps(before + after)
 
 
+@once
 def test_a_clock_is_confirmed_for_one_book_and_time(ledger):
     until = clock.rfc3339(clock.now_ms() + 86_400_000)
 
@@ -168,6 +177,7 @@ def test_a_bad_environment_is_told_by_name_and_never_by_value(ledger, changes, c
         assert "SEALTRAIL_" in said["detail"]
 
 
+@once
 def test_anchor_stamps_tells_and_catches_up(ledger):
     now = ledger.json("anchor", "now", "--book=acme")
     status = ledger.here("anchor", "status")
@@ -228,6 +238,7 @@ def test_doctor_ends_with_refuted_when_the_checkpoint_store_is_another_one(ledge
     assert failed["books"].startswith("checkpoint-missing")
 
 
+@once
 def test_fsck_finds_sound_what_is_sound(ledger):
     """With the escrowed first keys every epoch is checked, and nothing is left unchecked."""
     found = ledger.json(
@@ -241,6 +252,7 @@ def test_fsck_finds_sound_what_is_sound(ledger):
     assert books["acme"]["size"] >= 2
 
 
+@once
 def test_fsck_ends_with_refuted_and_names_the_position(ledger):
     """An administrator of the database changed a byte of the first entry."""
     with psycopg.connect(ledger.administrator, autocommit=True) as administrator:
@@ -263,6 +275,7 @@ def test_fsck_ends_with_refuted_and_names_the_position(ledger):
     assert "position 0" in plain.stdout
 
 
+@once
 def test_a_packet_is_built_and_verified(ledger):
     """By one who says who they are and why; the trust file comes from outside the packet."""
     directory, receipts = ledger.directory, ledger.receipts
@@ -306,6 +319,7 @@ def test_serve_prints_its_address_and_ends_when_told(ledger):
     assert lines_until_told(ledger, "serve", "--json")[0]["api"].startswith("http://127.0.0.1:")
 
 
+@once
 def test_the_scheduler_starts_and_ends_when_told(ledger):
     environment = {"SEALTRAIL_ENVIRONMENT": "development"}
 
