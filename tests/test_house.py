@@ -45,7 +45,7 @@ HOMES = {
     "langchain_core": ("client/sealtrail/langchain.py",),
     "litellm": ("client/sealtrail/litellm.py",),
     "openai": ("examples/*.py",),
-    "aiohttp": ("gateway/sealtrail_gateway/connections.py",),
+    "httptools": ("gateway/sealtrail_gateway/http1.py",),
     "httpx2": ("client/sealtrail/wire.py",),
     "orjson": ("ledger/printing.py", "ledger/decoding.py"),
     "msgspec": ("ledger/decoding.py",),

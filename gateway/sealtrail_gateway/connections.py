@@ -5,16 +5,19 @@ Headers that speak of one connection, of the gateway, or of the caller's identit
 provider's own credential goes in. Redirects are not followed: a credential must not go elsewhere.
 """
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
-
-import aiohttp
+from typing import BinaryIO, Final
 
 from sealtrail.receipt import RECEIPT_MAX
 from sealtrail.wire import Answer, AnswerTooLarge, checked_url, client_headers
 from sealtrail_gateway.callers import OWN_HEADERS
+from sealtrail_gateway.http1 import Broken, Fields, Link
+from sealtrail_gateway.pool import Address, Pool
 from sealtrail_gateway.settings import Upstream
+from sealtrail_gateway.spool import size_of
 
 #: RFC 9110 section 7.6.1, and what names the caller, another host or another method.
 _STAYS: Final = OWN_HEADERS | {
@@ -27,54 +30,84 @@ _STAYS: Final = OWN_HEADERS | {
 
 #: Of an answer: what the gateway decides itself.
 _ANSWER_STAYS: Final = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding",
-     "set-cookie", "trailer", "upgrade", "proxy-authenticate", "date", "server"}
+    {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"content-encoding",
+     b"set-cookie", b"trailer", b"upgrade", b"proxy-authenticate", b"date", b"server"}
 )  # fmt: skip
 
-#: What the library would add by itself.
-_OWN: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
-_PIECE: Final = 64 * 1024
+#: Nothing that may stand within a line of a header.
+_LINE_END: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_PIECE: Final = 256 * 1024
+_HEADS_MAX: Final = 64
+
+#: Requests to the ledger and to one provider that may be under way at once.
+_TO_LEDGER: Final = 256
+_TO_UPSTREAM: Final = 512
 
 
 class Line:
     """One ledger under one URL, spoken to with one token, in one event loop."""
 
     def __init__(self, url: str, token: str, *, timeout_s: float) -> None:
-        """Raises ValueError for an address or a token that is none."""
-        self._url = checked_url(url)
-        self._headers = client_headers(token)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None  # Made where an event loop runs.
+        """Raises ValueError for an address or a token that is none. url: also `unix:/path`."""
+        self._url = url if url.startswith("unix:/") else checked_url(url)
+        self._own = client_headers(token)
+        self._timeout_s = timeout_s
+        self._pool: Pool | None = None  # Made where an event loop runs.
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            self._pool.close()
 
     async def once(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer | None:
         """Send one request, as `sealtrail.async_recorder.Once` has it."""
-        if self._session is None:
-            self._session = _session(self._timeout, connections=256)
-        body = bytearray()
+        if self._pool is None:
+            self._pool = Pool(Address.parse(self._url), most=_TO_LEDGER)
+        request = b"%b%d\r\n\r\n%b" % (
+            self._head(self._pool.address, method, path, headers),
+            len(content or b""),
+            content or b"",
+        )
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        answer, again = await self._try(self._pool, method, request, until, fresh=False)
+        if again:
+            # Closed by the ledger while nobody used it. Every request to it may be sent twice.
+            answer, _ = await self._try(self._pool, method, request, until, fresh=True)
+        return answer
+
+    async def _try(
+        self, pool: Pool, method: str, request: bytes, until: float, *, fresh: bool
+    ) -> tuple[Answer | None, bool]:
+        """Return the answer, if there is one, and whether a new connection would be worth it."""
         try:
-            async with self._session.request(
-                method,
-                self._url + path,
-                data=content,
-                headers={**self._headers, **headers},
-                allow_redirects=False,
-                skip_auto_headers=_OWN,
-            ) as response:
-                async for piece in response.content.iter_chunked(_PIECE):
-                    body += piece
-                    if len(body) > RECEIPT_MAX:
-                        raise AnswerTooLarge
-                return Answer(
-                    status=response.status, headers=_plain(response.headers), body=bytes(body)
-                )
-        except (TimeoutError, aiohttp.ClientError):
-            return None
+            link = await pool.take(until=until, fresh=fresh)
+        except OSError:
+            return None, False
+        try:
+            left_s = until - asyncio.get_running_loop().time()
+            link.begin(max(left_s, 0), of_silence=False, method=method)
+            link.write(request)
+            body = await link.whole(RECEIPT_MAX)
+            return Answer(status=link.status, headers=_plain(link.headers), body=body), False
+        except Broken as broken:
+            if broken.code == "too-large":
+                raise AnswerTooLarge from None
+            return None, broken.unheard
+        finally:
+            pool.give(link)
+
+    def _head(self, address: Address, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """Return a request's header up to the length of its body. Few differ, so they are kept."""
+        kind = (method, path, tuple(headers.items()))
+        found = self._heads.get(kind)
+        if found is None:
+            found = head(address, method, path, {**self._own, **headers}) + b"content-length: "
+            if len(self._heads) < _HEADS_MAX:
+                self._heads[kind] = found
+        return found
 
 
 class UpstreamFailed(Exception):  # noqa: N818 - an answer, not an accident
@@ -86,46 +119,49 @@ class UpstreamFailed(Exception):  # noqa: N818 - an answer, not an accident
 
 
 class Reply:
-    """An answer whose head has come; its body is read in pieces."""
+    """An answer whose head has come; its body is read whole, or in pieces."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = _plain(response.headers)
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.status = link.status
+        self.headers = _plain(link.headers)
 
     @property
     def is_stream(self) -> bool:
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
-    def passed_on(self) -> list[tuple[bytes, bytes]]:
+    def passed_on(self) -> Fields:
         """Return the header fields that go on to the caller."""
-        return [
-            (name.lower(), value)
-            for name, value in self._response.raw_headers
-            if name.lower().decode("latin-1") not in _ANSWER_STAYS
-        ]
+        fields = [(name.lower(), value) for name, value in self._link.headers]
+        return [field for field in fields if field[0] not in _ANSWER_STAYS]
+
+    async def whole(self, at_most: int) -> bytes:
+        """Return the whole body. Raises UpstreamFailed, also for one of more bytes."""
+        try:
+            return await self._link.whole(at_most)
+        except Broken as broken:
+            code = "answer-too-large" if broken.code == "too-large" else broken.code
+            raise UpstreamFailed(code) from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises UpstreamFailed."""
         try:
-            async for piece in self._response.content.iter_any():
+            while piece := await self._link.piece():
                 yield piece
-        except TimeoutError:
-            raise UpstreamFailed("timeout") from None
-        except aiohttp.ClientError:
-            raise UpstreamFailed("connection") from None
+        except Broken as broken:
+            raise UpstreamFailed(broken.code) from None
 
 
 class Upstreams:
     """Connections to all providers."""
 
     def __init__(self, *, timeout_s: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._timeout_s = timeout_s
+        self._pools: dict[str, Pool] = {}
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            pool.close()
 
     @asynccontextmanager
     async def send(
@@ -135,51 +171,74 @@ class Upstreams:
         target: str,
         *,
         headers: Mapping[str, str],
-        content: AsyncIterator[bytes],
-        size: int,
+        body: BinaryIO,
     ) -> AsyncIterator[Reply]:
-        """Send a request and yield its reply. target: path and query. Raises UpstreamFailed."""
-        if self._session is None:
-            self._session = _session(self._timeout, connections=512)
-        request = self._session.request(
-            method,
-            upstream.url + target,
-            headers=_sent(upstream, headers, size),
-            data=content if size else None,
-            allow_redirects=False,
-            skip_auto_headers=_OWN,
-        )
+        """Send a request and yield its reply. Raises UpstreamFailed.
+
+        target: path and query, spelled as they go on. body: sent from its beginning.
+        """
+        size = size_of(body)
         try:
-            response = await request
+            pool = self._pool(upstream)
+            request = head(pool.address, method, target, _sent(upstream, method, headers, size))
+            link = await pool.take()
         except TimeoutError:
             raise UpstreamFailed("timeout") from None
-        except aiohttp.ClientError:
+        except (OSError, ValueError):
             raise UpstreamFailed("connection") from None
-        async with response:
-            if 300 <= response.status < 400 and response.status != 304:
+        try:
+            link.begin(self._timeout_s, of_silence=True, method=method)
+            await _write(link, request + b"\r\n", body)
+            await link.head()
+            if 300 <= link.status < 400 and link.status != 304:
                 # Whoever followed it would be past this gateway, with an answer nobody recorded.
                 raise UpstreamFailed("redirect")
-            yield Reply(response)
+            yield Reply(link)
+        except Broken as broken:
+            raise UpstreamFailed(broken.code) from None
+        finally:
+            pool.give(link)
+
+    def _pool(self, upstream: Upstream) -> Pool:
+        found = self._pools.get(upstream.url)
+        if found is None:
+            found = Pool(Address.parse(upstream.url), most=_TO_UPSTREAM)
+            self._pools[upstream.url] = found
+        return found
 
 
-def _session(timeout: aiohttp.ClientTimeout, *, connections: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        timeout=timeout,
-        connector=aiohttp.TCPConnector(limit=connections),
-        cookie_jar=aiohttp.DummyCookieJar(),  # Cookies of one caller are not the next one's.
-        auto_decompress=False,
-        trust_env=False,
-    )
+async def _write(link: Link, request: bytes, body: BinaryIO) -> None:
+    """Send header and body; the rest of it is kept back from who has answered already."""
+    body.seek(0)
+    piece = body.read(_PIECE)
+    link.write(request + piece)
+    while len(piece) == _PIECE and (piece := body.read(_PIECE)):
+        if not await link.room():
+            link.spoil()
+            return
+        link.write(piece)
 
 
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def head(address: Address, method: str, target: str, fields: Mapping[str, str]) -> bytes:
+    """Return a request's header without its end. Raises ValueError for what would be two.
+
+    target: path and query, spelled as they are sent.
+    """
+    lines = [f"{method} {address.base}{target} HTTP/1.1", f"host: {address.authority}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    if _LINE_END.search("".join(lines)):
+        raise ValueError("a header field would not be one line")
+    return "\r\n".join([*lines, ""]).encode("latin-1")
 
 
-def _sent(upstream: Upstream, headers: Mapping[str, str], size: int) -> dict[str, str]:
+def _plain(headers: Fields) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _sent(upstream: Upstream, method: str, headers: Mapping[str, str], size: int) -> dict[str, str]:
     kept = {name: value for name, value in headers.items() if name not in _STAYS}
     kept["accept-encoding"] = "identity"
-    if size:
+    if size or method not in _BODILESS:
         kept["content-length"] = str(size)
     if not upstream.credential:
         return kept

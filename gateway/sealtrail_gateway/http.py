@@ -19,6 +19,7 @@ from sealtrail.providers.registry import reader
 from sealtrail_gateway import spool
 from sealtrail_gateway.callers import NobodyKnown, Register
 from sealtrail_gateway.connections import Reply, UpstreamFailed
+from sealtrail_gateway.pool import quoted_path, quoted_query
 from sealtrail_gateway.queues import Queue, Whole
 from sealtrail_gateway.relay import Incoming, Relay, Stopped, Under
 from sealtrail_gateway.settings import Settings, Upstream
@@ -117,7 +118,7 @@ class Gateway:
         headers = _headers(scope["headers"])
         caller = self._register.who(method, scope["path"], headers)
         kind = found.kind(method, path)
-        if kind == "unknown":
+        if kind == "unknown" or not _DOTS.isdisjoint(path.split("/")):
             message = "This path is not one that the gateway can put on record."
             raise Stopped(403, "not-recordable", message)
         body = await spool.spooled(receive, self._settings.body_max)
@@ -268,6 +269,9 @@ def _headers(raw: Fields) -> dict[str, str]:
     return headers
 
 
+#: Segments that lead a provider to another path than the one that is written.
+_DOTS: Final = frozenset({".", ".."})
+
 _ONCE: Final = frozenset(
     {"authorization", "x-api-key", "x-goog-api-key", "content-type", "content-length",
      "sealtrail-person", "sealtrail-signature", "sealtrail-on-behalf-of"}
@@ -275,8 +279,11 @@ _ONCE: Final = frozenset(
 
 
 def _target(url: str, path: str, query: bytes) -> str:
-    """Return path and query as they go on; a version that both name is said once."""
+    """Return path and query as they go on; a version that both name is said once.
+
+    The path is spelled anew, so that its provider reads the one that was judged here.
+    """
     version = url.rpartition("/")[2]
     if version and path.startswith(f"/{version}/") and "/" in url.partition("://")[2]:
         path = path[len(version) + 1 :]
-    return path + (f"?{query.decode('latin-1')}" if query else "")
+    return quoted_path(path) + (f"?{quoted_query(query)}" if query else "")

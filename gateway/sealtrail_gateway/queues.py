@@ -223,13 +223,8 @@ class Queue:
 
     async def _fetch(self, incoming: Incoming) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Send a request and return its whole answer. Raises UpstreamFailed."""
-        body = bytearray()
         async with self._relay.pass_through(incoming) as reply:
-            async for piece in reply.pieces():
-                body += piece
-                if len(body) > self._at_most:
-                    raise UpstreamFailed("answer-too-large")
-            return reply.status, reply.passed_on(), bytes(body)
+            return reply.status, reply.passed_on(), await reply.whole(self._at_most)
 
 
 def _look(incoming: Incoming, target: str) -> Incoming:

@@ -21,9 +21,8 @@ from sealtrail.errors import OutcomeLate, RecorderError, Refused
 from sealtrail.providers.exchange import Asked, Provider, Told, Unspeakable
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id
-from sealtrail_gateway import spool
 from sealtrail_gateway.callers import Caller
-from sealtrail_gateway.connections import Reply, UpstreamFailed, Upstreams
+from sealtrail_gateway.connections import Reply, Upstreams
 from sealtrail_gateway.policies import Hook, Verdict
 from sealtrail_gateway.record import Ledger
 from sealtrail_gateway.settings import Upstream
@@ -133,18 +132,12 @@ class Relay:
             incoming.method,
             incoming.target,
             headers=incoming.headers,
-            content=spool.pieces(incoming.body),
-            size=spool.size_of(incoming.body),
+            body=incoming.body,
         )
 
     async def read(self, under: Under, reply: Reply, at_most: int) -> tuple[bytes, Told]:
         """Read a whole answer and what came of the call. Raises UpstreamFailed."""
-        body = bytearray()
-        async for piece in reply.pieces():
-            body += piece
-            if len(body) > at_most:
-                raise UpstreamFailed("answer-too-large")
-        data = bytes(body)
+        data = await reply.whole(at_most)
         # A large answer takes long to hash and decode; others must not wait for it.
         reading = (under.asked, reply.status, reply.headers, data)
         if len(data) > _LARGE:

@@ -5,12 +5,11 @@ Up to a megabyte stays in memory; more lies in a file without a name, which is g
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Final, cast
 
 _IN_MEMORY: Final = 1024 * 1024
-_PIECE: Final = 256 * 1024
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -46,13 +45,6 @@ async def _fill(file: BinaryIO, receive: Receive, at_most: int) -> None:
             raise TooLarge
         file.write(piece)
         more = message.get("more_body", False)
-
-
-async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield a spooled request from its beginning."""
-    file.seek(0)
-    while piece := file.read(_PIECE):
-        yield piece
 
 
 def size_of(file: BinaryIO) -> int:

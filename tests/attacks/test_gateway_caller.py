@@ -9,6 +9,7 @@ import sys
 import time
 from hashlib import sha256
 from hmac import digest as hmac_digest
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx2
@@ -146,6 +147,35 @@ def test_calls_a_model_by_a_path_that_nobody_reads(world):
         recorded = world.types.count("GEN_ATTEMPT")
         assert status in {403, 404} or recorded == len(world.provider.calls), path
     assert all(call["path"].endswith("images/generations") for call in world.provider.calls)
+
+
+def test_writes_a_path_that_two_read_differently(world):
+    """Who: an application with a look at a harmless path in mind, as the gateway reads it.
+    Tries: dots that lead out of it, escaped; a line end with a header behind it; a second escape.
+    Caught by: the gateway, which refuses dots and spells the path anew from what it has judged.
+    Not caught: a provider that takes escapes out twice.
+    """
+    host = world.url.removeprefix("http://")
+    statuses = []
+    for path in (
+        "/openai/v1/models/%2e%2e/%2E%2E/admin",
+        "/openai/v1/models/./x",
+        "/openai/v1/models/x%0d%0aX-Forged:%201",
+        "/openai/v1/models/%252e%252e/admin",
+    ):
+        connection = HTTPConnection(host, timeout=10)
+        connection.putrequest("GET", path)
+        connection.putheader(*key(PERSON_KEY))
+        connection.endheaders()
+        statuses.append(connection.getresponse().status)
+        connection.close()
+
+    assert statuses[:2] == [403, 403]
+    assert [call["path"] for call in world.provider.calls] == [
+        "/v1/models/x%0D%0AX-Forged:%201",
+        "/v1/models/%252e%252e/admin",
+    ]
+    assert not any("x-forged" in call["headers"] for call in world.provider.calls)
 
 
 def test_wants_the_providers_credential(world):
