@@ -13,6 +13,38 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about who else is at work on this machine than about ours.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+#: Files that take long, the longest first. One that began last would be all that still runs.
+LONG = (
+    "kills/test_kill_load.py",
+    "test_docs.py",
+    "scripts/test_commands.py",
+    "rotation/test_killed_rotation.py",
+    "attacks/test_attack_command.py",
+    "restore/test_restore_again.py",
+    "anchoring/test_two_years.py",
+    "test_deployment.py",
+    "scripts/test_desk_commands.py",
+    "scripts/test_custody_commands.py",
+    "ledger/test_shapes.py",
+    "api/test_lost_answer.py",
+    "simulation/test_simulation.py",
+    "anchoring/test_retention_sweep.py",
+    "scripts/test_backup_command.py",
+    "api/test_database_down.py",
+    "scripts/test_restore_command.py",
+    "verify/test_verifier.py",
+    "restore/test_rewound_database.py",
+    "fail_closed/test_fail_closed.py",
+    "ledger/test_s3_archive.py",
+    "scripts/test_rotate_commands.py",
+    "vault/test_vault_lives.py",
+)
 
 #: Bytes that the run's PostgreSQL may need; three processes have one each.
 ROOM = 4 * 1024**3
@@ -23,7 +55,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark every test that asks, however indirectly, for the fixture `postgres` of this file."""
+    """Long files first; and mark every test that asks, however indirectly, for `postgres`."""
+    here = Path(__file__).parent
+    rank = {here / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         found = item._fixtureinfo.name2fixturedefs.get("postgres", ())
         if found and found[-1].func.__module__ == postgres.__module__:
