@@ -78,14 +78,11 @@ class Receipt:
         }
 
 
-_RECEIPT: Final = (
-    b'{"event_id":"%b","origin":%b,"recorded_at":"%b","entry":"%b","position":%d,"leaf":"sha256:%b"'
-    b',"size":%d,"path":[%b],"checkpoint":%b,"proof":"%b%b,"disclosures":%b}'
-)
+_RECEIPT: Final = b'{"event_id":"%b%b%b","position":%d,"leaf":"sha256:%b%b%b%b%d\\n%b%b%b}'
 
-#: How many hashes from the leaf upward are an entry's own; the rest it has in common with others.
-_LOWER: Final = 4
-_TLOG_PROOF: Final = TLOG_PROOF.encode() + rb"\nindex %d\n%b\n"
+#: How many hashes from the leaf upward an entry has to itself, and how many with few others.
+_OWN: Final = 2
+_FEW: Final = 2
 
 
 @lru_cache(maxsize=4_096)
@@ -126,27 +123,41 @@ def receipt_of(book: Book, outcome: Recorded | Repeated, disclosures: Mapping[st
     )
 
 
-@lru_cache(maxsize=4_096)
-def _digest_json(digest: bytes) -> bytes:
-    return b'"sha256:%b"' % digest.hex().encode()
+def _node_json(node: bytes) -> tuple[bytes, bytes]:
+    """Print a hash as it stands in the path, and as a line of a tlog-proof within a JSON string."""
+    return b'"sha256:%b"' % node.hex().encode(), b2a_base64(node, newline=False) + rb"\n"
 
 
-@lru_cache(maxsize=4_096)
-def _line_json(node: bytes) -> bytes:
-    """Print a line of a tlog-proof as it stands within a JSON string."""
-    return b2a_base64(node, newline=False) + rb"\n"
+def _joined(nodes: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    digests = b",".join([digest for digest, _ in nodes if digest])
+    return digests, b"".join([line for _, line in nodes])
 
 
 @lru_cache(maxsize=256)
-def _upper(path: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
+def _upper(path: tuple[bytes, ...]) -> tuple[bytes, bytes]:
     """Print the upper end of a path, which neighbours in a commit have in common."""
-    digests = b",".join(map(_digest_json, path))
-    return (digests,) if path else (), b"".join(map(_line_json, path))
+    return _joined([_node_json(node) for node in path])
 
 
-@lru_cache(maxsize=256)
-def _quoted(text: bytes) -> bytes:
-    return json_bytes(text.decode())
+@lru_cache(maxsize=1_024)
+def _middle(path: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """Print what few neighbours have in common, and the upper end."""
+    return _joined([*map(_node_json, path[:_FEW]), _upper(path[_FEW:])])
+
+
+@lru_cache(maxsize=64)
+def _frame(
+    origin: str, recorded_ms: int, size: int, checkpoint: bytes
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Print what all receipts of a commit have in common: what stands between their own pieces."""
+    quoted = json_bytes(checkpoint.decode())
+    return (
+        b'","origin":%b,"recorded_at":"%b","entry":"'
+        % (json_bytes(origin), clock.rfc3339(recorded_ms).encode()),
+        b'","size":%d,"path":[' % size,
+        b'],"checkpoint":%b,"proof":"%b\\nindex ' % (quoted, TLOG_PROOF.encode()),
+        b'\\n%b,"disclosures":' % quoted[1:],
+    )
 
 
 def printed_receipt(book: Book, outcome: Recorded, disclosures: Mapping[str, str]) -> bytes:
@@ -155,21 +166,27 @@ def printed_receipt(book: Book, outcome: Recorded, disclosures: Mapping[str, str
     The same document, piece by piece: most pieces are the same in all receipts of a commit. A test
     holds the two against each other.
     """
-    row, path, checkpoint = outcome.row, outcome.path, _quoted(outcome.checkpoint)
-    position = row.link.position
-    upper_json, upper_lines = _upper(tuple(path[_LOWER:]))
+    row, path = outcome.row, outcome.path
+    times, sizes, proof, end = _frame(
+        book.origin, row.recorded_ms, outcome.size, outcome.checkpoint
+    )
+    position, leaf = row.link.position, row.link.leaf
+    digests, lines = _middle(tuple(path[_OWN:]))
+    for node in reversed(path[:_OWN]):
+        digest, line = _node_json(node)
+        digests, lines = b"%b,%b" % (digest, digests) if digests else digest, line + lines
     return _RECEIPT % (
         row.event_id.encode(),
-        _quoted(book.origin.encode()),
-        clock.rfc3339(row.recorded_ms).encode(),
+        times,
         b2a_base64(row.data, newline=False),
         position,
-        row.link.leaf.hex().encode(),
-        outcome.size,
-        b",".join([*map(_digest_json, path[:_LOWER]), *upper_json]),
-        checkpoint,
-        _TLOG_PROOF % (position, b"".join(map(_line_json, path[:_LOWER])) + upper_lines),
-        checkpoint[1:],
+        leaf.hex().encode(),
+        sizes,
+        digests,
+        proof,
+        position,
+        lines,
+        end,
         json_bytes(disclosures),
     )
 
