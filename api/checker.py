@@ -2,13 +2,16 @@
 """A process that checks requests and does nothing else: `python -m api.checker FD`.
 
 It has no key, no database and no file; it reads frames from a socket that it inherits, answers each
-in order, and ends when the server at the other end does. Frames: int32 length ‖ MessagePack.
+in order, and ends when the server at the other end does. A frame is a header and bytes:
 
-    to the checker     ["caller", index, identity, pipelines, strict]   who index means from now on
-                       ["one" | "array" | "lines", number, index, received_ms, body]
-    from the checker   [0, []]                                   ready
-                       [number, [result, …]]                     api.checking.pack
-                       [number, refusal of the whole body]
+    uint32 length of the bytes ‖ uint8 kind ‖ uint64 number ‖ uint32 caller ‖ uint64 received_ms ‖ …
+
+    to the checker     CALLER                who that caller is from now on (MessagePack)
+                       ONE ARRAY LINES       a body from a caller
+    from the checker   READY
+                       ONE                   the one result, as api.checking.pack prints it
+                       MANY                  a list of such results (MessagePack)
+                       REFUSED               refusal of the whole body, printed likewise
 """
 
 import contextlib
@@ -17,15 +20,17 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any, Final
+from typing import Final
 
 from api import checking
 from api.checking import Caller
 from ledger.decoding import packed, unpacked
 from ledger.request import Identity
 
-_LENGTH: Final = struct.Struct("!I")
+_HEADER: Final = struct.Struct("!IBQIQ")
 _READ: Final = 1 << 20
+
+READY, CALLER, ONE, ARRAY, LINES, MANY, REFUSED = range(7)
 
 #: Objects made and not yet given back; Python's own 700 are a few events.
 _COLLECT_AFTER: Final = 20_000
@@ -44,66 +49,76 @@ def collect_rarely() -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 100)
 
 
+#: Length, kind, number, caller, received_ms, and the bytes.
+Frame = tuple[int, int, int, int, int, bytes]
+
+
 class Frames:
     """Cuts what arrives into frames."""
 
     def __init__(self) -> None:
         self._data = b""
 
-    def take(self, data: bytes) -> list[Any]:
+    def take(self, data: bytes) -> list[Frame]:
         """Return the frames that are complete with `data`."""
         data = self._data + data if self._data else data
-        found, at, end = [], 0, len(data)
-        while end - at >= 4:
-            (length,) = _LENGTH.unpack_from(data, at)
-            if end - at - 4 < length:
+        found: list[Frame] = []
+        at, end, size = 0, len(data), _HEADER.size
+        while end - at >= size:
+            length, kind, number, caller, received_ms = _HEADER.unpack_from(data, at)
+            begin = at + size
+            if end - begin < length:
                 break
-            found.append(unpacked(data[at + 4 : at + 4 + length]))
-            at += 4 + length
+            at = begin + length
+            found.append((length, kind, number, caller, received_ms, data[begin:at]))
         self._data = data[at:]
         return found
 
 
-def frame(value: Any) -> bytes:
-    """Print one frame."""
-    data = packed(value)
-    return _LENGTH.pack(len(data)) + data
+def header(kind: int, length: int, number: int = 0, caller: int = 0, received_ms: int = 0) -> bytes:
+    """Print a frame's header; `length` bytes have to follow."""
+    return _HEADER.pack(length, kind, number, caller, received_ms)
 
 
 class _Checker:
     def __init__(self) -> None:
         self._callers: dict[int, Caller] = {}
 
-    def answer(self, message: list[Any]) -> bytes:
-        """Return the frame that answers a message; none for news about callers."""
-        if message[0] == "caller":
-            _, index, identity, pipelines, strict = message
+    def answer(self, frame: Frame) -> tuple[bytes, ...]:
+        """Return the frame that answers one, in pieces; none for news about callers."""
+        _, kind, number, index, received_ms, data = frame
+        if kind == CALLER:
+            identity, pipelines, strict = unpacked(data)
             self._callers[index] = Caller(Identity(**identity), frozenset(pipelines), strict)
-            return b""
-        kind, number, index, received_ms, data = message
+            return ()
         caller = self._callers[index]
-        if kind == "one":
-            return frame([number, [checking.pack(checking.check_one(data, caller, received_ms))]])
+        if kind == ONE:
+            result = checking.pack(checking.check_one(data, caller, received_ms))
+            return header(ONE, len(result), number), result
         try:
-            found = checking.check_many(data, caller, received_ms, in_lines=kind == "lines")
+            found = checking.check_many(data, caller, received_ms, in_lines=kind == LINES)
+            kind, result = MANY, packed([checking.pack(one) for one in found])
         except Exception as error:  # noqa: BLE001 - a bug is answered, and told without its values
-            return frame([number, checking.pack(checking.refused(error))])
-        return frame([number, [checking.pack(one) for one in found]])
+            kind, result = REFUSED, checking.pack(checking.refused(error))
+        return header(kind, len(result), number), result
 
 
 def run(sock: socket.socket) -> None:
     """Answer until the other end is closed."""
     checker, frames = _Checker(), Frames()
     collect_rarely()
-    sock.sendall(frame([0, []]))
+    sock.sendall(header(READY, 0))
     while data := sock.recv(_READ):
-        out = b""
-        for message in frames.take(data):
-            out += checker.answer(message)
-            if len(out) >= _SEND:
-                sock.sendall(out)
-                out = b""
-        sock.sendall(out)
+        out: list[bytes] = []
+        waiting = 0
+        for frame in frames.take(data):
+            answer = checker.answer(frame)
+            out += answer
+            waiting += sum(map(len, answer))
+            if waiting >= _SEND:
+                sock.sendall(b"".join(out))
+                out, waiting = [], 0
+        sock.sendall(b"".join(out))
 
 
 def main() -> int:

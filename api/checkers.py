@@ -17,11 +17,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, cast
+from typing import Final, cast
 
+from api import checker as wire
 from api import checking, problems
-from api.checker import Frames, frame
 from api.checking import Caller, Checked, Refusal
+from ledger.decoding import packed, unpacked
 from ledger.errors import Overloaded, Unavailable
 
 log = logging.getLogger("sealtrail.api")
@@ -37,6 +38,7 @@ _SILENT_S: Final = 15.0
 #: Requests that may wait for one checker.
 _WAITING_MAX: Final = 1_024
 _CALLERS_MAX: Final = 4_096
+_KINDS: Final = {"one": wire.ONE, "array": wire.ARRAY, "lines": wire.LINES}
 
 
 class CheckerLost(Unavailable):
@@ -82,8 +84,9 @@ class _Checker(asyncio.Protocol):
         self.socket = ours
         self.tasks: dict[int, _Task] = {}
         self.ready = False
-        self._frames = Frames()
+        self._frames = wire.Frames()
         self._callers: dict[Caller, int] = {}
+        self._last: tuple[Caller | None, int] = (None, 0)  #: Whose request was the last one.
         self._number = 0
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -92,15 +95,17 @@ class _Checker(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        for number, results in self._frames.take(data):
-            if not number:
+        for _, kind, number, _, _, result in self._frames.take(data):
+            if kind == wire.READY:
                 self.ready = True
                 continue
             task = self.tasks.pop(number)
-            if isinstance(results, list):
-                task.tell([checking.unpack(one) for one in results])
+            if kind == wire.ONE:
+                task.tell([checking.unpack(result)])
+            elif kind == wire.MANY:
+                task.tell([checking.unpack(one) for one in unpacked(result)])
             else:
-                task.tell(cast("Refusal", checking.unpack(results)))
+                task.tell(cast("Refusal", checking.unpack(result)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -109,25 +114,29 @@ class _Checker(asyncio.Protocol):
 
     def give(self, task: _Task) -> None:
         """Send a request; all that are given in one turn of the loop go in one piece."""
-        index = self._callers.get(task.caller)
-        if index is None:
-            index = self._introduce(task.caller)
-        self._number += 1
-        self.tasks[self._number] = task
-        self._send([task.kind, self._number, index, task.received_ms, task.data])
+        caller, index = self._last
+        if task.caller is not caller:
+            known = self._callers.get(task.caller)
+            index = self._introduce(task.caller) if known is None else known
+            self._last = (task.caller, index)
+        self._number = number = self._number + 1
+        self.tasks[number] = task
+        data = task.data
+        self._send(wire.header(_KINDS[task.kind], len(data), number, index, task.received_ms), data)
 
     def _introduce(self, caller: Caller) -> int:
         if len(self._callers) >= _CALLERS_MAX:
             self._callers.clear()
         index = self._callers[caller] = len(self._callers)
         identity, pipelines, strict = caller
-        self._send(["caller", index, asdict(identity), sorted(pipelines), strict])
+        data = packed([asdict(identity), sorted(pipelines), strict])
+        self._send(wire.header(wire.CALLER, len(data), caller=index), data)
         return index
 
-    def _send(self, message: list[Any]) -> None:
+    def _send(self, header: bytes, data: bytes) -> None:
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(frame(message))
+        self._out += (header, data)
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
@@ -223,13 +232,13 @@ class Checkers:
                 checker.process.wait()
 
     def _place(self, task: _Task) -> None:
-        ready = [one for one in self._running if one.ready]
-        if not ready:
+        checker = None
+        for one in self._running:
+            if one.ready and (checker is None or len(one.tasks) < len(checker.tasks)):
+                checker = one
+        if checker is None:
             task.tell(_check_here(task))
             return
-        checker = ready[0]
-        if len(ready) > 1:
-            checker = min(ready, key=lambda one: len(one.tasks))
         if len(checker.tasks) >= _WAITING_MAX:
             raise Overloaded
         checker.give(task)
