@@ -8,6 +8,7 @@ Everything is gone when its context ends; a lock of a hundred years ends with it
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -167,10 +168,16 @@ class CephGateway:
 
 
 def _free_ports(count: int) -> list[int]:
+    """Ports below those that a system gives to outgoing connections (Linux: from 32768).
+
+    One of those may be given away again before Ceph listens to it.
+    """
     with contextlib.ExitStack() as open_sockets:
-        found = []
-        for _ in range(count):
+        found: list[int] = []
+        while len(found) < count:
+            port = 10_000 + secrets.randbelow(20_000)
             one = open_sockets.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            found.append(one.getsockname()[1])
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
         return found

@@ -128,7 +128,7 @@ def test_it_begins_and_ends_and_begins_again(directory):
 def post(url, body, kind="application/timestamp-query"):
     asked = urllib.request.Request(url, data=body, headers={"Content-Type": kind})
     try:
-        with urllib.request.urlopen(asked, timeout=5) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:

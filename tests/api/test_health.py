@@ -194,7 +194,10 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_accepted(tmp_path):
         threads = [threading.Thread(target=send) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        until = time.monotonic() + 30
+        while len(kept) < 8:
+            assert time.monotonic() < until
+            time.sleep(0.05)
         dev.process.terminate()
         assert dev.process.wait(timeout=30) == 0
         assert left_behind(dev.data) == []

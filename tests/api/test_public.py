@@ -43,7 +43,7 @@ def test_among_several_tenants_somebody_has_to_be_named(postgres, tmp_path, log)
     with house_in(postgres, tmp_path):
         paths = ("/checkpoint", "/v1/checkpoint", "/v1/proofs/0", "/tile/0/000.p/1",
                  "/v1/consistency?from=0&to=1", "/v1/anchors/2026-01-14")  # fmt: skip
-        deadline = time.monotonic() + 10  # A process reads the registry every few seconds.
+        deadline = time.monotonic() + 30  # A process reads the registry every few seconds.
         while log.ask("GET", paths[0]).status_code != 404:
             assert time.monotonic() < deadline
             time.sleep(0.1)

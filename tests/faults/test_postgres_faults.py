@@ -58,6 +58,12 @@ def cut(service, request, when):
     return problem
 
 
+_OTHERS_AT_WORK = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'
+"""
+
+
 def sessions(service, name):
     """The server's processes behind the sessions of one sort of this ledger."""
     with service.house.owner() as owner:
@@ -158,7 +164,8 @@ def cut_night(night, marker, when):
         run()
     assert line.cut == 1
     anchor_id = next((one.anchor_id for one in Anchors(house.book).newest_days()), None)
-    time.sleep(0.05)  # Until a statement that nobody waits for any more is done.
+    with house.owner() as owner:  # A statement that nobody waits for any more goes on.
+        eventually(lambda: owner.execute(_OTHERS_AT_WORK).fetchone() == (0,))
     tokens = [] if anchor_id is None else Anchors(house.book).tokens(anchor_id)
     there = (anchor_id is not None, len(tokens))
     run()
@@ -339,7 +346,8 @@ def test_a_server_that_hangs(service):
         thread = threading.Thread(target=lambda: answers.append(service.post(request)))
         thread.start()
         alive = service.ask("GET", "/livez").status_code
-        metrics = service.ask("GET", "/metrics").text
+        waiting = f'sealtrail_writer_waiting{{book="{service.house.tenant}"}} 1'
+        eventually(lambda: waiting in service.ask("GET", "/metrics").text)
         thread.join(timeout=0.3)
         waited = not answers
     finally:
@@ -347,7 +355,6 @@ def test_a_server_that_hangs(service):
     thread.join()
 
     assert (alive, waited) == (200, True)
-    assert f'sealtrail_writer_waiting{{book="{service.house.tenant}"}} 1' in metrics
     assert answers[0].status_code == 201
 
 
