@@ -142,10 +142,11 @@ class Ingest:
     def _post(self, sender: _Sender, data: bytes, received_ms: int, reply: Reply) -> None:
         caller, book = sender
         inbox = book.writer.inbox
-        inbox.check_room()  # Before any work is done for nothing.
+        busy = inbox.waiting
+        if busy:
+            inbox.check_room()  # Before any work is done for nothing.
         then = partial(self._checked, book, reply)
-        idle = not inbox.waiting
-        self._checkers.check("one", data, caller, received_ms, then, here=idle)
+        self._checkers.check("one", data, caller, received_ms, then, here=not busy)
 
     def _checked(self, book: Book, reply: Reply, results: list[Checked] | Refusal) -> None:
         """Queue an event that was found right, or answer."""

@@ -16,7 +16,7 @@ no parser at all. Nothing is ever concluded from a header that the parser has no
 import re
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from api import body, problems
 from api.ingest import Ingest
@@ -56,8 +56,8 @@ class _Express:
     """One request on the express lane; to uvicorn it looks like its own cycle."""
 
     __slots__ = (
-        "authorization", "body", "connection", "disconnected", "keep_alive", "message_event",
-        "more_body", "response_complete", "since", "started",
+        "authorization", "body", "connection", "disconnected", "keep_alive", "more_body",
+        "response_complete", "since", "started",
     )  # fmt: skip
 
     def __init__(self, connection: "ExpressConnection", authorization: bytes | None) -> None:
@@ -66,8 +66,12 @@ class _Express:
         self.more_body = True
         self.keep_alive = True  # Until the server is told to stop.
         self.disconnected = self.response_complete = self.started = False
-        self.message_event = self
         self.since = connection.loop.time()
+
+    @property
+    def message_event(self) -> Self:
+        """What uvicorn sets; not kept, or each request would be a cycle of references."""
+        return self
 
     def start(self) -> None:
         """Have its turn: all answers before it are sent."""
@@ -89,7 +93,7 @@ class _Express:
         if self.disconnected:
             return
         ending = b"" if self.keep_alive else b"connection: close\r\n"
-        begin = _begin(status, (*connection.server_state.default_headers, *headers))
+        begin = connection.beginning(status, headers)
         connection.transport.write(
             b"%bcontent-length: %d\r\n%b\r\n%b" % (begin, len(data), ending, data)
         )
@@ -108,6 +112,17 @@ class ExpressConnection(Connection):
         self._between = True  # The parser is at the end of a request, or has seen none.
         self._piece = b""  # What the parser is given now, if it was between two requests before.
         self._header: _Header | None = None
+        self._begun: tuple[int, Headers | None, Headers | None, bytes] = (0, None, None, b"")
+
+    def beginning(self, status: int, headers: Headers) -> bytes:
+        """Print the beginning of an answer; nearly always it is that of the answer before."""
+        defaults = self.server_state.default_headers  # A new list each second: it has the date.
+        known = self._begun
+        if known[0] == status and known[1] is headers and known[2] is defaults:
+            return known[3]
+        text = _begin(status, (*defaults, *headers))
+        self._begun = (status, headers, defaults, text)
+        return text
 
     def data_received(self, data: bytes) -> None:
         """Take a request like the one before without the parser, anything else with it."""
@@ -122,9 +137,9 @@ class ExpressConnection(Connection):
             return
         self._waits_since = 0.0
         cycle = _Express(self, header.authorization)
-        cycle.body, cycle.more_body = body, False
+        cycle.more_body = False
         self.cycle = cycle  # type: ignore[assignment]
-        cycle.start()
+        self.ingest.post(header.authorization, body, cycle.reply)
 
     def _parse(self, data: bytes) -> None:
         self._piece = data if self._between else b""
