@@ -136,7 +136,7 @@ def test_an_authority_that_drips_is_given_up():
     with stamp_server.http(drip) as url, pytest.raises(TsaUnavailable, match="too long"):
         stamp(at(url), timeout_s=0.2)
 
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4  # All of it would take five seconds.
 
 
 def test_an_authority_that_hangs_up_is_unavailable():

@@ -57,7 +57,7 @@ def test_whoever_asks_while_it_is_away_is_told_soon(line):
 
         assert (first[0], again[0]) == (False, False)
         assert first[1] > 1
-        assert again[1] < 1
+        assert again[1] < first[1]
 
 
 def test_the_end_of_a_long_outage_is_noticed_at_once(line):
@@ -77,7 +77,7 @@ def test_the_end_of_a_long_outage_is_noticed_at_once(line):
         while not ask(database)[0]:
             pass
 
-        assert time.monotonic() - returned < 2
+        assert time.monotonic() - returned < 3  # With doubled pauses it would be about four.
 
 
 def test_a_server_that_vanishes_without_a_word(line):

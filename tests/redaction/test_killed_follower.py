@@ -19,6 +19,7 @@ pytestmark = pytest.mark.once
 PROMPTS = 60
 _FOLLOW = """
 import sys
+import time
 from pathlib import Path
 from ledger.database import Database
 from ledger.keystore import FileKeystore
@@ -29,9 +30,12 @@ follower._BATCH = 2
 keys = FileKeystore(Path(directory) / "keystore", sys.stdin.buffer.read())
 database = Database(url)
 vault = Vault(database, schema=schema, origin=origin, keys=keys)
-follower.Follower(database, vault, schema).run(
-    progress=lambda done, _: print(done, flush=True) if done else None
-)
+def progress(done, _):
+    if done:
+        print(done, flush=True)
+    if done > 8:
+        time.sleep(1)  # Whoever kills us may be kept from it for a while.
+follower.Follower(database, vault, schema).run(progress=progress)
 """
 
 
