@@ -157,6 +157,7 @@ class Checkers:
 
     def __init__(self, count: int) -> None:
         self._count = count
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: list[_Checker] = []
         self._watching: asyncio.Task[None] | None = None
 
@@ -197,8 +198,10 @@ class Checkers:
         here: in this process, which has nothing better to do: the way to another takes longer.
         Raises Overloaded when too many wait already.
         """
-        since = asyncio.get_running_loop().time()
-        task = _Task(kind, data, caller, received_ms, since, then)
+        loop = self._loop
+        if loop is None:  # Asking for it asks the system for the process's id, each time.
+            loop = self._loop = asyncio.get_running_loop()
+        task = _Task(kind, data, caller, received_ms, loop.time(), then)
         if here:
             task.tell(_check_here(task))
         else:
