@@ -11,7 +11,6 @@ Source: RFC 9562 §5.7 (UUIDv7); RFC 9901 (disclosures), see `sealtrail.verify.d
 import json
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,7 +70,8 @@ def new_event_id() -> str:
     number = now_ms << 80 | int.from_bytes(os.urandom(10), "big")
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=number))
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def now_text() -> str:

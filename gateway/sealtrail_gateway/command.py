@@ -9,8 +9,10 @@ import socket
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealtrail_gateway.assembly import make_gateway
 from sealtrail_gateway.doctor import examine, fails_closed
@@ -18,6 +20,45 @@ from sealtrail_gateway.settings import Misconfigured, Settings
 
 #: Exit codes, as of every command of this project.
 _USAGE, _REFUTED = 2, 1
+
+
+class _Joined:
+    """A transport that sends in one piece what is written in one turn of the event loop.
+
+    Header and body of an answer are written one after the other. Sent alone, the header wakes its
+    reader for nothing, who takes the processor from whoever would send the body.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._later = asyncio.get_running_loop().call_soon
+        self._held: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._later(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        held, self._held = self._held, []
+        if held and not self.is_closing():
+            self._transport.writelines(held)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Connection(HttpToolsProtocol):
+    """A caller's connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", _Joined(transport))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +105,9 @@ def _serve(settings: Settings, *, as_json: bool) -> int:
         date_header=True,
         lifespan="on",
         timeout_graceful_shutdown=30,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=_Connection,
+        ws="none",  # Refused all the same, and never read.
+        proxy_headers=False,  # Who a caller is, no address says.
     )
     uvicorn.Server(config).run(sockets=[listener])
     return 0

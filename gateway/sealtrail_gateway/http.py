@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
@@ -161,20 +161,29 @@ class Gateway:
         under = await self._relay.begin(incoming)
         out.event_id = under.attempt.event_id
         pump = Pump(self._relay, under)
-        work = asyncio.ensure_future(self._answer_call(under, out, pump))
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        left = False
+
+        def leave(_: object) -> None:
+            nonlocal left
+            left = task.cancel()
+
+        gone.add_done_callback(leave)
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
+            await self._answer_call(under, out, pump)
+        except asyncio.CancelledError:
             # The caller went away, or the server is told to stop: the call has an outcome, too.
-            if not work.done():
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
-                await asyncio.shield(pump.abandon())
-        if not work.cancelled():
-            if not isinstance(work.exception(), Stopped | None):
-                # A fault of ours, such as a reader's: what was called has an outcome all the same.
-                await asyncio.shield(pump.abandon("gateway-error"))
-            work.result()
+            await asyncio.shield(pump.abandon())
+            if not left or task.uncancel():
+                raise
+        except Stopped:
+            raise
+        except Exception:
+            # A fault of ours, such as a reader's: what was called has an outcome all the same.
+            await asyncio.shield(pump.abandon("gateway-error"))
+            raise
+        finally:
+            gone.remove_done_callback(leave)
 
     async def _answer_call(self, under: Under, out: "_Out", pump: Pump) -> None:
         try:

@@ -4,6 +4,7 @@
 Up to a megabyte stays in memory; more lies in a file without a name, which is gone with the call.
 """
 
+import io
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -24,27 +25,29 @@ class CallerGone(Exception):  # noqa: N818 - an answer, not an accident
 
 async def spooled(receive: Receive, at_most: int) -> BinaryIO:
     """Read a whole request. Raises TooLarge, CallerGone; close what is returned."""
+    first, more = await _piece(receive)
+    if not more and len(first) <= min(at_most, _IN_MEMORY):
+        return io.BytesIO(first)
     with ExitStack() as stack:
         whole = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))
-        file = cast("BinaryIO", whole)
-        await _fill(file, receive, at_most)
-        file.seek(0)
-        stack.pop_all()  # From here on the caller closes it.
-    return file
+        file, size = cast("BinaryIO", whole), len(first)
+        while size <= at_most:
+            file.write(first)
+            if not more:
+                file.seek(0)
+                stack.pop_all()  # From here on the caller closes it.
+                return file
+            first, more = await _piece(receive)
+            size += len(first)
+        raise TooLarge
 
 
-async def _fill(file: BinaryIO, receive: Receive, at_most: int) -> None:
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > at_most:
-            raise TooLarge
-        file.write(piece)
-        more = message.get("more_body", False)
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next piece of a request, and whether more of it comes."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise CallerGone
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def size_of(file: BinaryIO) -> int:

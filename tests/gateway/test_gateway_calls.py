@@ -2,6 +2,7 @@
 """Unchanged programs with current SDKs, whose base URL is the gateway's."""
 
 import json
+import socket
 import time
 
 import anthropic
@@ -202,3 +203,36 @@ def test_a_rule_refuses_before_the_model(world, clients):
         "GEN_ATTEMPT", "MODERATION", "GEN_DENY", "GEN_ATTEMPT", "MODERATION", "GEN",
     ]  # fmt: skip
     assert world.entries[1]["body"]["mod"]["rule_ids"] == ["refuse-0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("images/generations", {"model": "m", "prompt": PROMPT}),
+        ("chat/completions", {"model": "m", "stream": True, "messages": []}),
+    ],
+)
+def test_a_caller_who_hangs_up_leaves_an_outcome(world, path, call):
+    """While the model works: the record says why nobody got an answer, and the gateway goes on."""
+    world.provider.moods = ["slow"]
+    body = json.dumps(call).encode()
+    host, _, port = world.url.removeprefix("http://").partition(":")
+    head = f"POST /openai/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {PERSON_KEY}\r\n"
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        until = time.monotonic() + 10
+        while not world.provider.calls and time.monotonic() < until:
+            time.sleep(0.01)
+    while len(world.entries) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert world.types == ["GEN_ATTEMPT", "GEN_ERROR"]
+    assert world.entries[1]["body"]["error"]["code"] == "caller-gone"
+    time.sleep(world.provider.slow_s)
+    answer = httpx2.post(
+        f"{world.url}/openai/v1/images/generations",
+        headers={"authorization": f"Bearer {PERSON_KEY}"},
+        json={"model": "m", "prompt": PROMPT},
+    )
+    assert answer.status_code == 200
+    assert world.types == ["GEN_ATTEMPT", "GEN_ERROR", "GEN_ATTEMPT", "GEN"]
