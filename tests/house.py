@@ -2,7 +2,10 @@
 """A whole ledger for tests: real PostgreSQL, keys and checkpoint store, one tenant each."""
 
 import dataclasses
+import functools
+import hashlib
 import itertools
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +33,9 @@ from sealtrail.verify.disclosure import encode_base64url
 
 _numbers = itertools.count(1)
 PASSPHRASE = b"a passphrase for tests"
+#: Made to be slow, a tenth of a second for each guess, and asked the same by every house of a run:
+#: what the library said once is said again from memory.
+hashlib.scrypt = functools.lru_cache(maxsize=16)(hashlib.scrypt)
 #: X25519: to the public half of this key, chain keys are escrowed.
 AUDITOR = b"the private key of our auditors."
 
@@ -198,7 +204,7 @@ def _furnished(
     now_ms: Clock,
     limits: dict[str, Any],
 ) -> House:
-    keys = FileKeystore(directory / "keystore", PASSPHRASE)
+    keys = _keystore_in(directory / "keystore")
     auditor = X25519PrivateKey.from_private_bytes(AUDITOR).public_key()
     escrows = make_keys(keys, origin, AuditorKey(public_key=auditor.public_bytes_raw()))
 
@@ -232,6 +238,22 @@ def _furnished(
         limits=limits,
         now_ms=now_ms,
     )
+
+
+def _keystore_in(directory: Path) -> FileKeystore:
+    """Make a keystore without keys; its salt is that of all houses of this process."""
+    directory.mkdir(mode=0o700, parents=True)
+    sheet = directory / "keystore.json"
+    sheet.touch(mode=0o600)
+    sheet.write_bytes(_keystore_sheet())
+    return FileKeystore(directory, PASSPHRASE)
+
+
+@functools.cache
+def _keystore_sheet() -> bytes:
+    with tempfile.TemporaryDirectory() as parent:
+        FileKeystore(Path(parent, "keystore"), PASSPHRASE)
+        return Path(parent, "keystore", "keystore.json").read_bytes()
 
 
 def event_id() -> str:
