@@ -26,10 +26,12 @@ from typing import Any, Final
 
 from sealtrail.receipt_members import (
     digest_of,
+    digests_of,
     disclosures,
     hex_text,
     invalid,
     number,
+    proof_text,
     text,
     texts,
 )
@@ -219,7 +221,7 @@ def _read(body: bytes, *, repeat: bool, signature_checked: bool) -> Receipt:
             size=number(members, "size"),
             recorded_at=text(members, "recorded_at"),
             entry=entry,
-            path=tuple(digest_of(node) for node in texts(members, "path")),
+            path=digests_of(texts(members, "path")),
             checkpoint=text(members, "checkpoint"),
             proof=text(members, "proof"),
             disclosures=disclosures(members),
@@ -345,8 +347,9 @@ def _check_place(receipt: Receipt, trust: Trust | None) -> None:
     remembered = len(said) <= _REMEMBERED_MAX
     expected = TlogProof(index=receipt.position, path=receipt.path, checkpoint=said)
     try:
+        printed = proof_text(receipt.position, receipt.path, receipt.checkpoint)
         # A proof that is printed as ours says the same; any other is read, to say what is wrong.
-        same = len(receipt.path) <= MAX_PATH and expected.print() == receipt.proof.encode()
+        same = len(receipt.path) <= MAX_PATH and receipt.proof == printed
         proof = expected if same else TlogProof.parse(receipt.proof.encode())
         note, checkpoint = (_opened if remembered else _opened.__wrapped__)(said)
     except VerifyError as problem:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The members of a receipt with their types, read without trust in whoever answered.
 
-Everything raises ReceiptInvalid with `shape`, and repeats no value.
+What is read raises ReceiptInvalid with `shape`, and repeats no value.
 """
 
+from binascii import b2a_base64
 from typing import Any
 
 from sealtrail.errors import ReceiptInvalid
 from sealtrail.verify import merkle
+from sealtrail.verify.tlog_proof import FIRST_LINE
 
 
 def text(members: dict[str, Any], name: str) -> str:
@@ -39,14 +41,26 @@ def disclosures(members: dict[str, Any]) -> dict[str, str]:
 
 
 def digest_of(text: str) -> bytes:
+    return digests_of([text])[0]
+
+
+def digests_of(texts: list[str]) -> tuple[bytes, ...]:
     try:
-        digest = bytes.fromhex(text[7:])
+        digests = [bytes.fromhex(text[7:]) for text in texts]
     except ValueError:
-        digest = b""
+        digests = []
     # Printed again: the decoder skips white space and takes capitals.
-    if len(digest) != merkle.HASH_BYTES or hex_text(digest) != text:
+    printed = [f"sha256:{digest.hex()}" for digest in digests if len(digest) == merkle.HASH_BYTES]
+    if printed != texts:
         raise invalid("shape", "A hash in the receipt is not sha256: and 64 digits.")
-    return digest
+    return tuple(digests)
+
+
+def proof_text(position: int, path: tuple[bytes, ...], checkpoint: str) -> str:
+    """What a TlogProof of these prints, which is the one way to spell it."""
+    lines = [FIRST_LINE, f"index {position}"]
+    lines += [b2a_base64(node, newline=False).decode() for node in path]
+    return "\n".join([*lines, "", checkpoint])
 
 
 def hex_text(digest: bytes) -> str:

@@ -15,10 +15,12 @@ from test_recorder import ATTEMPT
 
 from sealtrail import ReceiptInvalid
 from sealtrail.receipt import _check_content, _is_as_sent, _read, check_receipt
+from sealtrail.receipt_members import proof_text
 from sealtrail.request import prepare
 from sealtrail.verify import canonical
 from sealtrail.verify.entry import check_members
 from sealtrail.verify.errors import VerifyError
+from sealtrail.verify.tlog_proof import TlogProof
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
@@ -58,7 +60,8 @@ def places(value, path=()):
 
 def changed(entry, changes):
     entry = copy.deepcopy(entry)
-    for number, how, name, value in changes:
+    for number, how, name, shared in changes:
+        value = copy.deepcopy(shared)
         listed = list(places(entry))
         *path, last = listed[number % len(listed)]
         holder = entry
@@ -115,6 +118,20 @@ def test_an_ordinary_entry_takes_the_short_way(changes):
 
     assert _is_as_sent(entry, receipt, sent)
     check_receipt(canonical.encode(members), sent, trust=ledger.trust, repeat=False)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 9])
+def test_a_proof_is_printed_here_as_everywhere(others):
+    """Otherwise each would be parsed, and nobody would notice."""
+    ledger = SmallLedger()
+    for _ in range(others):
+        ledger.record(prepared().content)
+    sent = prepared()
+    members = ledger.record(sent.content)[1]
+    receipt = check_receipt(canonical.encode(members), sent, trust=ledger.trust, repeat=False)
+
+    assert proof_text(receipt.position, receipt.path, receipt.checkpoint) == receipt.proof
+    assert TlogProof.parse(receipt.proof.encode()).path == receipt.path
 
 
 def test_a_signature_that_failed_is_checked_again_and_one_that_held_is_not_lent():
