@@ -11,7 +11,7 @@ What belongs to the server is shared: the Books' roles have one name in all copi
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,10 @@ class Pattern:
         """A database for one test. It goes when the next one is made: by then nobody uses it."""
         name = f"{self._name}_{next(self._numbers)}"
         with psycopg.connect(self._server.url(), autocommit=True) as owner:
-            while self._used:
-                owner.execute(f"DROP DATABASE {self._used[-1]} WITH (FORCE)")
-                self._used.pop()
+            for used in tuple(self._used):
+                with suppress(psycopg.errors.ObjectInUse):  # Of a busy machine: then the next time.
+                    owner.execute(f"DROP DATABASE {used} WITH (FORCE)")
+                    self._used.remove(used)
             # Copied as files: through the log, as is the default, costs more.
             owner.execute(f"CREATE DATABASE {name} TEMPLATE {self._name} STRATEGY file_copy")
         try:
