@@ -3,6 +3,7 @@
 
 import json
 import random
+import re
 
 import pytest
 from event_bodies import FULL, LEAST
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ledger import catalog
-from ledger.drawing import Unmouldable
+from ledger.drawing import Text, Unmouldable
 from ledger.errors import Refused
 from ledger.events.client_made import CLIENT_MADE
 from ledger.mould import Mould, Moulds
@@ -319,3 +320,31 @@ def test_the_mould_that_fits_most_often_is_tried_first():
         for one in shapes:
             found = moulds.pour(printed(one), PIPELINE, PIPELINES, NOW, strict=False)
             assert found == long_way(printed(one))
+
+
+def held(thing):
+    """Every text in an object and all that it holds."""
+    if isinstance(thing, (bytes, str)):
+        yield thing if isinstance(thing, str) else thing.decode("latin-1")
+    elif isinstance(thing, dict):
+        yield from held([*thing, *thing.values()])
+    elif isinstance(thing, (list, tuple)):
+        for one in thing:
+            yield from held(one)
+    elif isinstance(thing, Text):
+        yield from held(vars(thing))
+    elif getattr(thing, "__self__", None) is not None:
+        yield from held(getattr(thing.__self__, "pattern", ()))
+
+
+def test_a_mould_holds_no_value_of_a_request():
+    """Nothing personal stays in the process, and nothing of one tenant's comes to another."""
+    value = {"prompt.user": "a cat on a mat", "prompt.system": "be kind to cats"}
+    one = {**ATTEMPT, "sealed": value, "on_behalf_of": "employee-7"}
+    said = {name: inner for name, inner in vars(mould_of(one)).items() if name != "_event"}
+
+    texts = list(held(said))
+
+    assert any("prompt.user" in text or "prompt\\.user" in text for text in texts)
+    for secret in (*value.values(), "employee-7", one["record_key"], ID, D, AT, "gateway", "house"):
+        assert not any(secret in text or re.escape(secret) in text for text in texts)
