@@ -87,7 +87,7 @@ def prepared(kind="GEN_ATTEMPT", **changes):
     return prepare(kind, 1, ATTEMPT | changes, event_id=None, record_key=None)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(which=st.sampled_from(SENT), changes=CHANGES, late=st.booleans())
 def test_what_passes_in_one_comparison_passes_member_by_member(which, changes, late):
     """Entries changed at random, of requests of every shape; the long way is the judge."""
