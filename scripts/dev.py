@@ -131,7 +131,12 @@ def _settings(
         "SEALTRAIL_PORT": str(port),
     }
     durable.write_durably(data / DEV_FILE, json.dumps(variables).encode(), mode=0o600)
-    settable = ("SEALTRAIL_LOG_LEVEL", "SEALTRAIL_ATTEMPT_DEADLINE_S", "SEALTRAIL_EPOCH_ENTRIES")
+    settable = (
+        "SEALTRAIL_LOG_LEVEL",
+        "SEALTRAIL_ATTEMPT_DEADLINE_S",
+        "SEALTRAIL_EPOCH_ENTRIES",
+        "SEALTRAIL_CHECKERS",
+    )
     variables |= {name: os.environ[name] for name in settable if name in os.environ}
     return Settings.from_environment(variables)
 
