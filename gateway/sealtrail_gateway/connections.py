@@ -50,7 +50,7 @@ class Line:
 
     def __init__(self, url: str, token: str, *, timeout_s: float) -> None:
         """Raises ValueError for an address or a token that is none. url: also `unix:/path`."""
-        self._url = url if url.startswith("unix:/") else checked_url(url)
+        self._address = Address.parse(url if url.startswith("unix:/") else checked_url(url))
         self._own = client_headers(token)
         self._timeout_s = timeout_s
         self._pool: Pool | None = None  # Made where an event loop runs.
@@ -65,9 +65,9 @@ class Line:
     ) -> Answer | None:
         """Send one request, as `sealtrail.async_recorder.Once` has it."""
         if self._pool is None:
-            self._pool = Pool(Address.parse(self._url), most=_TO_LEDGER)
+            self._pool = Pool(self._address, most=_TO_LEDGER)
         request = b"%b%d\r\n\r\n%b" % (
-            self._head(self._pool.address, method, path, headers),
+            self._head(method, path, headers),
             len(content or b""),
             content or b"",
         )
@@ -99,12 +99,13 @@ class Line:
         finally:
             pool.give(link)
 
-    def _head(self, address: Address, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """Return a request's header up to the length of its body. Few differ, so they are kept."""
         kind = (method, path, tuple(headers.items()))
         found = self._heads.get(kind)
         if found is None:
-            found = head(address, method, path, {**self._own, **headers}) + b"content-length: "
+            found = head(self._address, method, path, {**self._own, **headers})
+            found += b"content-length: "
             if len(self._heads) < _HEADS_MAX:
                 self._heads[kind] = found
         return found

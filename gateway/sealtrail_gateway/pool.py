@@ -33,13 +33,15 @@ class Address:
     port: int
     secure: bool
     base: str
+    authority: str  #: What the header field Host says.
     path: str = ""  #: Of a socket on this machine; then host and port are of no account.
 
     @classmethod
     def parse(cls, url: str) -> Self:
         """Raises ValueError for what is no address."""
         if url.startswith("unix:/"):
-            return cls(host="localhost", port=80, secure=False, base="", path=url[5:])
+            here = {"host": "localhost", "authority": "localhost"}
+            return cls(**here, port=80, secure=False, base="", path=url[5:])
         told = urlsplit(url)
         if told.scheme not in {"http", "https"} or not told.hostname:
             raise ValueError("an address begins with http:// or https:// and names a host")
@@ -48,13 +50,11 @@ class Address:
         secure = told.scheme == "https"
         port = told.port or (443 if secure else 80)
         base = quote(told.path.rstrip("/"), safe=_IN_PATH + "%")
-        return cls(host=told.hostname, port=port, secure=secure, base=base)
-
-    @property
-    def authority(self) -> str:
-        """What the header field Host says."""
-        host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode()
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+        name = told.hostname
+        named = f"[{name}]" if ":" in name else name.encode("idna").decode()
+        usual = port == (443 if secure else 80)
+        authority = named if usual else f"{named}:{port}"
+        return cls(host=name, port=port, secure=secure, base=base, authority=authority)
 
 
 #: What may stand in a path as it is (RFC 3986 §3.3).
