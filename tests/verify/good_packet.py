@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One good packet, made once per test run, and how tests look at it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from packet_maker import NOW, RECORD_KEY, SEALED, Log, pack, packet_files
+from packet_maker import RECORD_KEY, SEALED, Log, pack, packet_files
 
 from sealtrail.verify.disclosure import commit
 from sealtrail.verify.packet import check_packet, read_packet
@@ -12,13 +12,16 @@ LOG = Log()
 FILES = packet_files(LOG)
 PACKET = pack(FILES)
 TRUST = LOG.trust()
-LATER = NOW + timedelta(minutes=1)
 DISCLOSURES = commit(RECORD_KEY, SEALED)[1]
 
 
-def check(files, trust=TRUST, now=LATER, backend="auto"):
-    """The report on a packet, given as bytes or as files that are packed first."""
+def check(files, trust=TRUST, now=None, backend="auto"):
+    """The report on a packet, given as bytes or as files that are packed first.
+
+    now: a minute from now, however long ago this file was read: a test may have just stamped.
+    """
     data = files if isinstance(files, bytes) else pack(files)
+    now = now or datetime.now(UTC) + timedelta(minutes=1)
     return check_packet(read_packet(data), trust=trust, now=now, backend=backend)
 
 
