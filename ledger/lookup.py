@@ -22,7 +22,7 @@ from ledger.lifecycle.references import ENTRY
 from ledger.references import is_event_id
 from ledger.request import Prepared
 from ledger.retention.remains import body_from
-from ledger.store import EntryMapper, HeadMoved
+from ledger.store import EntryMapper, HeadMoved, Row
 from sealtrail.verify.merkle import leaf_hash
 
 #: The one stream of a Book for entries that belong to no aggregate of a client.
@@ -82,11 +82,12 @@ class Knowledge:
 
 
 class States:
-    """The states of the streams that this writer touched last, at most `limit` of them."""
+    """The streams that this writer touched last, and the entries: at most `limit` of each."""
 
     def __init__(self, limit: int = 16_384) -> None:
         self._limit = limit
         self._states: OrderedDict[str, Aggregate] = OrderedDict()
+        self._leaves: OrderedDict[str, bytes] = OrderedDict()
         self.log_version: int | None = None
 
     def get(self, stream: str) -> Aggregate | None:
@@ -95,15 +96,23 @@ class States:
             self._states.move_to_end(stream)
         return state
 
-    def keep(self, states: dict[str, Aggregate], log_version: int) -> None:
-        """Remember the states after a commit."""
+    def leaf(self, event_id: str) -> bytes | None:
+        """Return the leaf of an entry that this writer has made; an outcome links its attempt."""
+        return self._leaves.get(event_id)
+
+    def keep(self, states: dict[str, Aggregate], log_version: int, rows: Sequence[Row]) -> None:
+        """Remember the states after a commit, and the leaves of its rows."""
         self._states.update(states)
+        self._leaves.update([(row.event_id, row.link.leaf) for row in rows])
         self.log_version = log_version
         while len(self._states) > self._limit:
             self._states.popitem(last=False)
+        while len(self._leaves) > self._limit:
+            self._leaves.popitem(last=False)
 
     def forget(self) -> None:
         self._states.clear()
+        self._leaves.clear()
         self.log_version = None
 
 
@@ -143,6 +152,10 @@ class Lookup:
                 aggregate, _, id_ = stream.partition("/")
                 state = lifecycle.fresh(aggregate, id_)
             known[stream] = state
+        for event_id in _linked(batch):
+            leaf = states.leaf(event_id)
+            if leaf is not None:
+                knowledge.leaves[event_id] = leaf
         return knowledge
 
     def load(
@@ -235,7 +248,12 @@ def _streams(batch: Iterable[Prepared]) -> Iterable[str]:
 def _at_hand(batch: Sequence[Prepared], states: States) -> bool:
     """Say if all that the events of a batch name is remembered."""
     return all(
-        states.get(one.stream) is not None
+        (
+            states.leaf(one.stream.removeprefix(ENTRY))
+            if one.stream.startswith(ENTRY)
+            else states.get(one.stream)
+        )
+        is not None
         for prepared in batch
         if prepared.references
         for one in prepared.references

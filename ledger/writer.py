@@ -303,7 +303,7 @@ class Writer:
             self._recorder.append(connection, swap, sealings)  # Point of no return 1.
             self._vault.keep(sealings)
             self._head, self._edge = swap.after, built.edge
-            self._states.keep(builder.states, built.log_version)
+            self._states.keep(builder.states, built.log_version, swap.rows)
             self._epoch_start = builder.epoch_start
             if swap.after.epoch != swap.before.epoch:
                 self._end_epochs(connection)

@@ -7,7 +7,8 @@ from house import attempt, event_id, export, gen, ingest
 
 from ledger.errors import EventConflict, IntegrityViolation, SourceConflict, Unavailable
 from ledger.lifecycle import AssetUnknown, OutOfOrder
-from ledger.lookup import States
+from ledger.lifecycle.references import LinkDiffers
+from ledger.lookup import Lookup, States
 from ledger.outcome import Recorded, Repeated
 
 
@@ -124,13 +125,56 @@ def moderation():
 def test_the_memory_of_states_is_bounded():
     """The least used go first; what is asked for stays."""
     states = States(limit=3)
-    states.keep({f"Asset/{n}": n for n in range(3)}, log_version=1)
+    states.keep({f"Asset/{n}": n for n in range(3)}, log_version=1, rows=())
     states.get("Asset/0")
 
-    states.keep({"Asset/3": 3}, log_version=2)
+    states.keep({"Asset/3": 3}, log_version=2, rows=())
 
     assert [states.get(f"Asset/{n}") for n in range(4)] == [0, None, 2, 3]
     assert states.log_version == 2
     states.forget()
     assert states.get("Asset/0") is None
     assert states.log_version is None
+
+
+def test_an_entry_that_this_writer_made_is_linked_without_a_question(house):
+    """Every outcome links its attempt. What is remembered goes, the oldest first, or all at once.
+
+    A link to an entry that is not remembered, by whomever it was made, has to be asked for.
+    """
+    lookup, states = Lookup(house.schema), States(limit=1)
+    start = attempt()
+    (recorded, later) = house.post(start, attempt())
+    leaf = f"sha256:{recorded.row.link.leaf.hex()}"
+    link = {"rel": "attempt", "id": start["event_id"], "leaf": leaf}
+    outcome = house.prepare(gen(start["aggregate_id"]) | {"links": [link]})
+
+    states.keep({}, log_version=0, rows=[recorded.row])
+    known = lookup.assume([outcome], states)
+    states.keep({}, log_version=0, rows=[later.row])
+    pushed_out = lookup.assume([outcome], states)
+    states.keep({}, log_version=0, rows=[recorded.row])
+    states.forget()
+    states.keep({}, log_version=0, rows=())
+
+    assert known is not None
+    assert known.leaves == {start["event_id"]: recorded.row.link.leaf}
+    assert pushed_out is None
+    assert lookup.assume([outcome], states) is None
+
+
+def test_a_link_with_another_leaf_is_refused_whoever_made_the_entry(house):
+    """From memory or from the index: the same refusal, and the right leaf is taken."""
+    other, start = house.second_process(), attempt()
+    (recorded,) = house.post(start)
+    right = f"sha256:{recorded.row.link.leaf.hex()}"
+
+    for shelf in (house.shelf, other):
+        wrong = right[:-1] + ("0" if right[-1] != "0" else "1")
+        link = {"rel": "attempt", "id": start["event_id"], "leaf": wrong}
+        (refused,) = house.post(gen(start["aggregate_id"]) | {"links": [link]}, by=shelf)
+        assert isinstance(refused, LinkDiffers)
+
+    link = {"rel": "attempt", "id": start["event_id"], "leaf": right}
+    (outcome,) = house.post(gen(start["aggregate_id"]) | {"links": [link]})
+    assert isinstance(outcome, Recorded)
