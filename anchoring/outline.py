@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from ledger.events.slots import IDENTIFIER, TIME, UUID7
 from ledger.printing import canonical_bytes
 from sealtrail.verify.entry import LEDGER_ASSIGNED, client_part
 
@@ -33,8 +34,6 @@ _EACH: Final = 8  #: Outlines of one type; the one that fits most often comes to
 _PATIENCE: Final = 256  #: Entries without an outline for each that is made: making one is slow.
 
 _HEX: Final = "[0-9a-f]"
-_UUID7: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-7{_HEX}{{3}}-[89ab]{_HEX}{{3}}-{_HEX}{{12}}"
-_ID: Final = "[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}+"
 _LINE: Final = r'[^"\\\x00-\x1f\x7f]{1,256}+'  # Of what is known to be ASCII.
 _TEXT: Final = r'[^"\\\x00-\x1f]*+'
 _LEAF: Final = f"sha256:{_HEX}{{64}}"
@@ -42,12 +41,6 @@ _DIGEST: Final = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
 _COUNT: Final = "(?:0|[1-9][0-9]{0,14}+)"
 _VERSION: Final = "[1-9][0-9]{0,14}+"
 _NUMBER: Final = "(?:0|-?[1-9][0-9]{0,14}+)"
-#: Any millisecond of the years 1970 to 2999 but those of a leap day.
-_TIME: Final = (
-    "(?:19[7-9][0-9]|2[0-9]{3})-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    "T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][.][0-9]{3}Z"
-)
 
 #: Members whose content the envelope does not restrict.
 _FREE: Final = frozenset({
@@ -263,16 +256,16 @@ def _string(drawing: _Drawing, path: tuple[str | int, ...], value: str) -> str:
     ):
         return drawing.capture(f"asset{len(drawing.captured)}", _TEXT)
     if path[0] == "time":
-        return _TIME
+        return TIME
     if path[0] == "links":
         return _LEAF if path[2:] == ("leaf",) else _LINE
     return _TEXT if path[0] in _FREE and path != ("actor", "kind") else re.escape(value)
 
 
 _CAPTURED: Final[dict[tuple[str | int, ...], tuple[str, str]]] = {
-    ("event_id",): ("event_id", _UUID7),
-    ("aggregate", "id"): ("aggregate_id", _ID),
-    ("time", "recorded"): ("recorded", _TIME),
+    ("event_id",): ("event_id", UUID7.pattern),
+    ("aggregate", "id"): ("aggregate_id", IDENTIFIER.pattern),
+    ("time", "recorded"): ("recorded", TIME),
     ("source", "id"): ("source_id", _LINE),
 }
 _EXPORTED: Final = {"EXPORT": ("body", "asset_id")}

@@ -49,8 +49,8 @@ def collect_rarely() -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 100)
 
 
-#: Length, kind, number, caller, received_ms, and the bytes.
-Frame = tuple[int, int, int, int, int, bytes]
+#: Kind, number, caller, received_ms, and the bytes.
+Frame = tuple[int, int, int, int, bytes]
 
 
 class Frames:
@@ -70,7 +70,7 @@ class Frames:
             if end - begin < length:
                 break
             at = begin + length
-            found.append((length, kind, number, caller, received_ms, data[begin:at]))
+            found.append((kind, number, caller, received_ms, data[begin:at]))
         self._data = data[at:]
         return found
 
@@ -86,7 +86,7 @@ class _Checker:
 
     def answer(self, frame: Frame) -> tuple[bytes, ...]:
         """Return the frame that answers one, in pieces; none for news about callers."""
-        _, kind, number, index, received_ms, data = frame
+        kind, number, index, received_ms, data = frame
         if kind == CALLER:
             identity, pipelines, strict = unpacked(data)
             self._callers[index] = Caller(Identity(**identity), frozenset(pipelines), strict)

@@ -95,7 +95,7 @@ class _Checker(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        for _, kind, number, _, _, result in self._frames.take(data):
+        for kind, number, _, _, result in self._frames.take(data):
             if kind == wire.READY:
                 self.ready = True
                 continue

@@ -55,10 +55,6 @@ class Text:
         return text
 
 
-def _nothing(_: tuple[bytes, ...]) -> tuple[()]:
-    return ()
-
-
 def members(tree: dict[str, Any]) -> list[bytes | Tree]:
     """Return the pieces of an object's text without its braces."""
     pieces: list[bytes | Tree] = []

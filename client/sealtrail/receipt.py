@@ -31,14 +31,13 @@ from sealtrail.receipt_members import (
     hex_text,
     invalid,
     number,
-    proof_text,
     text,
     texts,
 )
 from sealtrail.request import Sent
 from sealtrail.verify import base64text, canonical, merkle
 from sealtrail.verify.disclosure import PERSON, digest, open_disclosure, salt
-from sealtrail.verify.entry import OUTCOME_LATE, check_entry, client_part
+from sealtrail.verify.entry import LEDGER_ASSIGNED, OUTCOME_LATE, check_entry, client_part
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note, VerifierKey, check_note
 from sealtrail.verify.tlog_proof import MAX_PATH, TlogProof
@@ -98,9 +97,14 @@ AGGREGATES: Final[Mapping[str, str]] = {
 }
 
 
-#: What `sealtrail.verify.entry.LEDGER_ASSIGNED` names in two groups of an entry.
-_ASSIGNED_ACTOR: Final = frozenset({"credential", "auth"})
-_ASSIGNED_TIME: Final = frozenset({"recorded", "request_received"})
+def _assigned(group: str) -> frozenset[str]:
+    """The members of a group of an entry that only the ledger says."""
+    pointers = (pointer.split("/")[1:] for pointer in LEDGER_ASSIGNED)
+    return frozenset(path[1] for path in pointers if path[0] == group and len(path) == 2)
+
+
+_ASSIGNED_ACTOR: Final = _assigned("actor")
+_ASSIGNED_TIME: Final = _assigned("time")
 
 #: Longer checkpoints, in bytes, are read each time. Ours have some 200.
 _REMEMBERED_MAX: Final = 4 * 1024
@@ -347,10 +351,10 @@ def _check_place(receipt: Receipt, trust: Trust | None) -> None:
     remembered = len(said) <= _REMEMBERED_MAX
     expected = TlogProof(index=receipt.position, path=receipt.path, checkpoint=said)
     try:
-        printed = proof_text(receipt.position, receipt.path, receipt.checkpoint)
+        given = receipt.proof.encode()
         # A proof that is printed as ours says the same; any other is read, to say what is wrong.
-        same = len(receipt.path) <= MAX_PATH and receipt.proof == printed
-        proof = expected if same else TlogProof.parse(receipt.proof.encode())
+        same = len(receipt.path) <= MAX_PATH and given == expected.print()
+        proof = expected if same else TlogProof.parse(given)
         note, checkpoint = (_opened if remembered else _opened.__wrapped__)(said)
     except VerifyError as problem:
         raise invalid("proof", f"The proof can not be read: {problem}") from None

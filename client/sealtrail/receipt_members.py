@@ -4,12 +4,10 @@
 What is read raises ReceiptInvalid with `shape`, and repeats no value.
 """
 
-from binascii import b2a_base64
 from typing import Any
 
 from sealtrail.errors import ReceiptInvalid
 from sealtrail.verify import merkle
-from sealtrail.verify.tlog_proof import FIRST_LINE
 
 
 def text(members: dict[str, Any], name: str) -> str:
@@ -54,13 +52,6 @@ def digests_of(texts: list[str]) -> tuple[bytes, ...]:
     if printed != texts:
         raise invalid("shape", "A hash in the receipt is not sha256: and 64 digits.")
     return tuple(digests)
-
-
-def proof_text(position: int, path: tuple[bytes, ...], checkpoint: str) -> str:
-    """What a TlogProof of these prints, which is the one way to spell it."""
-    lines = [FIRST_LINE, f"index {position}"]
-    lines += [b2a_base64(node, newline=False).decode() for node in path]
-    return "\n".join([*lines, "", checkpoint])
 
 
 def hex_text(digest: bytes) -> str:

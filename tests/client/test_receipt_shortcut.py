@@ -15,7 +15,6 @@ from test_recorder import ATTEMPT
 
 from sealtrail import ReceiptInvalid
 from sealtrail.receipt import _check_content, _is_as_sent, _read, check_receipt
-from sealtrail.receipt_members import proof_text
 from sealtrail.request import prepare
 from sealtrail.verify import canonical
 from sealtrail.verify.entry import check_members
@@ -130,7 +129,9 @@ def test_a_proof_is_printed_here_as_everywhere(others):
     members = ledger.record(sent.content)[1]
     receipt = check_receipt(canonical.encode(members), sent, trust=ledger.trust, repeat=False)
 
-    assert proof_text(receipt.position, receipt.path, receipt.checkpoint) == receipt.proof
+    said = receipt.checkpoint.encode()
+    ours = TlogProof(index=receipt.position, path=receipt.path, checkpoint=said)
+    assert ours.print() == receipt.proof.encode()
     assert TlogProof.parse(receipt.proof.encode()).path == receipt.path
 
 
