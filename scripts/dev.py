@@ -36,8 +36,8 @@ from scripts.assembly import (
     publish_trust,
     trust_of,
 )
+from scripts.beside import Beside
 from scripts.configure import DEV_FILE, log_to_stderr
-from scripts.scheduler import Scheduler
 from scripts.serve import bind, check_server, serve, where
 
 TENANT: Final = "dev"
@@ -73,25 +73,20 @@ def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]
     # Told to stop while it starts, it still stops what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
+        scheduler = stack.enter_context(Beside())  # First: it is forked.
         tsa = stack.enter_context(_authority(data))
         postgres = stack.enter_context(EmbeddedPostgres(data / "postgres"))
-        settings = _settings(data, postgres, tsa, host=host, port=port)
+        variables = _variables(data, postgres, tsa, host=host, port=port)
+        settings = Settings.from_environment(variables)
         log_to_stderr(settings)
         with connect(postgres.url()) as owner:
             _prepare(settings, owner, data)
         ledger = stack.enter_context(open_ledger(settings))
         check_server(ledger)
-        scheduler = Scheduler(
-            ledger.shelf,
-            settings,
-            authorities(settings),
-            settings.database_url or "",
-            beside_api=True,
-        )
         listener = bind(host, port)
         stack.callback(listener.close)
         running = Running(api=where(host, listener), tsa=tsa.url, data=data)
-        scheduler.start()
+        scheduler.start(variables)
         stack.callback(scheduler.stop)
         serve(ledger, listener, ready=lambda: announce(running))
 
@@ -109,9 +104,9 @@ def _authority(data: Path) -> Iterator[LocalAuthority]:
         authority.stop()
 
 
-def _settings(
+def _variables(
     data: Path, postgres: EmbeddedPostgres, tsa: LocalAuthority, *, host: str, port: int
-) -> Settings:
+) -> dict[str, str]:
     """Make the settings, and leave them beside the data for the other commands."""
     passphrase = data / "passphrase"
     for path in (passphrase, data / "escrow" / "passphrase"):
@@ -137,8 +132,7 @@ def _settings(
         "SEALTRAIL_EPOCH_ENTRIES",
         "SEALTRAIL_CHECKERS",
     )
-    variables |= {name: os.environ[name] for name in settable if name in os.environ}
-    return Settings.from_environment(variables)
+    return variables | {name: os.environ[name] for name in settable if name in os.environ}
 
 
 def _prepare(settings: Settings, owner: Connection, data: Path) -> None:

@@ -49,8 +49,8 @@ log = logging.getLogger("sealtrail.scheduler")
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('sealtrail.scheduler'))"
 _SWEEP_S: Final = 15
 
-#: Of which so many belong to each follower where the same interpreter has to serve an API.
-_BESIDE_S: Final = 1
+#: Of which so many belong to each follower where the cores have to serve an API as well.
+_BESIDE_S: Final = 3
 _NIGHT_RETRY_S: Final = 600
 _CUSTODY_S: Final = 60
 
@@ -119,7 +119,7 @@ class Scheduler:
         *,
         beside_api: bool = False,
     ) -> None:
-        """beside_api: in the process of the API, which is kept waiting by whatever runs here."""
+        """beside_api: on the few cores of the API, which whatever runs here makes slower."""
         self._follow_s = _BESIDE_S if beside_api else _SWEEP_S
         self._shelf, self._settings, self._authorities = shelf, settings, authorities
         self._leader = Leader(url)
