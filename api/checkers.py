@@ -89,6 +89,7 @@ class _Checker(asyncio.Protocol):
         self._last: tuple[Caller | None, int] = (None, 0)  #: Whose request was the last one.
         self._number = 0
         self._out: list[bytes] = []
+        self._away = 0  #: Requests that were sent and are not answered.
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,12 +101,15 @@ class _Checker(asyncio.Protocol):
                 self.ready = True
                 continue
             task = self.tasks.pop(number)
+            self._away -= 1
             if kind == wire.ONE:
                 task.tell([checking.unpack(result)])
             elif kind == wire.MANY:
                 task.tell([checking.unpack(one) for one in unpacked(result)])
             else:
                 task.tell(cast("Refusal", checking.unpack(result)))
+        if self._out:
+            self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -134,12 +138,13 @@ class _Checker(asyncio.Protocol):
         return index
 
     def _send(self, header: bytes, data: bytes) -> None:
-        if not self._out:
+        if not self._out and not self._away:
             asyncio.get_running_loop().call_soon(self._flush)
         self._out += (header, data)
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
+        self._away = len(self.tasks)
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
