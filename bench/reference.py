@@ -68,10 +68,13 @@ def copy(connection: psycopg.Connection, bodies: Sequence[bytes], *, batch: int 
     return len(bodies) / (time.perf_counter() - began)
 
 
-def insert_p50(connection: psycopg.Connection, bodies: Sequence[bytes]) -> float:
+def insert_p50(
+    connection: psycopg.Connection, bodies: Sequence[bytes], pause_s: float = 0.0
+) -> float:
     """Return the median time of one INSERT with its COMMIT, in milliseconds."""
     times = []
     for body in bodies:
+        time.sleep(pause_s)
         began = time.perf_counter()
         connection.execute("INSERT INTO bench.raw (body) VALUES (%b)", (body,), prepare=True)
         times.append(time.perf_counter() - began)
