@@ -89,7 +89,7 @@ class _Checker(asyncio.Protocol):
         self._last: tuple[Caller | None, int] = (None, 0)  #: Whose request was the last one.
         self._number = 0
         self._out: list[bytes] = []
-        self._away = 0  #: Requests that were sent and are not answered.
+        self._away = 0  #: Requests that were sent and are not answered: it is awake.
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,7 +117,7 @@ class _Checker(asyncio.Protocol):
         self._pool.lost(self)
 
     def give(self, task: _Task) -> None:
-        """Send a request; all that are given in one turn of the loop go in one piece."""
+        """Send a request, or keep it until those sent before are answered: then all go at once."""
         caller, index = self._last
         if task.caller is not caller:
             known = self._callers.get(task.caller)
