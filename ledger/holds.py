@@ -66,6 +66,14 @@ SELECT hold_id::text FROM {book}.hold WHERE released IS NULL AND %(ref)s::uuid =
 UNION
 SELECT h.hold_id::text FROM {book}.sealed s JOIN {book}.held h USING (event_id)
  WHERE s.subject_ref = %(ref)s::uuid
+UNION
+SELECT h.hold_id::text FROM {book}.artifact a JOIN {book}.hold h
+    ON h.released IS NULL AND ('sha256:' || a.object = ANY (h.artifacts)
+       OR 'sha256:' || encode(a.digest, 'hex') = ANY (h.artifacts))
+ WHERE a.subject_ref = %(ref)s::uuid AND a.wrapped_key IS NOT NULL
+UNION
+SELECT h.hold_id::text FROM {book}.artifact a JOIN {book}.held h USING (event_id)
+ WHERE a.subject_ref = %(ref)s::uuid AND a.wrapped_key IS NOT NULL
 ORDER BY 1
 """
 _ON_ARTIFACT: Final = """
@@ -148,7 +156,10 @@ class Frozen:
         return [(at, hold_id) for at, hold_id in self._ask(_ON_POSITIONS, (begin, end))]
 
     def on_subject(self, ref: object) -> tuple[str, ...]:
-        """Return the holds that keep a subject's key: its own, or on any entry sealed with it."""
+        """Return the holds that keep a subject's key: its own, or on what it opens.
+
+        That is an entry sealed with it, or an artifact, also one whose entry's values have expired.
+        """
         return self._ids(_ON_SUBJECT, {"ref": str(ref)})
 
     def on_artifact(self, name: str) -> tuple[str, ...]:

@@ -54,7 +54,14 @@ BEGIN
     ELSIF TG_TABLE_NAME = 'subject' THEN
         kept := EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL AND OLD.ref = ANY (subjects))
              OR EXISTS (SELECT 1 FROM {book}.sealed s JOIN {book}.held USING (event_id)
-                         WHERE s.subject_ref = OLD.ref);
+                         WHERE s.subject_ref = OLD.ref)
+             OR EXISTS (SELECT 1 FROM {book}.artifact a JOIN {book}.held USING (event_id)
+                         WHERE a.subject_ref = OLD.ref AND a.wrapped_key IS NOT NULL)
+             OR EXISTS (SELECT 1 FROM {book}.artifact a JOIN {book}.hold h
+                            ON h.released IS NULL
+                           AND ('sha256:' || a.object = ANY (h.artifacts)
+                                OR 'sha256:' || encode(a.digest, 'hex') = ANY (h.artifacts))
+                         WHERE a.subject_ref = OLD.ref AND a.wrapped_key IS NOT NULL);
     ELSIF TG_TABLE_NAME = 'artifact' THEN
         kept := EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id)
              OR EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL
