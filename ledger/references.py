@@ -30,7 +30,8 @@ def references_of(
     naming = (_STRICT if strict else _ALWAYS).get(type_)
     if links is None:
         return () if naming is None else tuple(naming(body))
-    return (*_entries(links, strict=strict), *(() if naming is None else naming(body)))
+    named = () if naming is None else naming(body)
+    return (*_entries(links, strict=strict), *_linked_consents(type_, links), *named)
 
 
 def consents_of(type_: str, body: Mapping[str, Any]) -> tuple[Reference, ...]:
@@ -61,6 +62,18 @@ def _entries(links: Sequence[JSON], *, strict: bool) -> Iterator[Reference]:
                 strict and link["rel"] == "parent-call",
                 digest=link["leaf"],
             )
+
+
+def _linked_consents(type_: str, links: Sequence[JSON]) -> Iterator[Reference]:
+    """Yield the consents that a call names by a link; an id may be an event's, and is not strict.
+
+    A log that was recorded before this was asked has calls that fail it, so whoever checks a log
+    again does not ask.
+    """
+    if type_ == "GEN_ATTEMPT":
+        for at, link in enumerate(links):
+            if link["rel"] == "under-consent":
+                yield Reference(f"Consent/{link['id']}", f"/links/{at}/id", strict=False)
 
 
 def _consents(body: Mapping[str, Any], *, strict: bool) -> list[Reference]:

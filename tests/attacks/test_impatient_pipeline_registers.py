@@ -55,6 +55,30 @@ def test_goes_on_generating_while_a_consent_is_revoked(house):
     assert Fsck(house.book).run().damage == []
 
 
+def test_names_a_revoked_consent_by_a_link_alone(house):
+    """Who: a pipeline whose calls are refused since a consent was taken back.
+    Tries: to leave the consent out of `consent_ids` and to name it as a link, alone, beside a
+    leaf that is made up, and beside the link to another entry.
+    Caught by: a link `under-consent` is looked up as `consent_ids` are, whatever its leaf says.
+    Not caught: a link to the event that gave the consent; a call that names no consent.
+    """
+    one = {"rel": "under-consent", "id": "consent/9"}
+    house.post(consent("consent/9"))
+    (covered,) = house.post(attempt(links=[one]))
+    house.post(revoked("consent/9"))
+
+    tries = [[one], [one | {"leaf": E}], [{"rel": "incident", "id": "x"}, one]]
+    refused = [house.post(attempt(links=links))[0] for links in tries]
+
+    assert isinstance(covered, Recorded)
+    assert [type(one) for one in refused] == [ConsentRevoked] * 3
+    assert [one.errors[0].pointer for one in refused] == [
+        "/links/0/id",
+        "/links/0/id",
+        "/links/1/id",
+    ]
+
+
 def test_registers_a_version_again_with_another_manifest(house):
     """Who: a pipeline that exchanged the weights and kept the name.
     Tries: the same version with another manifest, here and there, alone and beside a new one.
