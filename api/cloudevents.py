@@ -170,6 +170,8 @@ def _unquoted(text: str) -> str:
 
 def _media_type(headers: Headers) -> str:
     """Return the media type of the body; raises MalformedEvent for one that is not read here."""
+    if "content-type" not in headers and "ce-specversion" in headers:
+        return "application/json"  # Binary mode, and `datacontenttype` is left out.
     media_type, *parameters = (one.strip() for one in headers.get("content-type", "").split(";"))
     media_type = media_type.lower()
     for parameter in parameters:

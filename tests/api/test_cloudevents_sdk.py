@@ -31,6 +31,23 @@ def written():
     return CloudEvent(attributes, data)
 
 
+def test_what_the_sdk_sends_without_a_media_type_is_read_as_json(service):
+    """An event without `datacontenttype` goes out in binary mode without a Content-Type."""
+    whole = written()
+    named = whole.get_attributes()
+    attributes = {name: named[name] for name in named if name != "datacontenttype"}
+    message = to_binary_event(CloudEvent(attributes, whole.get_data()))
+    headers = dict(message.headers)
+    here, sent = ("POST", "/v1/cloudevents"), {"token": service.pipeline, "content": message.body}
+
+    assert "content-type" not in {name.lower() for name in headers}
+    binary = service.ask(*here, **sent, headers=headers)
+    nothing = service.ask(*here, **sent)
+
+    assert binary.status_code == 201, binary.text
+    assert nothing.status_code == 422  # Neither attributes nor a media type: no event.
+
+
 @pytest.mark.parametrize("mode", [to_binary_event, to_structured_event], ids=["binary", "json"])
 def test_what_the_sdk_sends_is_recorded(service, mode):
     """Each mode; the SDK escapes more than it has to, and that is right."""
