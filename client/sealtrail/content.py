@@ -100,11 +100,21 @@ def _of_picture(picture: Any) -> Content:
         sha256=digest_text(data),
         size=len(data),
         mime="image/png",
-        pixel_sha256=digest_text(picture.convert("RGB").tobytes()),
+        pixel_sha256=digest_text(_eight_bits(picture).convert("RGB").tobytes()),
         width=picture.width,
         height=picture.height,
         data=data,
     )
+
+
+def _eight_bits(picture: Any) -> Any:
+    """Return a picture of 16 bits of grey with the upper 8 of them, as a ledger decodes it.
+
+    The library cuts off what exceeds 255, so that nearly every such picture would be white.
+    """
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return picture.convert("I").point([value >> 8 for value in range(2**16)], "L")
 
 
 def _is_picture(thing: Any) -> bool:

@@ -39,7 +39,7 @@ MEDIA_TYPES: Final = {
 }
 
 PREVIEW_PIXELS: Final = 256
-_PIXELS_MAX: Final = 64_000_000
+PIXELS_MAX: Final = 64_000_000
 _REDUCED: Final = 16_000_000
 _SAME: Final = 24  #: Levels of 256 by which a border's pixels may differ.
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
@@ -129,19 +129,44 @@ def confine() -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _main(format_: str) -> None:
-    import iscc_lib  # noqa: PLC0415 - in this process only
-    from PIL import Image, ImageChops, ImageOps  # noqa: PLC0415
+def library() -> Any:
+    """Return the library that decodes, with bounds of ours."""
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - in this process only
 
     Image.preinit()
-    Image.MAX_IMAGE_PIXELS = _PIXELS_MAX // 2  # It refuses twice as many.
+    Image.MAX_IMAGE_PIXELS = PIXELS_MAX // 2  # It refuses twice as many.
+    # A workflow or a colour profile of more than 1 MiB hides no picture: memory is bounded anyway.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = INPUT_MAX
+    return Image
+
+
+def eight_bits(image: Any, pil: Any) -> Any:
+    """Return a picture of 16 bits of grey with the upper 8 of them, as the library does in colour.
+
+    Of grey it cuts off what exceeds 255, so that nearly every such picture would be white.
+    """
+    if not image.mode.startswith("I;16"):
+        return image
+    wide = image.convert("I")
+    grey = wide.point([value >> 8 for value in range(2**16)], "L")
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey
+    return pil.merge("LA", (grey, wide.point([255 * (v != clear) for v in range(2**16)], "L")))
+
+
+def _main(format_: str) -> None:
+    import iscc_lib  # noqa: PLC0415 - in this process only
+    from PIL import ImageChops, ImageOps  # noqa: PLC0415
+
+    Image = library()  # noqa: N806 - as everybody calls it
     data = sys.stdin.buffer.read(INPUT_MAX + 1)
     confine()
     with Image.open(io.BytesIO(data), formats=[format_]) as image:
         width, height = image.size
-        if width * height > _PIXELS_MAX:
+        if width * height > PIXELS_MAX:
             raise ValueError("too many pixels")
-        upright = ImageOps.exif_transpose(image)
+        upright = eight_bits(ImageOps.exif_transpose(image), Image)
         fingerprint = _phash(upright.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
         plain = upright
         if width * height > _REDUCED:  # What follows holds several copies of it.
@@ -193,7 +218,12 @@ def _phash(grey: Any) -> bytes:
         [sum(cosine[y] * rows[y][x] for y in range(_SIDE)) for x in range(_SIDE)]
         for cosine in cosines
     ]
-    low = [sum(cosine[x] * line[x] for x in range(_SIDE)) for line in down for cosine in cosines]
+    # Rounded: where nothing is to be seen, what is left of a sum is no frequency.
+    low = [
+        round(sum(cosine[x] * line[x] for x in range(_SIDE)), 6)
+        for line in down
+        for cosine in cosines
+    ]
     middle = median(low)
     bits = "".join("1" if one > middle else "0" for one in low)
     return int(bits, 2).to_bytes(8, "big")

@@ -7,7 +7,8 @@
 
 A file that was saved again without loss has the same pixels and other bytes. Width, height and
 transparency are not in it, nor is a turn that only the file's metadata ask for; of an animation it
-is the first picture. The decoder runs in a process of its own (ledger.archive.picture says why).
+is the first picture, and of 16 bits the upper 8. The decoder runs in a process of its own
+(ledger.archive.picture says why).
 """
 
 import io
@@ -18,11 +19,18 @@ import sys
 from hashlib import sha256
 from typing import Final
 
-from ledger.archive.picture import INPUT_MAX, MEDIA_TYPES, confine, run_alone
+from ledger.archive.picture import (
+    INPUT_MAX,
+    MEDIA_TYPES,
+    PIXELS_MAX,
+    confine,
+    eight_bits,
+    library,
+    run_alone,
+)
 
 log = logging.getLogger("sealtrail.archive")
 
-_PIXELS_MAX: Final = 64_000_000
 _ROWS: Final = 64
 _HEX: Final = re.compile(rb"[0-9a-f]{64}")
 
@@ -45,16 +53,13 @@ def pixel_digest(data: bytes, media_type: str) -> bytes | None:
 
 
 def _main(format_: str) -> None:
-    from PIL import Image  # noqa: PLC0415 - in this process only
-
-    Image.preinit()
-    Image.MAX_IMAGE_PIXELS = _PIXELS_MAX // 2  # It refuses twice as many.
+    Image = library()  # noqa: N806 - as everybody calls it
     data = sys.stdin.buffer.read(INPUT_MAX + 1)
     confine()
     with Image.open(io.BytesIO(data), formats=[format_]) as image:
-        if image.width * image.height > _PIXELS_MAX:
+        if image.width * image.height > PIXELS_MAX:
             raise ValueError("too many pixels")
-        plain = image.convert("RGB")
+        plain = eight_bits(image, Image).convert("RGB")
     digest = sha256()
     for top in range(0, plain.height, _ROWS):
         bottom = min(top + _ROWS, plain.height)

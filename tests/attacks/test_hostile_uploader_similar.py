@@ -12,6 +12,7 @@ import pytest
 from archiving import gallery_in, picture
 from house import house_in
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from served_house import serving
 
 from api import similar
@@ -93,6 +94,42 @@ def test_a_film_under_the_name_of_a_picture(service):
     Not caught: what the other frames show is not looked for.
     """
     assert look_for(service, frames(1_000)).status_code in (200, 422)
+
+
+def test_hides_a_picture_behind_its_own_words(service):
+    """Who: somebody who does not want their copy of a picture to be found.
+    Tries: a text in the file that is a few kilobytes and unfolds to more than the decoder's library
+    takes, so that the picture is archived without a hash, or cannot be looked for.
+    Caught by: bounds of ours instead; what counts is the process's memory.
+    Not caught: more than 64 MiB of text, and a format or an edit that leaves no hash.
+    """
+    text = PngInfo()
+    text.add_text("workflow", "x" * 5_000_000, zip=True)
+    data = io.BytesIO()
+    Image.open(io.BytesIO(picture(640, 480, seed=17))).save(data, "PNG", pnginfo=text)
+    stored = service.gallery.stored(data.getvalue())
+
+    found = look_for(service, picture(320, 240, seed=17)).json()["found"]
+    again = look_for(service, data.getvalue()).json()["found"]
+
+    assert [one["event_id"] for one in found] == [stored.event_id]
+    assert [one["event_id"] for one in again] == [stored.event_id]
+
+
+def test_finds_everybodys_even_area_with_one_of_its_own(service):
+    """Who: an auditor who looks for a blank picture, or somebody who has one looked for.
+    Tries: an even area, whose hash is nothing but rounding, and near every other one.
+    Caught by: a hash without rounding is that of a flat picture, which is neither kept nor sought.
+    Not caught: areas that are nearly even; the entries that are found tell them apart.
+    """
+    blank = io.BytesIO()
+    Image.new("RGB", (64, 48), (90, 200, 30)).save(blank, "PNG")
+    service.gallery.stored(blank.getvalue())
+
+    refused = look_for(service, blank.getvalue())
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["rule"] == "flat"
 
 
 @pytest.mark.parametrize(

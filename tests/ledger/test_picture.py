@@ -6,11 +6,15 @@ import struct
 import zlib
 
 import imagehash
+import numpy as np
 import pytest
 from archiving import picture
 from PIL import Image
 
 from ledger.archive.picture import PREVIEW_PIXELS, look_at
+from ledger.archive.pixels import pixel_digest
+from ledger.similar.hashes import Hash
+from sealtrail.content import content_of
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 
@@ -90,6 +94,63 @@ def bomb():
 def test_what_cannot_be_decoded_has_no_preview(data, media_type):
     """It is archived all the same, and harms nobody on the way."""
     assert look_at([data], media_type) is None
+
+
+@pytest.mark.parametrize("level", [0, 1, 50, 127, 128, 255])
+def test_an_even_area_has_no_hash_of_its_rounding(level):
+    """What is left of a sum is no frequency: the hash is the one that others print, and flat."""
+    image = Image.new("L", (64, 48), level)
+
+    found = Hash("phash", look_at([saved(image)], "image/png").fingerprint)
+
+    assert found.data.hex() == str(imagehash.phash(image))
+    assert found.flat
+
+
+@pytest.mark.parametrize("clear", [None, 257])
+def test_sixteen_bits_of_grey_are_looked_at_by_their_upper_eight(clear):
+    """A scan, or a depth map; cut off at 255, as the library does, nearly all of it is white."""
+    grey = Image.open(io.BytesIO(picture(320, 240, seed=8))).convert("L")
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    facts = {} if clear is None else {"transparency": clear}
+
+    plain, deep = (look_at([data], "image/png") for data in (saved(grey), saved(wide, **facts)))
+
+    assert deep.fingerprint == plain.fingerprint
+    assert deep.image_code == plain.image_code
+    assert deep.preview == plain.preview
+
+
+def test_sixteen_bits_of_grey_have_the_pixels_of_their_upper_eight():
+    """Two scans of one size do not pass for the same picture, nor one for another than itself."""
+    grey = Image.open(io.BytesIO(picture(320, 240, seed=8))).convert("L")
+    other = Image.open(io.BytesIO(picture(320, 240, seed=9))).convert("L")
+    wide, wide_other = (
+        Image.fromarray(np.asarray(one).astype(np.uint16) * 257) for one in (grey, other)
+    )
+
+    digest = pixel_digest(saved(wide), "image/png")
+
+    assert digest == pixel_digest(saved(grey), "image/png")
+    assert digest != pixel_digest(saved(wide_other), "image/png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_client_and_the_ledger_have_one_pixel_digest(mode):
+    """Else what a client records of its own picture is never found by the file."""
+    plain = Image.open(io.BytesIO(picture(96, 64, seed=8))).convert("L")
+    deep = Image.fromarray(np.asarray(plain).astype(np.uint16) * 200)
+    image = deep if mode == deep.mode else plain.convert(mode)
+
+    sent = content_of(image)
+
+    assert sent.pixel_sha256 == f"sha256:{pixel_digest(sent.data, sent.mime).hex()}"
+
+
+def saved(image, **facts):
+    data = io.BytesIO()
+    image.save(data, "PNG", **facts)
+    return data.getvalue()
 
 
 def distance(one, other):
