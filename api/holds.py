@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from anchoring.shelf import Book
 from api.state import AppState, AuditorLook
 from ledger.errors import FieldError, Forbidden, MalformedEvent, NotFound
+from ledger.hold_content import with_committed
 from ledger.hold_persons import subjects_of
 from ledger.hold_record import Hold
 from ledger.holds import Holds
@@ -51,7 +52,7 @@ def place_hold(looking: AuditorLook, new: Annotated[NewHold, Body()]) -> dict[st
     actor = person(looking.identity)
     try:
         hold = Holds.of(looking.book).apply(
-            with_persons(looking.book, new.scope, new.persons),
+            resolved(looking.book, new.scope, new.persons),
             matter=new.matter,
             authority=new.authority,
             actor=actor,
@@ -97,13 +98,17 @@ def release_hold(
     return hold_json(released)
 
 
-def with_persons(book: Book, scope: dict[str, Any], persons: Sequence[str]) -> dict[str, Any]:
-    """Return a scope with the subjects of these persons in it."""
+def resolved(book: Book, scope: dict[str, Any], persons: Sequence[str]) -> dict[str, Any]:
+    """Return a scope with the subjects of these persons, and what commits to its artifacts."""
+    scope = with_committed(book, scope)
     given = scope.get("subjects", [])
     if not persons or not isinstance(given, list):
         return scope
     found = [ref for one in persons for ref in subjects_of(book, one)]
-    return {**scope, "subjects": list(dict.fromkeys([*given, *found]))}
+    return {
+        **scope,
+        "subjects": [*given, *(ref for ref in dict.fromkeys(found) if ref not in given)],
+    }
 
 
 def person(identity: Identity) -> dict[str, Any]:

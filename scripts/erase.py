@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`erase`: a person's values, at the server's shell: two auditors decide, the night destroys."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from scripts.configure import settings_from
 from scripts.hold import TokenFile, book_of
 from scripts.options import BookName, DataDir, Json
 from scripts.output import INCOMPLETE, exits, progress, show
+from sealtrail.verify import canonical
 
 app = typer.Typer(help="Make a person's values unreadable for good.", no_args_is_help=True)
 
@@ -145,8 +145,8 @@ def _steps(update: Callable[[int, int], None]) -> Callable[[str, int, int], None
 def _subject(path: Path) -> dict[str, str]:
     """Read who it is about from a file: a command line is read by everybody on the machine."""
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
+        value = canonical.parse(path.read_bytes())
+    except canonical.NotCanonical:
         value = None
     if isinstance(value, dict) and len(value) == 1:
         ((name, text),) = value.items()

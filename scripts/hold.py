@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`hold`: legal holds from the server's own shell, by persons with an auditor's token."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from anchoring.shelf import Book
-from api.holds import hold_json, in_request, person, with_persons
+from api.holds import hold_json, in_request, person, resolved
 from api.identity import auditor, own_book
 from ledger.access import Credentials
 from ledger.errors import MalformedEvent, Refused
@@ -19,6 +18,7 @@ from scripts.assembly import Ledger, open_ledger, owner_connection
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json
 from scripts.output import exits, show
+from sealtrail.verify import canonical
 
 app = typer.Typer(help="Keep what a matter needs, whatever expires.", no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def apply(
             wanted = _read(scope)
             persons = _persons(wanted.pop("persons", []))
             hold = Holds.of(of).apply(
-                with_persons(of, wanted, persons),
+                resolved(of, wanted, persons),
                 matter=matter,
                 authority=authority,
                 actor=person(identity),
@@ -127,9 +127,9 @@ def identity_of(ledger: Ledger, token_file: Path) -> Identity:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        value = None
+        value = canonical.parse(path.read_bytes())
+    except canonical.NotCanonical as error:
+        raise Refused(f"the scope of a hold is strict JSON: {error}") from None
     if not isinstance(value, dict):
         raise Refused("the scope of a hold is a JSON object, as in docs/events.md")
     return value

@@ -157,8 +157,8 @@ class Erasures:
         erasure_id = erasure_id or str(clock.new_id())
         with self._alone() as connection:
             known = self._cases.all(connection)
-            if erasure_id in known:
-                return same_request(known[erasure_id], by, basis, ref)
+            if (case := known.get(erasure_id)) is not None:
+                return same_request(case, by, basis, self._repeated(case, person, ref))
             subject = self._subject(person, ref)
             entry = self._asked(connection, erasure_id, subject.ref, basis, actor)
             if _under_way(known.values(), subject.ref):
@@ -346,6 +346,16 @@ class Erasures:
         if found is None or found.kind != "person" or found.state == "erased":
             raise SubjectUnknown
         return found
+
+    def _repeated(self, case: Case, person: str | None, ref: str | None) -> str | None:
+        """Return the subject that a repeated request names; None if nobody can say any more.
+
+        Once approved, its person is in no index, and may be somebody new by now.
+        """
+        if person is None or case.state != "requested":
+            return ref
+        found = self._vault.subject_of(person)
+        return "" if found is None else str(found.ref)
 
     def _named(self, person: str | None, ref: str | None) -> str:
         return str(self._subject(person, ref).ref)

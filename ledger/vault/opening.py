@@ -59,7 +59,7 @@ SELECT DISTINCT b.field, b.event_id
   FROM unnest(%s::text[], %s::bytea[]) u (field, mac)
   JOIN {book}.blind b ON b."index" = u.mac AND b.field = u.field
   JOIN {book}.subject s ON s.ref = b.subject_ref
- WHERE s.state IN ('live', 'held') ORDER BY 1, 2 LIMIT %s
+ WHERE s.state = ANY(%s) ORDER BY 1, 2 LIMIT %s
 """
 _OF_SUBJECT: Final = """
 SELECT event_id FROM {book}.sealed WHERE subject_ref = %s AND event_id > %s ORDER BY 1 LIMIT %s
@@ -150,8 +150,11 @@ class Opener:
             rows = connection.execute(self._sql(_BLIND), (field_, macs, limit)).fetchall()
         return [str(event_id) for (event_id,) in rows]
 
-    def find_each(self, fields: Collection[str], value: str, limit: int) -> list[tuple[str, str]]:
+    def find_each(
+        self, fields: Collection[str], value: str, limit: int, *, leaving: bool
+    ) -> list[tuple[str, str]]:
         """Return field and event of each identifier with this value. See `Vault.find_each`."""
+        states = ["live", "held", "erasing"] if leaving else ["live", "held"]
         with self._reading() as connection:
             macs = [
                 (field_, self._ring.mac(one, index_message(field_, value)))
@@ -159,7 +162,9 @@ class Opener:
                 for field_ in fields
             ]
             columns = [list(column) for column in zip(*macs, strict=True)]
-            rows = connection.execute(self._sql(_BLIND_EACH), (*columns, limit)).fetchall()
+            rows = connection.execute(
+                self._sql(_BLIND_EACH), (*columns, states, limit)
+            ).fetchall()
         return [(field_, str(event_id)) for field_, event_id in rows]
 
     def subject_of(self, owner: Owner) -> UUID | None:

@@ -125,10 +125,18 @@ class Vault:
         return self._opener.find(field, value, limit)
 
     def find_each(
-        self, fields: Collection[str], value: str, *, limit: int = FOUND_MAX
+        self,
+        fields: Collection[str],
+        value: str,
+        *,
+        limit: int = FOUND_MAX,
+        leaving: bool = False,
     ) -> list[tuple[str, str]]:
-        """Return (field, event id) of events that have this identifier in any of these fields."""
-        return self._opener.find_each(fields, value, limit)
+        """Return (field, event id) of events that have this identifier in any of these fields.
+
+        leaving: also of those whose erasure is pending. To keep something, and not to show it.
+        """
+        return self._opener.find_each(fields, value, limit, leaving=leaving)
 
     def subject_of(self, person_id: str) -> SubjectRef | None:
         """Return the data subject of a person's id; None if unknown, erased or being erased."""

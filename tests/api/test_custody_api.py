@@ -116,6 +116,7 @@ def test_a_hold_that_is_sent_again_is_one_hold(own):
         ({"scope": {"event_ids": ["@lice"]}}, "/scope/event_ids/0"),
         ({"scope": {"query": {"a cat": "a cat"}}}, "/scope/query"),
         ({"scope": {"keys": ["chain/x/0"]}}, "/scope/keys/0"),
+        ({"scope": {"subjects": [{}]}, "persons": ["petra"]}, "/scope/subjects/0"),
         ({"matter": "Doe v. Roe"}, "/matter"),
         ({"authority": "@"}, "/authority"),
         ({"hold_id": "7"}, "/hold_id"),

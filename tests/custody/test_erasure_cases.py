@@ -231,6 +231,9 @@ def test_requests_are_safe_to_repeat_and_exclusive(desk):
     first = desk.ask(erasure_id=erasure_id)
 
     again = desk.ask(erasure_id=erasure_id)
+    for another in ("carol", "nobody"):  # Whom to erase is not read from the id alone.
+        with pytest.raises(NotAskedSo):
+            desk.ask(another, erasure_id=erasure_id)
     approved = desk.erasures.approve(erasure_id, ref=first.subject_ref, by=desk.second)
 
     assert again == first

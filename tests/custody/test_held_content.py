@@ -6,6 +6,7 @@ import pytest
 from archiving import digest_of, gallery_in, picture
 from custody_desk import BASIS
 
+from api.holds import resolved
 from ledger.vault.opening import ValuesErased
 
 PICTURE = picture(seed=4711)
@@ -78,6 +79,53 @@ def test_content_is_held_with_its_entry_when_the_entrys_values_have_expired(desk
 
     assert (case.state, case.hold_ids) == ("deferred", (hold_id,))
     assert content(gallery, output) == PICTURE
+
+
+@pytest.fixture
+def upload(gallery):
+    """A stored upload: its entry only commits to its digest."""
+    event_id = gallery.upload_of(PICTURE)
+    announced = gallery.artifacts.announce(
+        event_id,
+        "asset.sha256",
+        size=len(PICTURE),
+        media_type="image/png",
+        credential="cred_test",
+    )
+    return gallery.artifacts.append(announced.artifact_id, 0, [PICTURE])
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["before", "pending"])
+def test_a_hold_on_an_upload_by_its_digest_holds_the_entry_that_commits_to_it(
+    desk, gallery, upload, pending
+):
+    """The digest is in no clear column; nor does it stay in the hold, which never expires."""
+    case = erase(desk, upload) if pending else None
+    scope = resolved(desk.house.book, {"artifacts": [digest_of(PICTURE)]}, ())
+    hold_id = desk.hold(**scope)
+
+    case = erase(desk, upload) if case is None else case
+    desk.erasures.complete()
+
+    assert scope == {"event_ids": [upload.event_id]}
+    assert (desk.state(case), desk.erasures.held_by(upload.subject_ref)) == (
+        "deferred",
+        (hold_id,),
+    )
+    assert content(gallery, upload) == PICTURE
+
+
+def test_a_digest_that_is_clear_elsewhere_is_held_there_too(desk, upload, output):
+    """The same bytes as somebody's upload and as an output; an unknown digest stays as it is."""
+    unknown = digest_of(b"not here yet")
+    scope = {"artifacts": [digest_of(PICTURE), unknown], "event_ids": [output.event_id]}
+
+    assert resolved(desk.house.book, scope, ()) == {
+        "artifacts": [digest_of(PICTURE), unknown],
+        "event_ids": [output.event_id, upload.event_id],
+    }
+    for wrong in ({"artifacts": ["sha256:AB"]}, {"artifacts": "x"}, {"subjects": [{}]}):
+        assert resolved(desk.house.book, wrong, ()) == wrong
 
 
 def test_the_second_lock_keeps_the_key_of_held_content(desk, output):

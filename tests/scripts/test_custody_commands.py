@@ -81,6 +81,8 @@ def test_an_erasure_from_the_shell(desk):
         ('{"person": "a", "subject_ref": "b"}', "one subject"),
         ('{"person": "nobody-4711"}', "no values"),
         ('{"subject_ref": "x"}', "no values"),
+        (r'{"person": "4711 \ud800"}', "one subject"),
+        ('{"person": "4711", "person": "4711"}', "one subject"),
     ],
 )
 def test_a_subject_is_read_from_a_file_and_repeated_nowhere(desk, content, sentence):
@@ -99,7 +101,7 @@ def test_who_may_not(desk):
     apply = ("hold", "apply", *COURT, desk.scope)
     program = desk.here(*apply, f"--token-file={desk.directory / 'program'}", code=2)
     nobody = desk.here(*apply, f"--token-file={desk.directory / 'scope.json'}", code=2)
-    for content in ("[]", "{}", "{"):
+    for content in ("[]", "{}", "{", r'{"persons": ["\ud800"]}'):
         file = desk.directory / "scope-wrong.json"
         file.write_text(content)
         desk.here("hold", "apply", *COURT, f"--scope={file}", desk.erin, code=2)
