@@ -321,6 +321,30 @@ def test_presents_another_position_as_the_origin(prover):
     assert prover.verdict(document) == "refuted"
 
 
+def test_names_a_strangers_pixels_beside_a_member_that_is_there(prover):
+    """Who: the operator, who wants another picture to look as if it had been a member.
+    Tries: a proof of presence by one digest, with the other digest of somebody else's picture.
+    Caught by: each digest that is named has its own walk; an honest one says that it is not there.
+    Not caught: that the two digests are of one file; only who has the file can compute both.
+    """
+    document = prover.absent("member", version="1")
+    document["digests"][PIXELS] = told("stranger")["pixel_sha256"]
+
+    assert prover.verdict(document) == "refuted"
+
+
+def test_says_of_another_log_what_is_true_of_this_one(prover):
+    """Who: the operator of two logs, of which one has nothing to hide.
+    Tries: a statement about one of them, under the name of the other.
+    Caught by: the name has to be that of a log whose checkpoint is cited.
+    Not caught: nothing of this.
+    """
+    document = prover.absent("stranger")
+
+    assert prover.verdict(document) == "verified"
+    assert prover.verdict({**document, "origin": "ledger.example/another"}) == "refuted"
+
+
 def test_cuts_or_pads_a_path(prover):
     """Who: the operator, or whoever passes the statement on.
     Tries: bytes after the end of a path, a bitmap that is too short, siblings that are missing.

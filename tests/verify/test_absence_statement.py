@@ -255,6 +255,45 @@ def test_a_path_that_ends_at_another_leaf_shows_nothing():
                   judge_presence).verdict == "refuted"  # fmt: skip
 
 
+def test_a_presence_says_of_the_other_digest_whether_it_is_there_too():
+    """A file that was found by one digest may have another one that nobody put in."""
+    entries = {5: SEALED, 3: {"type": "INGEST", "body": {}}}
+    both = judged(presence(), entries, judge_presence)
+    mixed = presence(digests=text({BYTES: MEMBER[BYTES], PIXELS: DIGESTS[PIXELS]}))
+    refuted = judged(mixed, entries, judge_presence)
+    mixed["proofs"][0]["paths"] = paths({BYTES: MEMBER[BYTES], PIXELS: DIGESTS[PIXELS]})
+    alone = judged(mixed, entries, judge_presence)
+
+    assert both.verdict == "verified"
+    assert "is in it, too" in both.text()
+    assert refuted.verdict == "refuted"
+    assert alone.verdict == "verified"
+    assert "found by the other digest alone" in alone.text()
+
+
+def test_a_presence_with_no_walk_to_a_digest_that_it_names_is_incomplete():
+    """What is named beside the digest that was found is not taken on anybody's word."""
+    value = presence()
+    del value["proofs"][0]["paths"][PIXELS]
+
+    assert judged(value, {5: SEALED, 3: SEALED}, judge_presence).verdict == "incomplete"
+
+
+@pytest.mark.parametrize("period", ["9999", "9999-12"])
+def test_the_last_month_that_there_is_ends_a_statement_as_any_other(period):
+    """A period of the year 9999 has a last day, though no day follows it."""
+    value = absence({"outputs_until": "9999-12-31"}, [5])
+
+    assert judged(value, {5: rolled(period, 0, 9)}).verdict == "verified"
+
+
+@pytest.mark.parametrize("tag", [[], {}, None, 1])
+def test_a_kind_of_digest_that_is_no_text_is_unreadable(tag):
+    """Whatever JSON stands there, the verifier names it and does not fall over."""
+    with pytest.raises(Unreadable):
+        judged(presence(found={"tag": tag, "position": 3}), {5: SEALED}, judge_presence)
+
+
 def spoiled(**changes):
     return copy.deepcopy(absence(SET, [5])) | changes
 

@@ -17,9 +17,9 @@ digest out is incomplete.
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -34,6 +34,7 @@ from sealtrail.verify.sparse import (
     TAGS,
     SparsePath,
     check_absent,
+    check_either,
     check_present,
     check_salt,
     member_key,
@@ -92,7 +93,7 @@ def judge_presence(claim: Claim) -> None:
     found = claim.value["found"]
     if not isinstance(found, dict) or found.keys() != {"tag", "position"} or len(said.proofs) != 1:
         raise Unreadable("The statement does not name the one place at which something was found.")
-    tag, position = found["tag"], found["position"]
+    tag, position = _text(found["tag"]), found["position"]
     if tag not in said.digests or type(position) is not int or not 0 <= position < 2**63:
         raise Unreadable("What was found is no position, or of no digest in the statement.")
     _judge_file(claim, said.digests)
@@ -113,6 +114,13 @@ def judge_presence(claim: Claim) -> None:
         action,
         partial(_tell_present, tag, position),
     )
+    for other in said.digests.keys() - {tag}:
+        claim.docket.judge(
+            said.name,
+            f"its {_NAMES[other]}",
+            partial(_either, claim, said, proof, other),
+            partial(_tell_either, other),
+        )
     claim.docket.judge(
         said.name,
         "entry",
@@ -274,6 +282,21 @@ def _absent(claim: Claim, said: _Said, proof: _Proof, tag: str, digest: bytes) -
     return tree
 
 
+def _either(claim: Claim, said: _Said, proof: _Proof, tag: str) -> bool:
+    """Whether a digest beside the one that was found is in the same tree, too."""
+    tree = _tree_of(claim, said, proof)
+    if tag not in proof.paths:
+        raise Incomplete(f"There is no proof about the file's {_NAMES[tag]}.")
+    return check_either(
+        tree.root, member_key(_salt(said, tree), tag, said.digests[tag]), proof.paths[tag]
+    )
+
+
+def _tell_either(tag: str, there: bool) -> Told:
+    where = "in it, too" if there else "not in it: it was found by the other digest alone"
+    return f"the digest of the {_NAMES[tag]} is {where}", {"tag": tag, "present": there}
+
+
 def _tell_absent(tag: str, tree: _Tree) -> Told:
     root = f"sha256:{tree.root.hex()}"
     where = "" if not tree.end else f" put out in positions {tree.first} to {tree.end - 1}"
@@ -364,8 +387,7 @@ def _last_day(period: str) -> str:
     if match[3] is not None:
         return period
     year, month = int(match[1]), int(match[2] or 12)
-    after = date(year + month // 12, month % 12 + 1, 1)
-    return (after - timedelta(days=1)).isoformat()
+    return f"{year}-{month:02}-{monthrange(year, month)[1]}"
 
 
 def _brought(claim: Claim, position: int) -> str:

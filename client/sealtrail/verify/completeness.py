@@ -356,14 +356,14 @@ def _attempt(value: canonical.JSON) -> _Attempt:
     names = {"attempt_id", "state", "path", "open", "entries"}
     if not isinstance(value, dict) or not {"attempt_id", "state"} <= value.keys() <= names:
         raise Unreadable("What is said of the attempt does not have the members for that.")
-    everyone = value.get("open")
-    if value["state"] not in _STATES or not isinstance(everyone, list | None):
+    everyone, state = value.get("open"), _text(value["state"])
+    if state not in _STATES or not isinstance(everyone, list | None):
         raise Unreadable("What is said of the attempt is no state, or no list of open ones.")
     if everyone is not None and len(everyone) > _OPEN_MOST:
         raise Unreadable(f"A list of open attempts has more than {_OPEN_MOST}.")
     return _Attempt(
         id=_text(value["attempt_id"]),
-        state=_text(value["state"]),
+        state=state,
         path=SumPath.parse(value["path"]) if "path" in value else None,
         everyone=everyone,
         entries=_positions(value.get("entries", {}), {"attempt", "outcome"}),

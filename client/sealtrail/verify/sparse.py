@@ -177,6 +177,19 @@ def check_present(root: bytes, key: bytes, value: bytes, siblings: Sequence[byte
     _check_walk(root, key, map_leaf(key, value), siblings)
 
 
+def check_either(root: bytes, key: bytes, path: SparsePath) -> bool:
+    """Return whether something stands at `key` in the tree under `root`, as the walk shows.
+
+    Raises SparseInvalid for a walk that shows neither.
+    """
+    if path.terminal is None or path.terminal[0] != key:
+        check_absent(root, key, path)
+        return False
+    _require(path.terminal[1], HASH_BYTES, "A hash in the proof is not 32 bytes long.")
+    _check_walk(root, key, _leaf(*path.terminal), path.siblings)
+    return True
+
+
 def _leaf(key: bytes, value_hash: bytes) -> bytes:
     return sha256(b"\x10" + key + value_hash).digest()
 

@@ -14,9 +14,10 @@ from typing import Final
 
 from sealtrail.verify import absence, canonical, completeness
 from sealtrail.verify.anchored import Claim, entries_in, judge_anchored, read_anchored
+from sealtrail.verify.checkpoints import gather
 from sealtrail.verify.contents import Packet
 from sealtrail.verify.ed25519 import Backend
-from sealtrail.verify.errors import Unreadable
+from sealtrail.verify.errors import Refuted, Unreadable
 from sealtrail.verify.packet import NOT_CHECKED
 from sealtrail.verify.report import Docket, Report
 from sealtrail.verify.trust import Trust
@@ -32,7 +33,10 @@ KINDS: Final[Mapping[str, Checker]] = {
 }
 
 #: A packet's last point is about files that a statement does not have.
-_NOT_CHECKED: Final = NOT_CHECKED[:-1]
+_NOT_CHECKED: Final = (
+    *NOT_CHECKED[:-1],
+    "when the statement was made, and what it says of its own limits: nothing rests on either",
+)
 
 #: Deeper than this nobody looks for the first brace.
 _LEAD: Final = 64
@@ -78,6 +82,7 @@ def check_statement(
     """
     claim = Claim(value=statement.value, entries=entries_in(statement.packet), file=file)
     KINDS[statement.kind](claim)
+    _judge_origin(claim, statement.packet)
     rest: Docket = judge_anchored(statement.packet, trust=trust, now=now, backend=backend)
     if not statement.packet.records:
         claim.docket.enter(
@@ -87,4 +92,24 @@ def check_statement(
         subject=f"statement {statement.kind}",
         findings=(*claim.docket.findings, *rest.findings),
         not_checked=(*claim.open_points, *_NOT_CHECKED),
+    )
+
+
+def _judge_origin(claim: Claim, packet: Packet) -> None:
+    """Enter a finding if the statement says of another log what is about this one."""
+    if "origin" not in claim.value or not packet.records:
+        return
+    said = claim.value["origin"]
+    cited = {origin for origin, _ in gather(packet).roots}
+
+    def action() -> str:
+        if not isinstance(said, str) or said not in cited:
+            raise Refuted("The statement names another log than the one that its entries are in.")
+        return said
+
+    claim.docket.judge(
+        "statement",
+        "origin",
+        action,
+        lambda origin: (f"a checkpoint of this log is among those cited: {origin}", {}),
     )

@@ -201,7 +201,7 @@ def _check_collapsed(end: Node, path: SumPath) -> None:
 def read_outcome(members: Mapping[str, JSON]) -> Outcome:
     """Read the members of an outcome; raises Unreadable."""
     state, late = members.get("state"), members.get("late")
-    if state not in STATES or not isinstance(late, bool):
+    if not isinstance(state, str) or state not in STATES or not isinstance(late, bool):
         raise Unreadable("An outcome has no state of gen, deny or error, or does not say if late.")
     if late and state != "error":
         raise Unreadable("Only an attempt that the ledger itself has ended has a late outcome.")
