@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api import body
 from api.state import AppState, AuditorLook, Look, State
 from evidence.absence import Answer, about_dataset, about_outputs
+from ledger import clock
 from ledger.archive.pixels import pixel_digest
 from ledger.errors import FieldError, MalformedEvent, Overloaded
 from sealtrail.verify.sparse import BYTES, PIXELS
@@ -28,6 +29,7 @@ FILE_MAX: Final = 32 * 2**20
 _QUESTION_MAX: Final = 4_096
 
 _DAY: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+_NAME: Final = r"^[^\x00]*$"  #: What is no name of a set is an unknown one; PostgreSQL has no NUL.
 _DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
 _PATH: Final = "/v1/proofs/absence"
 
@@ -49,8 +51,8 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    dataset: str | None = Field(default=None, max_length=128)
-    version: str | None = Field(default=None, max_length=64)
+    dataset: str | None = Field(default=None, max_length=128, pattern=_NAME)
+    version: str | None = Field(default=None, max_length=64, pattern=_NAME)
     outputs_until: str | None = Field(default=None, pattern=_DAY)
     digests: Digests = Field(default_factory=Digests)
 
@@ -60,6 +62,12 @@ class Question(BaseModel):
             raise _wrong("/dataset", "one-of", "name a dataset, or outputs_until a day")
         if self.version is not None and self.dataset is None:
             raise _wrong("/version", "one-of", "a version is one of a dataset")
+        if self.outputs_until is not None:
+            try:
+                clock.day_start(self.outputs_until)
+            except ValueError:
+                told = "a day that exists, written YYYY-MM-DD, from 1970 on"
+                raise _wrong("/outputs_until", "day", told) from None
 
 
 def _question_schema() -> dict[str, Any]:

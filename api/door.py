@@ -14,7 +14,7 @@ from typing import Final
 from api import body, problems
 from api.body import Asgi, Message, Receive, Scope, Send
 from api.problems import Headers
-from ledger.errors import LedgerError, Unauthenticated
+from ledger.errors import FieldError, LedgerError, MalformedEvent, Unauthenticated
 
 #: The largest body that a route of the framework takes whole: a request for a packet. Uploads are
 #: taken piece by piece (api/uploads.py).
@@ -45,6 +45,7 @@ class Door:
             return
         answer = _Answer(scope["path"], send)
         try:
+            _check_address(scope)
             if scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}  # The server leaves the body out.
             elif scope["method"] == "POST" and _WITH_BODY.fullmatch(scope["path"]):
@@ -87,6 +88,13 @@ class _Answer:
         if all(name != b"cache-control" for name, _ in headers):
             more.append((b"cache-control", b"no-store"))
         return more
+
+
+def _check_address(scope: Scope) -> None:
+    """Raise MalformedEvent for a NUL in the address: no name has one, and PostgreSQL takes none."""
+    if b"%00" in scope["query_string"]:
+        told = "no parameter holds the character NUL"
+        raise MalformedEvent(errors=[FieldError("/query", "nul", told)])
 
 
 async def _read(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:

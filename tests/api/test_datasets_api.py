@@ -235,12 +235,36 @@ X = {"bytes-sha256": digest(b"x")}
         ({"dataset": "acme/faces"}, 422, "malformed-event"),
         ({"dataset": "acme/faces", "digests": {"sha1": "00"}}, 422, "malformed-event"),
         ({"dataset": "acme/cats", "digests": X}, 404, "dataset-unknown"),
+        ({"dataset": "acme/\0", "digests": X}, 422, "malformed-event"),
         ({"outputs_until": "2999-01-01", "digests": X}, 409, "outputs-open"),
+        ({"outputs_until": "2026-02-30", "digests": X}, 422, "malformed-event"),
+        ({"outputs_until": "0000-01-01", "digests": X}, 422, "malformed-event"),
     ],
-    ids=["both", "neither", "no-digest", "kind", "unknown", "future"],
+    ids=["both", "neither", "no-digest", "kind", "unknown", "nul", "future", "no-day", "no-year"],
 )
 def test_a_question_that_has_no_answer_is_refused(served, question, status, code):
     """And says what is wrong with it, without a word of what was asked for."""
     answer = served.ask(question)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_file_with_a_day_that_does_not_exist_is_refused(served):
+    """Not with a mistake of ours: the answer names the member and its rule."""
+    answer = served.show(picture(30), outputs_until="2026-02-30")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/outputs_until"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/assets?id=a%00b", "/v1/registers/models?id=%00", "/v1/registers/models?after=%00"]
+)
+def test_an_address_with_a_nul_is_refused(served, path):
+    """No name holds one, and PostgreSQL takes none: no question of ours may fail on it."""
+    answer = served.service.ask("GET", path, token=served.service.auditor)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/query", "rule": "nul", "detail": "no parameter holds the character NUL"}
+    ]
