@@ -14,6 +14,7 @@ sent, and no more than a thousand entries are held at a time.
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,12 +36,13 @@ COLUMNS: Final = (
 #: Between several values of one cell.
 BETWEEN: Final = " | "
 
-#: A spreadsheet takes a cell that begins so for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+#: Where a spreadsheet takes a cell for a formula: by its first character, full-width or not; and
+#: after a semicolon, at which those of many countries begin another cell, whatever is quoted.
+_FORMULA: Final = re.compile(r"(^|;)(?=[=+\-@\x00-\x1f\uff0b\uff0d\uff1d\uff20])")
 
 _NOTES: Final = (
     "Complete for the entries before as_of; what was never recorded cannot be found.",
-    "A cell that began with = + - @ or a control character has an apostrophe before it.",
+    "Where a cell, or a part of it after a semicolon, began with = + - @, an apostrophe is put.",
     "Outcomes, flags and tiers are as of made_at; the entries themselves never change.",
 )
 
@@ -152,7 +154,7 @@ def csv_manifest(result: Result, tally: Tally) -> dict[str, Any]:
 
 def guarded(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub(r"\1'", cell)
 
 
 def _cells(match: Match) -> list[str]:

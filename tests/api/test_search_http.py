@@ -12,6 +12,7 @@ from house import attempt, house_in, ingest
 from served_house import serving
 
 import api.search
+from evidence.search_export import guarded
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
@@ -121,6 +122,23 @@ def test_csv_has_a_line_for_each_entry_and_no_formula(asked):
     assert [row["event_id"] for row in rows] == [one["event_id"] for one in asked.house.events]
     assert rows[0]["model"].startswith("'=HYPERLINK(1) | ")
     assert rows[0]["outcome"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("\n=1+1", "'\n=1+1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("painter;=1+1", "painter;'=1+1"),
+        ("a;;@b", "a;;'@b"),
+        ("", ""),
+        ("gpt-image-1 | a=b", "gpt-image-1 | a=b"),
+    ],
+)
+def test_no_cell_begins_as_a_formula_wherever_a_spreadsheet_begins_one(cell, shown):
+    """Also after a semicolon, at which many begin another cell, and in full-width characters."""
+    assert guarded(cell) == shown
 
 
 def test_the_zip_is_a_csv_with_its_manifest_and_the_signed_checkpoint(asked):
