@@ -165,8 +165,11 @@ def house(pattern, tmp_path):
 
 @pytest.fixture
 def noon(pattern, tmp_path):
-    """A fresh tenant whose clock stands at noon, three days ago, until `noon.now_ms` is moved."""
+    """A fresh tenant whose clock stands at noon, four days ago, until `noon.now_ms` is moved.
+
+    So it may be moved by three days at any hour: no time-stamp authority stamps what is to come.
+    """
     from house import Hand, house_in, noon_before
 
-    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(3))) as made:
+    with house_in(pattern, tmp_path, now_ms=Hand(noon_before(4))) as made:
         yield made
