@@ -208,7 +208,7 @@ def json_schema(type_: str, schema: int) -> JSON:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:sealtrail:schema:{event.type.lower()}:{event.schema}",
-        **event.model.model_json_schema(schema_generator=_Schema),
+        **event.model.model_json_schema(schema_generator=ClosedSchema),
         "x-sealed": sorted(event.sealed),
     }
 
@@ -315,11 +315,15 @@ def _has_null(value: object) -> bool:
 _UNKNOWN_NAME: Final = ("unknown-name", "docs/events.md lists what this event may commit")
 
 
-class _Schema(GenerateJsonSchema):
-    """Absent means absent: no member has a default, and none may be null."""
+class ClosedSchema(GenerateJsonSchema):
+    """Absent means absent: no member has a default, none may be null, and no name is free."""
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
+
+    def dict_schema(self, schema: Any) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        return found | {"additionalProperties": False} if "patternProperties" in found else found
 
 
 def _malformed(pointer: str, rule: str, detail: str) -> MalformedEvent:

@@ -8,7 +8,7 @@ lifecycles, digests that have to agree and who may record what, the ledger alone
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ledger.catalog import CATALOG, SEALED_COUNT
+from ledger.catalog import CATALOG, SEALED_COUNT, ClosedSchema
 from ledger.events.envelope import Envelope, Times
 from ledger.events.kind import EventClass
 from ledger.events.values import Part
@@ -22,7 +22,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _UUID7: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _AGGREGATE_ID: Final = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 _HASH: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}
-_PERSON: Final = {"type": "string", "minLength": 1, "maxLength": 256}
+_PERSON: Final = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"\S"}
 _TIME: Final = {
     "type": "string",
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
@@ -48,7 +48,7 @@ def headed(name: str, version: int, title: str, schema: JSON) -> JSON:
 
 def without_defaults(model: type[Part]) -> JSON:
     """Return a model's schema: absent means absent, so no member has a default."""
-    found: JSON = _bare(model.model_json_schema())
+    found: JSON = _bare(model.model_json_schema(schema_generator=ClosedSchema))
     return found
 
 
@@ -60,9 +60,12 @@ def request_schema() -> JSON:
     members = {
         "event_id": _text("UUIDv7, made by the client; a retry sends the same.", _UUID7),
         "type": {"enum": sorted({event.type for event in types})},
-        "schema": {"type": "integer", "minimum": 1},
+        "schema": {"enum": sorted({event.schema for event in types})},
         "aggregate_id": _text("The stream: the one thing that this event is about.", _AGGREGATE_ID),
-        **envelope["properties"],
+        **{
+            name: {**one, "minProperties": 1} if "$ref" in one else one
+            for name, one in envelope["properties"].items()
+        },
         "on_behalf_of": {**_PERSON, "description": "The natural person; committed, never clear."},
         "subjects": {
             "type": "object",

@@ -3,7 +3,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.values import (
@@ -169,6 +169,9 @@ class AssetRightsChanged(Body):
 class AssetClassified(Body):
     """Somebody judged how secret an asset is, or whom it shows."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["confidentiality"]}, {"required": ["depicts"]}]}
+    )
     sealed: ClassVar = {
         "confidentiality.classifier": "Who classified it.",
         "reason": "Why, in words.",

@@ -7,7 +7,7 @@ credential it was, cannot be sent.
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ledger.events.values import (
     Code,
@@ -73,6 +73,13 @@ class Trace(Part):
 
 class Link(Part):
     """A tie to another entry or thing; `leaf` binds the other entry's content, not only its id."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"rel": {"const": "parent-call"}}},
+            "then": {"required": ["leaf"]},
+        }
+    )
 
     rel: Rel = must("What the other thing is to this event.")
     id: Id = must("The other event or thing.")

@@ -8,7 +8,7 @@ provider has the weights, so it says that they are not to be had, and never a ma
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.training import WeightFile
@@ -70,6 +70,13 @@ class Manifest(Part):
 
 class ModelWeights(Part):
     """The weights: their files, or that nobody here can have them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["files"]}, {"required": ["unavailable"]}],
+            "dependentRequired": {"snapshot": ["unavailable"]},
+        }
+    )
 
     files: Annotated[list[WeightFile], Field(min_length=1, max_length=64)] = may("The files.")
     unavailable: Literal["hosted"] = may("The provider keeps them and shows no digest.")
@@ -133,6 +140,17 @@ _STAFF = {"approval.by": "reviewer"}
 class ModelRegistered(Body):
     """A version of a model is in the register, with the digests of what it is made of."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["manifest"]},
+                {
+                    "properties": {"weights": {"required": ["unavailable"]}},
+                    "required": ["weights"],
+                },
+            ]
+        }
+    )
     sealed: ClassVar = _APPROVED_BY
     subjects: ClassVar = _STAFF
     artifacts: ClassVar = frozenset({

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.envelope import SEALED
@@ -51,24 +51,36 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) and abs(value) <= 2**53 - 1
 
 
+_PLAIN: Final = {
+    "type": ["string", "integer", "boolean"],
+    "pattern": f"^(?:{_CODE.pattern})$",
+    "minimum": -(2**53 - 1),
+    "maximum": 2**53 - 1,
+}
 _Value = Annotated[Any, AfterValidator(_any)]
 _Shown = Annotated[
     Any,
     AfterValidator(_shown),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": ["string", "integer", "boolean"], "maxLength": 64},
-                {"type": "array", "items": {"type": "string", "maxLength": 64}, "maxItems": 64},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [_PLAIN, {"type": "array", "items": _PLAIN, "maxItems": 64}]}),
     CHANGED,
 ]
 
 
+def _only_with(member: str, operations: frozenset[str]) -> dict[str, Any]:
+    """Say in a JSON Schema that these operations have a member, and no other has it."""
+    return {
+        "if": {"properties": {"op": {"enum": sorted(operations)}}},
+        "then": {"required": [member]},
+        "else": {"properties": {member: False}},
+    }
+
+
 class Step(Part):
     """One operation of a patch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [_only_with("value", _SET), _only_with("from", _MOVED)]}
+    )
 
     op: Literal["add", "remove", "replace", "move", "copy", "test"] = must("What is done.")
     path: Pointer = must("Where.")

@@ -7,7 +7,7 @@ What becomes of a quarantined output is said here, too.
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.patch import Patch, ShownPatch
@@ -64,6 +64,14 @@ class Review(Part):
 
 class HumanReview(Body):
     """A person looks at a generation: the case is opened, assigned, decided."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"review": {"properties": {"state": {"const": "decided"}}}}},
+            "then": {"required": ["outcome"]},
+            "else": {"properties": {"outcome": False}},
+        }
+    )
 
     sealed: ClassVar = {
         "review.assigned_to": "Who has to look.",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training runs: what goes in is committed before anybody knows what comes out."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from ledger.events.values import (
@@ -40,11 +40,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+#: For schemas, which cannot say `str.isprintable`: controls, spaces but the plain one, formats.
+_UNPRINTABLE: Final = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+
 #: The value of a parameter that the schema does not know.
 Plain = Annotated[
     Any,
     AfterValidator(_plain),
-    WithJsonSchema({"type": ["string", "integer", "boolean"], "minLength": 1, "maxLength": 256}),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer", "boolean"],
+            "pattern": f"^[^{_UNPRINTABLE}]{{1,256}}$",
+            "minimum": -(2**53 - 1),
+            "maximum": 2**53 - 1,
+        }
+    ),
     PLAIN,
 ]
 
@@ -124,6 +134,10 @@ class Plan(Part):
 
 class Result(Plan):
     """What its start named, again, and what came of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["weights"]}, {"required": ["manifest_digest"]}]}
+    )
 
     weights: Weights = may("The weights; needed if there is no `manifest_digest`.")
     manifest_digest: Digest = may("Digest of the model's manifest.")
