@@ -3,6 +3,7 @@
 
     <directory>/keys-<time>/
         <book>.keys        ledger/vault/sheet.py
+        <book>.content     ledger/archive/sheet.py
         manifest.json, manifest.sig
 
 Written whenever a new generation has wrapped every living key, before the old one is destroyed:
@@ -11,21 +12,27 @@ who was erased but a random reference and the ERASURE; one from before the erasu
 was wrapped by a generation that no longer exists.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from anchoring.backup import file_time, new_directory
 from anchoring.signed_files import check_files, open_signed, sign_files
 from ledger import durable
-from ledger.database import Database
+from ledger.archive import sheet as content
+from ledger.database import Connection, Database
 from ledger.errors import Refused
 from ledger.keys import Keys
 from ledger.migrate import BookRow
 from ledger.vault.sheet import lines_of
 
 _PREFIX: Final = "keys-"
-_SUFFIX: Final = ".keys"
+
+#: What there is of each Book, by the ends of the files' names.
+_PARTS: Final[dict[str, Callable[[Connection, str], Iterator[bytes]]]] = {
+    ".keys": lines_of,
+    ".content": content.lines_of,
+}
 
 
 class NotASheet(Refused):
@@ -42,7 +49,14 @@ class KeySheet(NamedTuple):
 
     def of(self, book: str) -> Path | None:
         """Return the file of one Book; None if it was made after the sheet."""
-        path = self.directory / f"{durable.safe_name(book)}{_SUFFIX}"
+        return self._part(book, ".keys")
+
+    def content_of(self, book: str) -> Path | None:
+        """Return the file about one Book's content; None if sheets did not tell of it then."""
+        return self._part(book, ".content")
+
+    def _part(self, book: str, suffix: str) -> Path | None:
+        path = self.directory / f"{durable.safe_name(book)}{suffix}"
         return path if path.exists() else None
 
 
@@ -52,16 +66,14 @@ def make_sheet(
     """Write the sheet of these Books; durable on return. A read role for each is enough."""
     with new_directory(directory, _PREFIX) as (made, partial):
         for row in rows:
-            path = partial / f"{durable.safe_name(row.name)}{_SUFFIX}"
-            with database.duty(row.schema, "read") as reading, path.open("xb") as file:
-                path.chmod(0o600)
+            with database.duty(row.schema, "read") as reading:
                 reading.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 try:
-                    file.writelines(lines_of(reading, row.schema))
+                    for suffix, lines in _PARTS.items():
+                        path = partial / f"{durable.safe_name(row.name)}{suffix}"
+                        _write(path, lines(reading, row.schema))
                 finally:
                     reading.execute("ROLLBACK")
-                file.flush()
-                durable.sync(file.fileno())
         sign_files(partial, keys, {"kind": "keys", "made": made})
     return KeySheet(directory / f"{_PREFIX}{file_time(made)}", made)
 
@@ -88,12 +100,26 @@ def sheet_if_moved(
     """Write a sheet if any vault's keys have moved on since the newest one; None if none has."""
     newest = newest_sheet(directory, keys, since="")
     for row in rows:
-        path = None if newest is None else newest.of(row.name)
+        parts = (
+            (None, None) if newest is None else (newest.of(row.name), newest.content_of(row.name))
+        )
         with database.duty(row.schema, "read") as reading:
-            now = next(lines_of(reading, row.schema))
-        if path is None:
+            now = [next(lines(reading, row.schema)) for lines in _PARTS.values()]
+        if now != [_first_line(path) for path in parts]:
             return make_sheet(database, rows, keys, directory)
-        with path.open("rb") as file:
-            if file.readline() != now:
-                return make_sheet(database, rows, keys, directory)
     return None
+
+
+def _write(path: Path, lines: Iterator[bytes]) -> None:
+    with path.open("xb") as file:
+        path.chmod(0o600)
+        file.writelines(lines)
+        file.flush()
+        durable.sync(file.fileno())
+
+
+def _first_line(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    with path.open("rb") as file:
+        return file.readline()

@@ -242,7 +242,10 @@ def _load(backup: Path, manifest: Manifest, owner: Connection, url: str, *, jobs
 
 
 def _lost(backup: Path, manifest: Manifest, owner: Connection, keys: Keys) -> dict[str, int]:
-    """Return for each Book how many data subjects' contents nobody could open after a restore."""
+    """Return for each Book how many contents nobody could open after a restore.
+
+    A data subject counts once, and so does each artifact of the tenant's own.
+    """
     sheet = newest_sheet(backup.resolve().parent, keys, since=manifest.made)
     vaults = Vaults(keys, None if sheet is None else sheet.directory, give_up=True)
     with owner.transaction(force_rollback=True):
@@ -314,7 +317,7 @@ def _tell(
     lines = [f"made {manifest.made}", *_lines(found)]
     lines += [f"{name:24} {said}" for name, said in ahead.items()]
     lines += [
-        f"{name:24} contents of {count} data subjects need a newer key sheet (`backup keys`)"
+        f"{name:24} {count} contents need a newer key sheet (`backup keys`)"
         for name, count in lost.items()
         if count
     ]

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""After a restore each vault learns from the newest key sheet who was erased since the backup."""
+"""After a restore each vault learns from the newest key sheet who was erased since the backup.
+
+And the archive's artifacts learn what opens the tenant's own content now.
+"""
 
 from pathlib import Path
 
 from anchoring.key_sheet import open_sheet
+from ledger.archive import sheet as content
 from ledger.database import Connection, Database
 from ledger.keys import Keys
 from ledger.migrate import BookRow
@@ -25,18 +29,32 @@ class Vaults:
         self._sheet = None if sheet is None else open_sheet(sheet, keys)
 
     def catch_up(self, owner: Connection, row: BookRow) -> CaughtUp:
-        """Bring one Book's vault up to date, in the caller's transaction. Raises SheetMissing."""
+        """Bring one Book up to date, in the caller's transaction; `lost` counts artifacts, too.
+
+        Raises SheetMissing.
+        """
+        sheet, origin = self._sheet, row.first_origin
         found = catch_up(
             owner,
             schema=row.schema,
-            origin=row.first_origin,
+            origin=origin,
             keys=self._keys,
-            sheet=None if self._sheet is None else self._sheet.of(row.name),
+            sheet=None if sheet is None else sheet.of(row.name),
+            give_up=self._give_up,
+        )
+        lost = content.catch_up(
+            owner,
+            schema=row.schema,
+            origin=origin,
+            keys=self._keys,
+            sheet=None if sheet is None else sheet.content_of(row.name),
             give_up=self._give_up,
         )
         if found.erased or found.lost:
             say(f"{row.name}: {found.erased} data subjects erased since, {found.lost} lost")
-        return found
+        if lost:
+            say(f"{row.name}: {lost} artifacts of the tenant's own lost")
+        return found._replace(lost=found.lost + lost)
 
     def reindex(self, database: Database, row: BookRow) -> None:
         """Make the blind indexes anew whose keys are gone; once `catch_up` is committed."""

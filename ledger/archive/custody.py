@@ -143,7 +143,12 @@ class Custody:
         raise ArtifactNotNamed
 
     def _tenant_key(self, generation: int | None) -> str:
-        return f"artifacts/{self._origin}/{generation}"
+        return tenant_key(self._origin, generation)
+
+
+def tenant_key(origin: str, generation: int | None) -> str:
+    """Return the name of the key that wraps the keys of a tenant's own content."""
+    return f"artifacts/{origin}/{generation}"
 
 
 def bound_to(artifact_id: UUID, event_id: str, name: str) -> bytes:
