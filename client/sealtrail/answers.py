@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an answer of the ledger is worth, whether a thread or an event loop waited for it."""
 
-from typing import Any
+from typing import Any, Final
 
 from sealtrail.errors import AuditUnavailable, ReceiptInvalid, Refused
 from sealtrail.receipt import Receipt, check_receipt
@@ -10,6 +10,9 @@ from sealtrail.verify import canonical
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
 from sealtrail.wire import Answer
+
+#: What the ledger answers only after it has looked whether it holds the event already.
+_LOOKED: Final = frozenset({400, 409, 410, 422})
 
 
 def receipt_of(answer: Answer, sent: Sent, trust: Trust | None) -> Receipt:
@@ -33,7 +36,9 @@ def too_large() -> ReceiptInvalid:
 
 def judged(answer: Answer) -> Answer:
     """Return an answer below 300. Raises Refused for 4xx and AuditUnavailable for all the rest."""
-    if 400 <= answer.status < 500:
+    refused = 400 <= answer.status < 500
+    # A token that was taken away since says nothing about the attempt before.
+    if refused and (answer.status in _LOOKED or not answer.doubted):
         raise Refused(answer.status, members_of(answer))
     if not 200 <= answer.status < 300:
         # 500 says that the ledger contradicts itself: more attempts would not help. What

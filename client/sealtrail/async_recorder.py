@@ -8,6 +8,7 @@ choice: one that has an event loop has one already.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sealtrail.answers import receipt_of, too_large
@@ -19,6 +20,7 @@ from sealtrail.verify.trust import Trust
 from sealtrail.wire import (
     LONGEST_RETRY_AFTER_S,
     NOT_NOW,
+    TOO_MANY,
     Answer,
     AnswerTooLarge,
     asked_to_wait,
@@ -78,11 +80,12 @@ class AsyncRecorder:
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
         """The first usable answer, as `sealtrail.wire.Wire.send` has it."""
-        last: Answer | None = None
+        last, doubted = None, False
         for attempt in range(1, self._attempts + 1):
             last = await self._once(method, path, content, headers)
             if last is not None and last.status not in NOT_NOW:
-                return last
+                return replace(last, doubted=doubted)
+            doubted = doubted or last is None or last.status != TOO_MANY
             asked = asked_to_wait(last)
             if asked is not None and asked > LONGEST_RETRY_AFTER_S:
                 raise unavailable(attempt, last, asked)

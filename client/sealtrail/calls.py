@@ -15,17 +15,22 @@ Calls that are made inside a call are its children: same trace, linked by the pa
 """
 
 import asyncio
+import contextlib
 import secrets
 import threading
 import time
-from contextvars import Token
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sealtrail import acting
+from sealtrail.begun import begun
 from sealtrail.content import Content, content_of
+from sealtrail.errors import RecorderError, Refused
+from sealtrail.models import decimal_text
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id, now_text
+from sealtrail.verify.errors import VerifyError
 
 if TYPE_CHECKING:
     from sealtrail.trail import Trail
@@ -49,7 +54,8 @@ class Call:
         self._outputs: list[dict[str, Any]] = []
         self._outcome: dict[str, Any] = {}
         self._refusal: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self._token: Token[Call | None] | None = None
+        self._stay: acting.Stay[Call] | None = None
+        self._who: acting.Acting | None = None
         self._began = 0.0
         self.id = new_event_id()
         self.trace: dict[str, Any] = {}
@@ -74,7 +80,12 @@ class Call:
         return asset_id
 
     def usage(self, **used: Any) -> None:
-        """Say what was used: input_tokens, output_tokens, images, steps, cost with currency."""
+        """Say what was used: input_tokens, output_tokens, images, steps, cost with currency.
+
+        A cost that is a float is taken as it prints.
+        """
+        if isinstance(used.get("cost"), (float, int, Decimal)):
+            used["cost"] = decimal_text(used["cost"])
         self._outcome.setdefault("usage", {}).update(used)
 
     def answered(self, **provider: Any) -> None:
@@ -94,7 +105,7 @@ class Call:
 
     def __enter__(self) -> Self:
         self.start()
-        self._token = acting.enter_call(self)
+        self._stay = acting.enter_call(self)
         return self
 
     def __exit__(
@@ -103,13 +114,13 @@ class Call:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            acting.leave_call(self._token)
+        if self._stay is not None:
+            acting.leave_call(self._stay)
         self.finish(problem)
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
-        self._token = acting.enter_call(self)
+        await begun(self.start, lambda _, problem: self.finish(problem))
+        self._stay = acting.enter_call(self)
         return self
 
     async def __aexit__(
@@ -118,8 +129,8 @@ class Call:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            acting.leave_call(self._token)
+        if self._stay is not None:
+            acting.leave_call(self._stay)
         # Shielded: a cancelled call has an outcome, too, and the attempt must not stay open.
         await asyncio.shield(asyncio.to_thread(self.finish, problem))
 
@@ -127,7 +138,7 @@ class Call:
         """Put the attempt on record; for hooks that have no block. Raises what `record` raises."""
         if self.attempt is not None:
             raise RuntimeError("a call is made once; ask the trail for another one")
-        parent = acting.current_call()
+        parent, self._who = acting.current_call(), acting.acting()
         self.trace, links = place(parent)
         self.attempt = self._trail.record(
             "GEN_ATTEMPT",
@@ -141,24 +152,40 @@ class Call:
         self._times = {"processing_started": now_text()}
 
     def finish(self, problem: BaseException | None = None) -> None:
-        """Put the outcome on record: of what was named, or of an exception."""
+        """Put the outcome on record: of what was named, or of an exception.
+
+        What cannot be recorded as it was said has an outcome, too: a GEN_ERROR, and then the error.
+        """
         if self.attempt is None:
             return
         latency_ms = round((time.monotonic() - self._began) * 1000)
         self._outcome.setdefault("usage", {}).setdefault("latency_ms", latency_ms)
         type_, body, sealed = self._said(problem)
-        self.receipt = self._trail.record(
+        with acting.acting_again(self._who):  # The stream of a server ends where nobody acts.
+            try:
+                self.receipt = self._ended(self.attempt, type_, body, sealed)
+            except (Refused, TypeError, ValueError, VerifyError):
+                error = {"class": "caller", "code": "not-recordable", "stage": "model"}
+                with contextlib.suppress(RecorderError):
+                    body = {"error": {**error, "retryable": False}}
+                    self._ended(self.attempt, "GEN_ERROR", body, {})
+                raise
+        if type_ == "GEN_ERROR" and problem is None:
+            raise NothingNamed
+
+    def _ended(
+        self, attempt: Receipt, type_: str, body: dict[str, Any], sealed: dict[str, Any]
+    ) -> Receipt:
+        return self._trail.record(
             type_,
             self.id,
             body,
             sealed=sealed,
             trace=self.trace,
-            links=[self.attempt.link("attempt")],
+            links=[attempt.link("attempt")],
             time=self._times | {"model_responded": now_text()},
             usage=body.get("usage"),
         )
-        if type_ == "GEN_ERROR" and problem is None:
-            raise NothingNamed
 
     def _said(self, problem: BaseException | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """Return type, body and sealed values of the outcome."""
@@ -166,7 +193,7 @@ class Call:
             name: self._outcome[name] for name in ("usage", "provider") if self._outcome.get(name)
         }
         if problem is not None:
-            text = str(problem)[:2000].encode(errors="replace").decode()
+            text = words_of(problem)
             return (
                 "GEN_ERROR",
                 {"error": _failure(problem), **common},
@@ -225,6 +252,19 @@ def _failure(problem: BaseException) -> dict[str, Any]:
     elif isinstance(problem, TimeoutError):
         kind, code = "timeout", "timeout"
     else:
-        kind, code = "exception", type(problem).__name__[:64]
-    code = code if code.isascii() and code[0].isalnum() else "unnamed"
-    return {"class": kind, "code": code.replace("_", "-"), "stage": "model", "retryable": False}
+        kind, code = "exception", code_of(problem)
+    return {"class": kind, "code": code, "stage": "model", "retryable": False}
+
+
+def code_of(problem: BaseException) -> str:
+    """Return an exception's name as a code."""
+    code = type(problem).__name__[:64].replace("_", "-")
+    return code if code.isascii() and code[0].isalnum() else "unnamed"
+
+
+def words_of(problem: BaseException) -> str:
+    """Return what an exception says; personal, so it is sealed. One that cannot say it is mute."""
+    try:
+        return str(problem)[:2000].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001  somebody else's code, and the call needs its outcome
+        return ""

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealtrail import event_command, journal_command
+from sealtrail.complaint import complain
 from sealtrail.verify import command
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import Checkpoint, Note
-from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, visible
+from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE
 from sealtrail.verify.tlog_proof import TlogProof
 from sealtrail.verify.trust import Trust
 
@@ -95,8 +96,8 @@ def _add_ledger(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger",
         metavar="URL",
-        default=os.environ.get("SEALTRAIL_LEDGER"),
-        help="the ledger's address (or SEALTRAIL_LEDGER)",
+        default=os.environ.get("SEALTRAIL_URL") or os.environ.get("SEALTRAIL_LEDGER"),
+        help="the ledger's address (or SEALTRAIL_URL, or SEALTRAIL_LEDGER)",
     )
     parser.add_argument(
         "--token-file",
@@ -120,12 +121,14 @@ def _get_proof(options: argparse.Namespace) -> int:
         if options.out is not None:
             Path(options.out).write_bytes(proof)
     except (OSError, ValueError) as error:
-        return _complain(str(error), EXIT_USAGE)
+        return complain(str(error), EXIT_USAGE, as_json=options.json)
     except RecorderError as error:
         if isinstance(error, AuditUnavailable):
-            return _complain(str(error), EXIT["incomplete"])
+            return complain(str(error), EXIT["incomplete"], as_json=options.json)
         unreadable = isinstance(error, ReceiptInvalid)
-        return _complain(str(error), EXIT_UNREADABLE if unreadable else EXIT_USAGE)
+        return complain(
+            str(error), EXIT_UNREADABLE if unreadable else EXIT_USAGE, as_json=options.json
+        )
     if options.json:
         print(_as_json(proof))  # noqa: T201  a command
     elif options.out is None:
@@ -146,14 +149,16 @@ def _tell_standing(options: argparse.Namespace) -> int:
         with _recorder(options, Trust.parse(Path(options.trust).read_bytes())) as recorder:
             standing = recorder.standing(proof, entry=entry)
     except VerifyError as error:
-        return _complain(str(error), EXIT_UNREADABLE)
+        return complain(str(error), EXIT_UNREADABLE, as_json=options.json)
     except (OSError, ValueError) as error:
-        return _complain(str(error), EXIT_USAGE)
+        return complain(str(error), EXIT_USAGE, as_json=options.json)
     except ReceiptInvalid as error:
-        return _complain(str(error), EXIT["refuted"])
+        return complain(str(error), EXIT["refuted"], as_json=options.json)
     except RecorderError as error:
         unavailable = isinstance(error, AuditUnavailable)
-        return _complain(str(error), EXIT["incomplete"] if unavailable else EXIT_USAGE)
+        return complain(
+            str(error), EXIT["incomplete"] if unavailable else EXIT_USAGE, as_json=options.json
+        )
     sys.stdout.write(
         json.dumps(standing.json(), indent=2) + "\n" if options.json else standing.text()
     )
@@ -188,11 +193,6 @@ def _as_json(proof: bytes) -> str:
         },
         indent=2,
     )
-
-
-def _complain(message: str, status: int) -> int:
-    print(f"sealtrail: {visible(message)}", file=sys.stderr)  # noqa: T201  a command
-    return status
 
 
 if __name__ == "__main__":

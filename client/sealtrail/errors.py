@@ -34,6 +34,11 @@ class RecorderError(Exception):
         self.event_id = event_id
         self.record_key = record_key
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as our own kind: pools of processes hand errors on, and wait for ever if not."""
+        kind = next(one for one in type(self).__mro__ if globals().get(one.__name__) is one)
+        return _restored, (kind, str(self)), dict(self.__dict__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
@@ -145,6 +150,10 @@ class NotRecordable(RecorderError):  # noqa: N818 - an answer, not an accident
 
 class AlreadyCalled(RecorderError):  # noqa: N818 - an answer, not an accident
     """The model was called and its answer withheld; an SDK that tries again would pay twice."""
+
+
+def _restored(kind: type[RecorderError], message: str) -> RecorderError:
+    return kind.__new__(kind, message)
 
 
 #: What the ledger names things: codes, rules, pointers. Anything else is not repeated.

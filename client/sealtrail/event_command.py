@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sealtrail.complaint import complain
 from sealtrail.errors import AuditUnavailable, ReceiptInvalid, RecorderError
 from sealtrail.verify import base64text, canonical
 from sealtrail.verify.errors import VerifyError
@@ -40,13 +41,13 @@ def add_event(parser: argparse.ArgumentParser, add_ledger: Add, make: MakeRecord
     post.add_argument("--trust", metavar="FILE", help="keys to believe; without, no signature")
     add_ledger(post)
     post.add_argument("--json", action="store_true", help="print the whole receipt")
-    post.set_defaults(run=lambda options: _told(lambda: _post(options, make)))
+    post.set_defaults(run=lambda options: _told(options, lambda: _post(options, make)))
     show = kinds.add_parser("show", help="one recorded entry; needs an auditor's token")
     show.add_argument("event_id", metavar="EVENT_ID")
     show.add_argument("--purpose", metavar="CODE", help="why you look; recorded by the ledger")
     add_ledger(show)
     show.add_argument("--json", action="store_true", help="the answer as it is")
-    show.set_defaults(run=lambda options: _told(lambda: _show(options, make)))
+    show.set_defaults(run=lambda options: _told(options, lambda: _show(options, make)))
 
 
 def add_tail(parser: argparse.ArgumentParser, add_ledger: Add, make: MakeRecorder) -> None:
@@ -57,14 +58,14 @@ def add_tail(parser: argparse.ArgumentParser, add_ledger: Add, make: MakeRecorde
     parser.add_argument("--purpose", metavar="CODE", help="why you look; recorded by the ledger")
     add_ledger(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.set_defaults(run=lambda options: _told(lambda: _tail(options, make)))
+    parser.set_defaults(run=lambda options: _told(options, lambda: _tail(options, make)))
 
 
 def _post(options: argparse.Namespace, make: MakeRecorder) -> int:
     data = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     members = canonical.parse(data)
     if not isinstance(members, dict) or not isinstance(members.get("type"), str):
-        return _complain("an event is a JSON object with a type", EXIT_USAGE)
+        raise ValueError("an event is a JSON object with a type")  # noqa: TRY004  what was typed
     trust = None if options.trust is None else Trust.parse(Path(options.trust).read_bytes())
     kind = members.pop("type")
     with make(options, trust) as recorder:
@@ -126,7 +127,7 @@ def _line(one: dict[str, Any], *, as_json: bool) -> str:
     return visible("  ".join([where, *said, one["event_id"]]))
 
 
-def _told(work: Callable[[], int]) -> int:
+def _told(options: argparse.Namespace, work: Callable[[], int]) -> int:
     """Run a command and tell its errors in one line, with their own exit status."""
     try:
         return work()
@@ -134,9 +135,4 @@ def _told(work: Callable[[], int]) -> int:
         return 0
     except (RecorderError, VerifyError, OSError, TypeError, ValueError) as error:
         found = (status for kind, status in _STATUS if isinstance(error, kind))
-        return _complain(str(error), next(found, EXIT_USAGE))
-
-
-def _complain(message: str, status: int) -> int:
-    print(f"sealtrail: {visible(message)}", file=sys.stderr)  # noqa: T201  a command
-    return status
+        return complain(str(error), next(found, EXIT_USAGE), as_json=options.json)

@@ -18,6 +18,7 @@ kept what it promised is asked by `sealtrail.journal_check`.
 """
 
 import contextlib
+import errno
 import getpass
 import os
 import re
@@ -29,6 +30,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from sealtrail.forked import renewed_when_forked
 from sealtrail.receipt import Receipt
 from sealtrail.request import now_text
 from sealtrail.verify import canonical
@@ -87,11 +89,17 @@ class Journal:
         for what, name in (("user", user), ("context", context)):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"the journal's {what} is up to 64 of A-Z a-z 0-9 . _ -")
-        self.directory = Path(root or ROOT).expanduser() / user / context
+        self.directory = _home(Path(root or ROOT)) / user / context
         self._durable = durable
-        self._lock = threading.Lock()
         self._file: int | None = None
         self._next, self._last = 0, FIRST
+        self.renew()
+        renewed_when_forked(self)
+
+    def renew(self) -> None:
+        """Go on in another file: this process was forked, and the old file is its parent's."""
+        self._lock = threading.Lock()
+        self._end_file()
         self.path: Path | None = None  #: The file of this run, once there is one.
 
     def pending(self, event_id: str, record_key: bytes) -> None:
@@ -149,9 +157,7 @@ class Journal:
     def close(self) -> None:
         """Close the file; the next line would open a new one."""
         with self._lock:
-            if self._file is not None:
-                os.close(self._file)
-                self._file, self._next, self._last = None, 0, FIRST
+            self._end_file()
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
@@ -162,13 +168,18 @@ class Journal:
             self.path = path
             if self._durable:
                 _sync_directory(self.directory)
-        written = os.write(self._file, line)
-        if written != len(line):  # A full disk; half a line is shown as damage, and ends this file.
+        try:
+            _write_whole(self._file, line)
+            if self._durable:
+                os.fsync(self._file)
+        except OSError:  # Half a line, or a whole one without its receipt, is the last of its file.
+            self._end_file()
+            raise
+
+    def _end_file(self) -> None:
+        if self._file is not None:
             os.close(self._file)
-            self._file, self._next, self._last = None, 0, FIRST
-            raise OSError("the journal's disk is full")
-        if self._durable:
-            os.fsync(self._file)
+        self._file, self._next, self._last = None, 0, FIRST
 
     def _pending(self, event_id: str) -> Path:
         return self.directory / "pending" / event_id
@@ -181,14 +192,38 @@ def line_hash(members: Mapping[str, Any]) -> str:
 
 
 def files(directory: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return all journals below a directory, in order of their names."""
-    return sorted(Path(directory or ROOT).expanduser().rglob("*.jsonl"))
+    """Return all journals below a directory, in order of their names; or the one that it is.
+
+    Raises FileNotFoundError for what is not there, but for the default.
+    """
+    root = folder(directory)
+    if root.is_file():
+        return [root]
+    return sorted(path for path in root.rglob("*.jsonl") if not path.is_dir())
 
 
 def unanswered(directory: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the ids of events that were sent and have no receipt: a crash, or a lost answer."""
-    found = Path(directory or ROOT).expanduser().rglob("pending/*")
-    return sorted(path.name for path in found if path.is_file())
+    return sorted(path.name for path in folder(directory).rglob("pending/*") if path.is_file())
+
+
+def folder(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Return where journals lie. Raises FileNotFoundError for a folder that is not there."""
+    if directory is None:
+        return _home(Path(ROOT))
+    found = _home(Path(directory))
+    if not found.exists():
+        raise FileNotFoundError(f"there is no {found}")
+    return found
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(
+            "this account has no home directory for the journal: set HOME, or say where it lies"
+        ) from None
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -254,6 +289,11 @@ def _plain_user() -> str:
         if _NAME.fullmatch(name):
             return name
     return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+def _write_whole(handle: int, line: bytes) -> None:
+    if os.write(handle, line) != len(line):
+        raise OSError(errno.ENOSPC, "the journal's disk is full")
 
 
 def _sync_directory(directory: Path) -> None:

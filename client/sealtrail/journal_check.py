@@ -119,6 +119,9 @@ def check(
             _gather(signed.setdefault(line.origin, {}), checkpoint, report)
             lines.setdefault(line.origin, []).append(line)
     report.checkpoints = sum(map(len, signed.values()))
+    if not report.receipts:
+        sentence = "there is no receipt here, so nothing was checked"
+        report.findings.append(Finding(kind="unchecked", sentence=sentence))
     present = _present(recorder, trust, report)
     if recorder is None or present is None:
         return report
@@ -140,6 +143,9 @@ def _lines(paths: Iterable[Path], report: Report) -> Iterator[Line]:
         except VerifyError as problem:
             sentence = f"{problem} ({path.name})"
             report.findings.append(Finding(kind="broken", sentence=sentence))
+        except OSError as problem:
+            sentence = f"{path.name} cannot be read: {problem.strerror}"
+            report.findings.append(Finding(kind="unchecked", sentence=sentence))
 
 
 def _opened(line: Line, trust: Trust, report: Report) -> _Signed | None:

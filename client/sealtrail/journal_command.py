@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sealtrail import journal
+from sealtrail.complaint import complain
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.report import EXIT, EXIT_UNREADABLE, EXIT_USAGE, visible
 from sealtrail.verify.trust import Trust
@@ -47,12 +48,12 @@ def _check(options: argparse.Namespace, make: MakeRecorder) -> int:
 
     try:
         trust = Trust.parse(Path(options.trust).read_bytes())
+        paths = journal.files(options.directory)
         recorder = make(options, trust)
     except VerifyError as error:
-        return _complain(str(error), EXIT_UNREADABLE)
+        return complain(str(error), EXIT_UNREADABLE, as_json=options.json)
     except (OSError, ValueError) as error:
-        return _complain(str(error), EXIT_USAGE)
-    paths = journal.files(options.directory)
+        return complain(str(error), EXIT_USAGE, as_json=options.json)
     report = check(paths, trust=trust, recorder=recorder, progress=_progress)
     for event_id in journal.unanswered(options.directory):
         report.note_unanswered(event_id)
@@ -65,7 +66,11 @@ def _check(options: argparse.Namespace, make: MakeRecorder) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     status = 0
-    for path in journal.files(options.directory):
+    try:
+        paths = journal.files(options.directory)
+    except (OSError, ValueError) as error:
+        return complain(str(error), EXIT_USAGE, as_json=options.json)
+    for path in paths:
         try:
             for line in journal.read(path):
                 members = {
@@ -79,16 +84,11 @@ def _list(options: argparse.Namespace) -> int:
                     json.dumps(members) if options.json else "  ".join(map(str, members.values()))
                 )
                 sys.stdout.write(visible(text) + "\n")
-        except VerifyError as error:
-            status = _complain(f"{path.name}: {error}", EXIT_UNREADABLE)
+        except (OSError, VerifyError) as error:
+            status = complain(f"{path.name}: {error}", EXIT_UNREADABLE)
     return status
 
 
 def _progress(done: int, whole: int) -> None:
     if whole > 100 and done % 100 == 0 and sys.stderr.isatty():
         print(f"\r{done} of {whole} checkpoints", end="", file=sys.stderr)  # noqa: T201  a command
-
-
-def _complain(message: str, status: int) -> int:
-    print(f"sealtrail: {visible(message)}", file=sys.stderr)  # noqa: T201  a command
-    return status

@@ -4,6 +4,8 @@
 import secrets
 import threading
 
+from sealtrail.forked import renewed_when_forked
+
 
 class Numbers:
     """The sequence of one source in one run of a program. Safe for several threads.
@@ -12,10 +14,17 @@ class Numbers:
     """
 
     def __init__(self, name: str) -> None:
-        self.id = f"{name}:{secrets.token_hex(8)}"
+        self._name = name
+        self._returned: list[int] = []
+        self.renew()
+        renewed_when_forked(self)
+
+    def renew(self) -> None:
+        """Begin another sequence: this process was forked, and its parent goes on with the old."""
+        self.id = f"{self._name}:{secrets.token_hex(8)}"
         self._lock = threading.Lock()
         self._next = 0
-        self._returned: list[int] = []
+        self._returned.clear()
 
     def take(self) -> int:
         with self._lock:

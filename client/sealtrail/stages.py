@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes before and after a call: assets, training runs, deliveries, as bodies of events."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sealtrail.calls import Call
+from sealtrail.calls import Call, code_of, words_of
 from sealtrail.content import Content, content_of, is_digest, kind_of
 from sealtrail.models import PARAMS
 from sealtrail.receipt import Receipt
@@ -84,8 +85,24 @@ def review(decision: str, reason: str, facts: Mapping[str, Any]) -> tuple[str, J
     return "HUMAN_OVERRIDE", {"override": said, "outcome": outcome, **rest}, sealed
 
 
+def arguments_of(function: Callable[..., Any]) -> Callable[..., Mapping[str, Any]]:
+    """Return what names the arguments of a call of a function, its `**` ones, too."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("a function that yields is no call of a model: use trail.gen inside of it")
+    signature = inspect.signature(function)
+    loose = [one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD]
+
+    def arguments(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        named = dict(bound.arguments)
+        return (named.pop(loose[0]) if loose else {}) | named
+
+    return arguments
+
+
 def said_by(arguments: Mapping[str, Any]) -> tuple[str | None, JSON, JSON]:
-    """Return prompt, parameters and further sealed texts among a function's arguments."""
+    """Return prompt, parameters and further sealed texts among a function's named arguments."""
     texts = {
         _TEXTS[name]: value
         for name, value in arguments.items()
@@ -147,9 +164,8 @@ class Training:
         trace: TracebackType | None,
     ) -> None:
         if problem is not None:
-            failed = type(problem).__name__.replace("_", "-")[:64]
+            failed, text = code_of(problem), words_of(problem)
             error = {"class": "exception", "code": failed, "stage": "training", "retryable": False}
-            text = str(problem)[:2000].encode(errors="replace").decode()
             sealed = {"error.message": text} if text else {}
             body: JSON = {"error": error, "ended_at": now_text()}
             self.receipt = self._trail.record("TRAIN_FAILED", self.id, body, sealed=sealed)

@@ -37,6 +37,7 @@ from sealtrail.receipt import Receipt
 from sealtrail.recorder import Recorder
 from sealtrail.request import new_event_id, new_record_key
 from sealtrail.stages import Training
+from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
 from sealtrail.watching import reader_named, transport, watched
 
@@ -166,16 +167,15 @@ class Trail:
         """Decorate a function that calls a model and returns its output, or a list of outputs.
 
         Arguments named `prompt` and `negative_prompt` are sealed; those with the name of a
-        parameter (seed, steps, width, …) are recorded. Works for `def` and `async def`.
+        parameter (seed, steps, width, …) are recorded. Works for `def` and `async def`; raises
+        TypeError for a function that yields: what it yields would go on before its outcome.
         """
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            signature = inspect.signature(function)
+            arguments = stages.arguments_of(function)
 
             def call_of(*args: P.args, **kwargs: P.kwargs) -> Call:
-                bound = signature.bind(*args, **kwargs)
-                bound.apply_defaults()
-                prompt, params, texts = stages.said_by(bound.arguments)
+                prompt, params, texts = stages.said_by(arguments(*args, **kwargs))
                 return self.gen(
                     model=model,
                     prompt=prompt,
@@ -318,8 +318,8 @@ class Trail:
         who = acting()
         sealed = {**(who.sealed() if who is not None else {}), **(sealed or {})}
         event_id, record_key = new_event_id(), new_record_key()
-        number = self._sequence.take()
         self._before(event_id, record_key)
+        number = self._sequence.take()
         try:
             receipt = self._recorder.post(
                 type,
@@ -334,8 +334,10 @@ class Trail:
                 custody=self._custody,
                 **groups,
             )
-        except Refused:
-            self._sequence.give_back(number)  # Nothing was recorded under it.
+        except (Refused, TypeError, ValueError, VerifyError) as problem:
+            # Nothing was recorded under its number: refused, or impossible to send.
+            if getattr(problem, "code", None) != "source-conflict":
+                self._sequence.give_back(number)
             if self._journal is not None:
                 self._journal.drop(event_id)
             raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from sealtrail.acting import acting, current_call
+from sealtrail.acting import Acting, acting, acting_again, current_call
 from sealtrail.calls import place
 from sealtrail.errors import AlreadyCalled, NotRecordable, RecorderError
 from sealtrail.providers.exchange import Asked, Provider, Told, Unspeakable
@@ -42,6 +42,7 @@ class Exchange:
     key: str
     trace: dict[str, Any]
     attempt: Receipt
+    who: Acting | None
     ended: bool = field(default=False)
 
 
@@ -117,20 +118,21 @@ class Watch:
             trace=trace,
             links=links,
         )
-        return Exchange(asked=asked, id=id_, key=key, trace=trace, attempt=attempt)
+        return Exchange(asked=asked, id=id_, key=key, trace=trace, attempt=attempt, who=who)
 
     def _end(self, exchange: Exchange, told: Told) -> Receipt:
         exchange.ended = True
         try:
-            return self._trail.record(
-                told.type,
-                exchange.id,
-                told.body,
-                sealed=told.sealed,
-                trace=exchange.trace,
-                links=[exchange.attempt.link("attempt")],
-                usage=told.body.get("usage", {"latency_ms": 0}),
-            )
+            with acting_again(exchange.who):  # A stream may be read where nobody acts any more.
+                return self._trail.record(
+                    told.type,
+                    exchange.id,
+                    told.body,
+                    sealed=told.sealed,
+                    trace=exchange.trace,
+                    links=[exchange.attempt.link("attempt")],
+                    usage=told.body.get("usage", {"latency_ms": 0}),
+                )
         except RecorderError:
             self._withhold(exchange)
             raise

@@ -19,6 +19,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from sealtrail.begun import begun
 from sealtrail.providers.exchange import Provider, StreamReader
 from sealtrail.providers.registry import READERS, compatible, reader, reader_for
 from sealtrail.watched import EVENT_ID, Exchange, Watch
@@ -241,7 +242,7 @@ def _async_class(name: str) -> Any:
             request.headers["accept-encoding"] = "identity"
             body = await request.aread()
             asked = (request.url.path, dict(request.headers), body)
-            exchange = await asyncio.to_thread(self._watch.begin, *asked)
+            exchange = await begun(lambda: self._watch.begin(*asked), self._watch.failed)
             try:
                 response = await self._inner.handle_async_request(request)
                 if _is_stream(response):

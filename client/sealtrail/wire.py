@@ -7,22 +7,29 @@ what `Retry-After` asks, else twice as long each time, with chance so that a tho
 not return in one moment. Everything has a limit: attempts, waiting, time and bytes per answer.
 Redirects are not followed: the token must not go elsewhere.
 
-Source: RFC 9110 §10.2.3 (Retry-After in seconds).
+Source: RFC 9110 §10.2.3 (Retry-After, in seconds or as a date).
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from random import SystemRandom
 from typing import Final
 
 import httpx2
 
 from sealtrail.errors import AuditUnavailable
+from sealtrail.forked import renewed_when_forked
 
 #: Statuses after which the same request may be sent again.
 NOT_NOW: Final = frozenset({429, 502, 503, 504})
+
+#: The one of them that says for certain that nothing was recorded.
+TOO_MANY: Final = 429
 
 #: The first wait is about this long, and none is longer than the second number of seconds.
 FIRST_WAIT_S: Final = 0.1
@@ -32,7 +39,10 @@ LONGEST_WAIT_S: Final = 10.0
 LONGEST_RETRY_AFTER_S: Final = 60
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
-_SECONDS: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_SECONDS: Final = re.compile(r"0|[1-9][0-9]*")
+
+#: A number of seconds with more digits than this is only called long.
+_DIGITS_MAX: Final = 9
 _CHANCE: Final = SystemRandom()
 
 
@@ -42,11 +52,15 @@ class AnswerTooLarge(Exception):  # noqa: N818 - an answer, not an accident
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back: status, header fields (names in lower case) and the whole body."""
+    """What came back: status, header fields (names in lower case) and the whole body.
+
+    doubted: an earlier attempt may have been recorded, though its answer was none.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    doubted: bool = False
 
 
 class Wire:
@@ -63,15 +77,20 @@ class Wire:
     ) -> None:
         """Raises ValueError for a URL that is not http(s) or carries a password, or a bad token."""
         self._url = checked_url(url)
-        headers = client_headers(token)
+        self._headers = client_headers(token)
         if attempts < 1 or timeout_s <= 0:
             raise ValueError("attempts must be at least 1 and timeout_s above 0")
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._pause = pause
+        self.renew()
+        renewed_when_forked(self)
+
+    def renew(self) -> None:
+        """Make new connections; those of a parent process stay open, and are its own."""
         self._client = httpx2.Client(
-            headers=headers,
-            timeout=timeout_s,
+            headers=self._headers,
+            timeout=self._timeout_s,
             follow_redirects=False,
         )
 
@@ -92,11 +111,12 @@ class Wire:
         Raises AuditUnavailable when no attempt is left and AnswerTooLarge for an answer of more
         than answer_max bytes.
         """
-        last: Answer | None = None
+        last, doubted = None, False
         for attempt in range(1, self._attempts + 1):
             last = self._once(method, path, content, headers or {}, answer_max)
             if last is not None and last.status not in NOT_NOW:
-                return last
+                return replace(last, doubted=doubted)
+            doubted = doubted or last is None or last.status != TOO_MANY
             asked = asked_to_wait(last)
             if asked is not None and asked > LONGEST_RETRY_AFTER_S:
                 raise unavailable(attempt, last, asked)
@@ -155,9 +175,28 @@ def client_headers(token: str) -> dict[str, str]:
 
 
 def asked_to_wait(answer: Answer | None) -> int | None:
-    """Return the seconds that an answer asks to wait, if it does."""
+    """Return the seconds that an answer asks to wait, if it does.
+
+    A date counts from the answer's own, since two clocks may differ; without one, from ours.
+    """
     text = answer.headers.get("retry-after", "") if answer is not None else ""
-    return int(text) if _SECONDS.fullmatch(text) else None
+    if _SECONDS.fullmatch(text):
+        return int(text[: _DIGITS_MAX + 1])
+    until = _moment(text)
+    if answer is None or until is None:
+        return None
+    since = _moment(answer.headers.get("date", "")) or datetime.now(UTC)
+    return max(0, math.ceil((until - since).total_seconds()))
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment that an HTTP date names (RFC 9110 §5.6.7), or None for other texts."""
+    if not text.endswith(" GMT"):
+        return None
+    try:
+        return parsedate_to_datetime(text).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def wait_before(attempt: int) -> float:

@@ -80,6 +80,27 @@ def test_a_token_file_that_is_not_there_is_wrong_usage(url, tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "word"),
+    [
+        (["proof", "get", "x"], 2, "refused"),
+        (["event", "show", "x y"], 2, "refused"),
+        (["event", "post", "/nonexistent"], 2, "refused"),
+        (["tail"], 2, "refused"),
+        (["journal", "check", "--trust", "/nonexistent"], 2, "refused"),
+        (["journal", "check", "--trust", __file__], 4, "unreadable"),
+        (["journal", "list", "/nonexistent"], 2, "refused"),
+        (["proof", "standing", "x", "--entry", "x", "--trust", "x"], 2, "refused"),
+    ],
+)
+def test_an_error_is_json_as_well_where_json_was_asked_for(command, status, word, capsys):
+    """One document on standard output, whatever happens: a script need not read what is talk."""
+    assert cli.main([*command, "--json"]) == status
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == word
+    assert err == ""
+
+
 def test_verify_needs_no_http_client():
     """Checking offline works where only the standard library is installed."""
     code = (

@@ -2,6 +2,7 @@
 """Receipts that were kept here, against a ledger that keeps its word, and against others."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -188,3 +189,63 @@ def test_the_command_tells_by_its_exit_status(kept, ledger, url, tmp_path, capsy
     kept.pending("01a1fd98-600c-7a8f-9b67-8c238f99b304", b"k" * 32)
     assert cli.main(["journal", "check", str(kept.directory), "--trust", str(trust)]) == 3
     assert "01a1fd98-600c" in capsys.readouterr().out
+
+
+@pytest.fixture
+def words(ledger, url, tmp_path):
+    """`journal check` against a ledger that keeps its word."""
+    (tmp_path / "trust.json").write_bytes(ledger.trust.print())
+    (tmp_path / "token").write_text(TOKEN)
+    options = {"trust": tmp_path / "trust.json", "ledger": url, "token-file": tmp_path / "token"}
+    return ["journal", "check", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def test_a_folder_that_is_not_there_is_not_verified(words, tmp_path, capsys):
+    """A slip in its name must not end like a ledger that kept every promise."""
+    assert cli.main([*words, str(tmp_path / "jurnals")]) == 2
+    assert "jurnals" in capsys.readouterr().err
+
+
+def test_a_folder_without_receipts_is_incomplete(words, recorder, tmp_path, capsys):
+    """Nothing was checked, and the word for that is not *verified*."""
+    recorder.post("GEN_ATTEMPT", aggregate_id="g", body={}, on_behalf_of="p")
+    (tmp_path / "nothing").mkdir()
+    assert cli.main([*words, str(tmp_path / "nothing")]) == 3
+    assert "no receipt" in capsys.readouterr().out
+
+
+def test_one_journal_is_checked_by_its_name(words, kept, capsys):
+    """A file instead of a folder is that file, and not a folder without journals."""
+    assert cli.main([*words, str(kept.path)]) == 0
+    assert capsys.readouterr().out.startswith("6 receipts in 1 journals")
+
+
+def test_a_journal_that_cannot_be_read_is_not_passed_over(words, kept, capsys):
+    """A link to nowhere: the others are checked, and the verdict is incomplete."""
+    (kept.directory / "x.jsonl").symlink_to("/nonexistent")
+    assert cli.main([*words, str(kept.directory)]) == 3
+    assert "x.jsonl cannot be read" in capsys.readouterr().out
+
+
+def test_a_line_that_did_not_reach_the_disk_ends_its_file(kept, recorder, monkeypatch):
+    """What was written before its fsync failed stays; the next line begins another file."""
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", _full)
+        kept._durable = True
+        with pytest.raises(OSError, match="full"):
+            kept.keep(recorder.post("GEN_ATTEMPT", aggregate_id="a", body={}, on_behalf_of="p"))
+    kept._durable = False
+    kept.keep(recorder.post("GEN_ATTEMPT", aggregate_id="b", body={}, on_behalf_of="p"))
+    assert sorted(len(list(read(path))) for path in files(kept.directory)) == [1, 7]
+
+
+def _full(_handle):
+    raise OSError("the disk is full")
+
+
+def test_an_account_without_a_home_is_told_what_to_set(monkeypatch):
+    """A container under any number: no traceback of the standard library."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(ValueError, match="set HOME"):
+        Journal()
+    assert cli.main(["journal", "list"]) == 2

@@ -17,7 +17,6 @@ from sealtrail.request import new_event_id
 from sealtrail.verify import canonical, merkle
 from sealtrail.verify.canonical import NotCanonical
 from sealtrail.verify.disclosure import PERSON, check_disclosure
-from sealtrail.wire import LONGEST_WAIT_S, Wire
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
@@ -167,47 +166,18 @@ def _trickle(listener):
             time.sleep(0.05)
 
 
-def test_retry_after_is_honoured(ledger, url):
-    """The ledger says how long; the client waits that long and not its own guess."""
-    waits = []
-    ledger.mishaps = ["503 after 7", "503", "503 after x"]
-    wire = Wire(url, TOKEN, timeout_s=5, attempts=3, pause=waits.append)
-
-    with pytest.raises(AuditUnavailable):
-        wire.send("POST", "/v1/events", answer_max=1000, content=b"{}")
-
-    wire.close()
-    assert waits[0] == 7
-    assert 0.1 <= waits[1] <= 0.2
-
-
-def test_a_wait_longer_than_a_minute_is_the_callers_to_decide(ledger, url):
-    """A pipeline must not hang for an hour because a header says so."""
-    waits = []
-    ledger.mishaps = ["503 after 3600"]
-    wire = Wire(url, TOKEN, timeout_s=5, attempts=3, pause=waits.append)
+@pytest.mark.parametrize("status", [401, 403, 413])
+def test_a_refusal_after_a_lost_answer_is_no_proof_that_nothing_was_recorded(
+    recorder, ledger, status
+):
+    """The token was taken away between two attempts, of which the first was recorded."""
+    ledger.mishaps = ["hang up after", str(status)]
 
     with pytest.raises(AuditUnavailable) as unavailable:
-        wire.send("POST", "/v1/events", answer_max=1000, content=b"{}")
+        post(recorder)
 
-    wire.close()
-    assert waits == []
-    assert unavailable.value.retry_after_s == 3600
-
-
-def test_waits_grow_and_stay_bounded(ledger, url):
-    """Twice as long each time, never above the limit."""
-    waits = []
-    ledger.mishaps = ["503"] * 12
-    wire = Wire(url, TOKEN, timeout_s=5, attempts=12, pause=waits.append)
-
-    with pytest.raises(AuditUnavailable):
-        wire.send("POST", "/v1/events", answer_max=1000, content=b"{}")
-
-    wire.close()
-    assert len(waits) == 11
-    assert waits[4] > waits[0]
-    assert max(waits) <= LONGEST_WAIT_S
+    assert unavailable.value.status == status
+    assert len(ledger.entries) == 1
 
 
 def test_a_ledger_that_contradicts_itself_is_not_asked_again(recorder, ledger):

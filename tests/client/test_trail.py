@@ -6,46 +6,14 @@ import threading
 from decimal import Decimal
 
 import pytest
-from served_house import serving
+from recorded import MODEL, PROMPT, entries, types
 
 from sealtrail import AuditUnavailable, OutcomeLate, Refused, Trail
 from sealtrail.calls import NothingNamed
 from sealtrail.journal import Journal, read, unanswered
-from sealtrail.verify.trust import Trust
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
-
-MODEL = "acme/painter@3.1"
-PROMPT = "a lighthouse in the fog"
-
-
-@pytest.fixture
-def service(house):
-    with serving(house) as running:
-        yield running
-
-
-@pytest.fixture
-def journal(tmp_path):
-    return Journal(root=tmp_path / "journals", user="tester", context="studio", durable=False)
-
-
-@pytest.fixture
-def trail(service, journal):
-    trust = Trust.parse(service.house.trust().print())
-    made = Trail(service.url, service.pipeline, trust=trust, application="studio", journal=journal)
-    with made:
-        yield made
-
-
-def entries(service):
-    reader = service.house.book.reader
-    return [one.entry.value for one in reader.between(0, service.size)]
-
-
-def types(service):
-    return [entry["type"] for entry in entries(service)]
 
 
 def test_a_call_is_on_record_before_the_model_runs_and_its_output_before_it_goes_on(service, trail):
