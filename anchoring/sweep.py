@@ -20,7 +20,6 @@ from anchoring.sweep_search import Search
 from anchoring.sweep_tiers import Tiers
 from ledger.archive.store import Archive
 from ledger.errors import Unavailable
-from ledger.retention import members as bits
 from ledger.retention.classes import WHAT
 from ledger.retention.published import end_turn, publishing, take_turn
 
@@ -41,11 +40,12 @@ class Plan:
     to_warm: int
     to_cold: int
     runs: int  #: Of 256, that would be copied to the archive.
-    to_drop: int  #: Cold already, and still in the database.
+    to_drop: int  #: Cold already, still in the database, and not held.
     to_announce: dict[str, int]
     held: dict[str, int]  #: Due, and kept by a hold.
     waiting: int  #: Announced; their seven days, or their floors, are not over.
     to_expire: int
+    kept: int  #: Announced and due, and kept by a hold, or by the archive's lock.
     refused: int  #: Announced, and found not to fit: nothing of it goes.
 
 
@@ -86,24 +86,29 @@ class RetentionSweep:
         policy = desk.policies.current(desk.now_ms)
         runs = tiers.runs_due() if desk.cold is not None else range(0)
         due = {what: expiry.due(what) for what in WHAT} if policy is not None else {}
-        waiting = ready = refused = 0
+        waiting = going = kept = refused = 0
         for one in expiry.open():
-            count = len(one.manifest.leaves)
-            ready += count if one.ready(desk.now_ms) else 0
-            refused += count if one.sound is False else 0
-            waiting += count
+            if one.ready(desk.now_ms):
+                goes, stays = expiry.forecast(one)
+                going, kept = going + goes, kept + stays
+            elif one.sound is False:
+                refused += len(one.manifest.leaves)
+            else:
+                waiting += len(one.manifest.leaves)
+        droppable = tiers.droppable()
         return Plan(
             policy=None if policy is None else f"{policy.id}/{policy.version}",
             size=desk.size,
             anchored=desk.anchored,
-            to_warm=len(Search(desk).due()),
-            to_cold=len(runs) * bits.WIDTH,
+            to_warm=Search(desk).leaving(),
+            to_cold=tiers.movable(runs),
             runs=len(runs),
-            to_drop=len(tiers.droppable()),
+            to_drop=len(droppable) - len(desk.held(droppable)),
             to_announce={what: sum(map(len, units)) for what, (units, _) in due.items()},
             held={what: held for what, (_, held) in due.items()},
-            waiting=waiting - ready - refused,
-            to_expire=ready,
+            waiting=waiting,
+            to_expire=going,
+            kept=kept,
             refused=refused,
         )
 

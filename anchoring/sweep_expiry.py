@@ -38,6 +38,7 @@ SELECT a.event_id::text, a.digest, e.position FROM {book}.manifest a
                                  WHERE (x.number, x.event_id) = (t.number, t.event_id)))
  ORDER BY e.position NULLS FIRST, a.event_id
 """
+_CARRIED_OUT: Final = "SELECT number FROM {book}.expired WHERE event_id = %s::uuid"
 _BYTES: Final = "SELECT bytes FROM {book}.manifest WHERE event_id = %s::uuid"
 _KEEP: Final = "INSERT INTO {book}.manifest (event_id, what, digest, bytes) VALUES (%s, %s, %s, %s)"
 _BURY: Final = (
@@ -84,10 +85,13 @@ class Expiry:
             due = self._desk.due(what, rows, claim)
             if due is None or due > self._desk.now_ms + AHEAD_MS:
                 continue
-            if self._desk.held([row.position for row in rows]):
-                held += len(rows)
-                continue
-            units.append([leaf_of(row, claim, due) for row in rows])
+            on_hold = self._desk.held([row.position for row in rows])
+            # A bundle goes as a whole or stays; values and artifacts go one entry at a time.
+            staying = rows if on_hold and what == "entry" else []
+            staying = staying or [row for row in rows if row.position in on_hold]
+            held += len(staying)
+            leaves = [leaf_of(row, claim, due) for row in rows if row not in staying]
+            units += [leaves] if leaves else []
         return units, held
 
     def announce(self) -> Iterator[Step]:
@@ -220,16 +224,37 @@ class Expiry:
 
     # Letting go
 
+    def left(self, one: Announced) -> dict[int, list[int]]:
+        """Return the positions, by run, of an announcement that are not gone yet."""
+        carried_out = {number for (number,) in self._desk.select(_CARRIED_OUT, one.event_id)}
+        return {
+            number: [leaf.index for leaf in leaves]
+            for number, leaves in _by_run(one.manifest.leaves).items()
+            if number not in carried_out
+        }
+
+    def forecast(self, one: Announced) -> tuple[int, int]:
+        """Return how many entries of an announcement that is ready would go, and how many stay."""
+        going = staying = 0
+        for number, positions in self.left(one).items():
+            if self._desk.held(positions) or self._payload.kept(
+                one.manifest.what, number, positions
+            ):
+                staying += len(positions)
+            else:
+                going += len(positions)
+        return going, staying
+
     def drop(self) -> Iterator[Step]:
         """Carry out what is ready; what is held stays until it is released."""
         for one in self.open():
             if one.position is None or not one.ready(self._desk.now_ms):
                 continue
             gone = 0
-            for number, leaves in _by_run(one.manifest.leaves).items():
-                if self._payload.drop(one.manifest.what, number, [leaf.index for leaf in leaves]):
+            for number, positions in self.left(one).items():
+                if self._payload.drop(one.manifest.what, number, positions):
                     self._desk.insert(_DONE, [(number, one.event_id)])
-                    gone += len(leaves)
+                    gone += len(positions)
             if gone:
                 sentence = f"{one.manifest.what} of {gone} entries expired"
                 yield Step(what="expired", count=gone, sentence=sentence)

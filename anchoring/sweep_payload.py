@@ -13,9 +13,9 @@ from typing import Final
 from psycopg import sql
 
 from anchoring.sweep_desk import AHEAD_MS, Desk, Row, may_move
-from ledger.archive.rows import ArtifactRows
+from ledger import clock
+from ledger.archive.rows import Artifact, ArtifactRows
 from ledger.archive.store import ArchiveLocked
-from ledger.clock import DAY_MS
 from ledger.holds import Frozen
 from ledger.retention import members as bits
 from ledger.retention.bodies import BodiesBusy
@@ -109,6 +109,23 @@ class Payload:
             except (BodiesBusy, ArchiveLocked):
                 return False
 
+    def kept(self, what: What, number: int, positions: Sequence[int]) -> bool:
+        """Whether an archive would keep one run's part now: by a lock, a hold, or being away."""
+        if what == "disclosures":
+            return False
+        if what == "artifacts":
+            found = self._artifacts(positions)
+            names = [one.object for one in found if one.object is not None]
+            if any(self._desk.holds.on_artifact(name) for name in _names(found)):
+                return True
+        else:
+            names = [one.name for one in self._moved([number]) if _within(one, positions)]
+        archive, now = self._desk.archive, clock.from_ms(self._desk.now_ms)
+        if archive is None:
+            return bool(names)
+        stored = [one for name in names if (one := archive.stat(name)) is not None]
+        return any(one.held or (one.until is not None and now < one.until) for one in stored)
+
     # Entries
 
     def _bundles(self) -> Iterator[Unit]:
@@ -134,13 +151,12 @@ class Payload:
     def _drop_bodies(self, frozen: Frozen, number: int, positions: Sequence[int]) -> bool:
         for child, inside in self._desk.bodies.children(positions):
             self._desk.bodies.drop(frozen.connection, child, inside)
-        cold, gone = self._desk.cold, set(positions)
+        cold = self._desk.cold
         bundles = self._moved([number])
         if cold is None:
             return not bundles
         for one in bundles:
-            # A bundle is announced as a whole, so what goes of it is all of it.
-            if gone.issuperset(one.positions):
+            if _within(one, positions):
                 cold.archive.delete(one.name)
         frozen.connection.execute(
             sql.SQL("DELETE FROM {}.thawed WHERE position = ANY(%s)").format(
@@ -158,7 +174,7 @@ class Payload:
         if shortest is None:
             return
         # Months differ in length: a few days more, and each entry's own date decides.
-        latest = add_months(self._desk.now_ms + AHEAD_MS, -shortest) + 3 * DAY_MS
+        latest = add_months(self._desk.now_ms + AHEAD_MS, -shortest) + 3 * clock.DAY_MS
         before = self._desk.first_after(latest)
         runs = bits.by_run(at for (at,) in self._desk.select(query, before))
         announced = self._announced(what, list(runs))
@@ -209,15 +225,8 @@ class Payload:
     def _drop_artifacts(self, frozen: Frozen, positions: Sequence[int]) -> bool:
         """Delete artifacts from the archive, then their keys and previews; their digests stay."""
         archive = self._desk.archive
-        rows = ArtifactRows(self._desk.book.database, self._schema)
-        found = [
-            one
-            for one in rows.of_events([row.event_id for row in self._desk.rows(positions)])
-            if one.state not in ("erased", "expired")
-        ]
-        names = [one.digest.hex() for one in found if one.digest is not None]
-        names += [one.object for one in found if one.object is not None]
-        if any(frozen.on_artifact(name) for name in names):
+        rows, found = self._artifact_rows, self._artifacts(positions)
+        if any(frozen.on_artifact(name) for name in _names(found)):
             return False
         for one in found:
             if one.object is None:
@@ -227,3 +236,24 @@ class Payload:
             archive.delete(one.object)
         rows.clear(frozen.connection, "expired", [one.artifact_id for one in found])
         return True
+
+    @property
+    def _artifact_rows(self) -> ArtifactRows:
+        return ArtifactRows(self._desk.book.database, self._schema)
+
+    def _artifacts(self, positions: Sequence[int]) -> list[Artifact]:
+        """Return the artifacts of these entries that are not gone."""
+        ids = [row.event_id for row in self._desk.rows(positions)]
+        found = self._artifact_rows.of_events(ids)
+        return [one for one in found if one.state not in ("erased", "expired")]
+
+
+def _within(bundle: Bundle, positions: Sequence[int]) -> bool:
+    """Whether all of a bundle goes: it is announced as a whole, so what goes of it is all of it."""
+    return set(positions).issuperset(bundle.positions)
+
+
+def _names(found: Sequence[Artifact]) -> list[str]:
+    """Return all by which a hold may name these artifacts."""
+    digests = [one.digest.hex() for one in found if one.digest is not None]
+    return digests + [one.object for one in found if one.object is not None]

@@ -71,6 +71,11 @@ class Search:
         old = desk.first_after(desk.now_ms - policy.hot_days * clock.DAY_MS)
         return range(self._warmed(), min(old, desk.anchored))
 
+    def leaving(self) -> int:
+        """Return how many entries leave the hot tier, if anything of theirs is indexed there."""
+        due = self.due()
+        return len(due) if due and self._rows(due) else 0
+
     def cool(self) -> Iterator[Step]:
         """Record what leaves the hot tier, then delete the index rows that go with it."""
         due = self.due()

@@ -89,6 +89,15 @@ class Tiers:
         ((last,),) = desk.select(_BUNDLED)
         return range(last + 1, min(old, desk.anchored) // bits.WIDTH)
 
+    def movable(self, runs: range) -> int:
+        """Return how many entries of these runs would be copied: never the log's own words."""
+        return sum(self._movable(number) for number in runs)
+
+    def _movable(self, number: int) -> int:
+        begin = number * bits.WIDTH
+        present = self._desk.bodies.present(begin, begin + bits.WIDTH)
+        return sum(map(may_move, self._desk.rows(present)))
+
     def move(self) -> Iterator[Step]:
         """Bring what is due into the archive, and record it; drops nothing."""
         cold = self._desk.cold

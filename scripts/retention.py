@@ -65,6 +65,7 @@ def plan(*, book: BookName = None, data: DataDir = None, as_json: Json = False) 
                 f"  to be dropped     {found.to_drop} that are in the archive",
                 f"  to be announced   {due or 'nothing'}; held {sum(found.held.values())}",
                 f"  announced         {found.waiting} wait, {found.to_expire} go",
+                f"  kept              {found.kept} that could go, by a hold or a lock",
                 f"  refused           {found.refused} that were announced and do not fit",
             ]
         show({"books": rows}, "\n".join(lines), as_json=as_json)

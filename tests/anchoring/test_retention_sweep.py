@@ -52,9 +52,65 @@ def test_the_plan_is_what_the_sweep_does(world):
 
     done = world.done()
 
-    assert (planned.runs, planned.to_cold) == (1, RUN)
+    assert (planned.runs, planned.to_cold) == (1, RUN - 1)
     assert done["moved"] == done["dropped"] == RUN - 1  # The policy itself never moves.
     assert world.plan().runs == world.plan().to_drop == 0
+
+
+def test_the_plan_knows_of_holds_and_locks(world):
+    """What is held neither drops nor expires; after the release its lock may have to end first."""
+    holds, ids = Holds.of(world.book), [world.book.reader.at(7).entry.event_id]
+    hold = holds.apply({"event_ids": ids}, matter="m-1", authority="court-1")
+    aged(world, 100)
+    world.sweep()
+    cold = world.plan()
+    aged(world, 80)
+    due = world.plan()
+    world.sweep()
+    holds.release(hold.hold_id, authority="court-1")
+    world.sweep()
+    rounds = []
+    for days in (0, 1, 9, 91):
+        aged(world, days)
+        planned = world.plan()
+        rounds.append((planned.to_expire, planned.kept, world.done().get("expired", 0)))
+
+    assert (cold.to_drop, cold.to_warm) == (0, 0)
+    assert (due.held["entry"], due.held["disclosures"]) == (RUN - 1, 1)
+    assert all(planned == done for planned, _, done in rounds)
+    assert [kept for _, kept, _ in rounds] == [0, 0, RUN - 1, 0]
+    assert rounds[-1][0] >= RUN - 1
+    assert world.plan().to_expire == 0
+    assert world.fsck().damage == []
+
+
+def test_a_hold_on_one_entry_keeps_nobody_elses_values(pattern, tmp_path, authority):
+    """Values go one entry at a time: a neighbour's time is not made longer by somebody's matter."""
+    with world_in(pattern, tmp_path, authority) as world:
+        world.publish(disclosures=3)
+        world.fill(8)
+        held, other = (world.book.reader.at(at).entry.event_id for at in (3, 4))
+        holds = Holds.of(world.book)
+        hold = holds.apply({"event_ids": [held]}, matter="m-1", authority="court-1")
+        for days in (95, 8, 8):
+            aged(world, days)
+            world.sweep()
+        before = [one in sealed_in(world) for one in (held, other)]
+        holds.release(hold.hold_id, authority="court-1")
+        for days in (1, 1, 8):
+            aged(world, days)
+            world.sweep()
+
+        assert before == [True, False]
+        assert held not in sealed_in(world)
+        assert world.fsck().damage == []
+
+
+def sealed_in(world):
+    """The events of which sealed values are left."""
+    with world.house.owner() as owner:
+        rows = owner.execute(f"SELECT event_id FROM {world.house.schema}.sealed").fetchall()
+    return {str(event_id) for (event_id,) in rows}
 
 
 def test_the_log_says_what_moved_before_anything_is_dropped(world):
