@@ -17,6 +17,7 @@ from sealtrail.request import new_event_id
 from sealtrail.verify import canonical, merkle
 from sealtrail.verify.canonical import NotCanonical
 from sealtrail.verify.disclosure import PERSON, check_disclosure
+from sealtrail.wire import Wire
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
