@@ -20,6 +20,7 @@ from ledger.vault.construction import (
     SealedValueDamaged,
     index_message,
     open_blob,
+    open_identity,
     unwrap_other,
     wrap_other,
 )
@@ -60,6 +61,10 @@ SELECT DISTINCT b.field, b.event_id
   JOIN {book}.blind b ON b."index" = u.mac AND b.field = u.field
   JOIN {book}.subject s ON s.ref = b.subject_ref
  WHERE s.state = ANY(%s) ORDER BY 1, 2 LIMIT %s
+"""
+_LEAVING: Final = """
+SELECT ref, generation, wrapped_key, identity FROM {book}.subject
+ WHERE state = ANY(%s) AND wrapped_key IS NOT NULL ORDER BY ref
 """
 _OF_SUBJECT: Final = """
 SELECT event_id FROM {book}.sealed WHERE subject_ref = %s AND event_id > %s ORDER BY 1 LIMIT %s
@@ -143,8 +148,10 @@ class Opener:
     def find(self, field_: str, value: str, limit: int) -> list[str]:
         """Return the events that hold this identifier, in order of their ids."""
         if field_ == PERSON:
-            ref = self.subject_of(person(value))
-            return [] if ref is None else self.events_of(ref, limit=limit)
+            owner = person(value)
+            live = self.subject_of(owner)
+            refs = [*([] if live is None else [live]), *self.leaving(owner, ("held",))]
+            return sorted({one for ref in refs for one in self.events_of(ref, limit=limit)})[:limit]
         with self._reading() as connection:
             macs = self._macs(connection, index_message(field_, value))
             rows = connection.execute(self._sql(_BLIND), (field_, macs, limit)).fetchall()
@@ -162,9 +169,7 @@ class Opener:
                 for field_ in fields
             ]
             columns = [list(column) for column in zip(*macs, strict=True)]
-            rows = connection.execute(
-                self._sql(_BLIND_EACH), (*columns, states, limit)
-            ).fetchall()
+            rows = connection.execute(self._sql(_BLIND_EACH), (*columns, states, limit)).fetchall()
         return [(field_, str(event_id)) for field_, event_id in rows]
 
     def subject_of(self, owner: Owner) -> UUID | None:
@@ -174,6 +179,21 @@ class Opener:
                 self._sql(_INDEXED), (self._macs(connection, owner.message),)
             ).fetchone()
         return None if row is None else row[0]
+
+    def leaving(self, owner: Owner, states: Sequence[str]) -> list[UUID]:
+        """Return a person's subjects whose erasure is under way, in these states.
+
+        They are in no index any more: each one's id is opened under its own key.
+        """
+        found = []
+        for ref, generation, wrapped, identity in self._ask(_LEAVING, (list(states),)):
+            try:
+                cipher = self._ring.unwrap(ref.bytes, generation, bytes(wrapped))
+            except KeyDestroyed:
+                continue  # The night was faster: there is nothing left.
+            if open_identity(cipher, bytes(identity), ref=ref.bytes) == owner.id:
+                found.append(ref)
+        return found
 
     def subject(self, ref: UUID) -> SubjectRef | None:
         """Return what is known of a data subject without opening anything."""

@@ -143,6 +143,10 @@ class Vault:
         ref = self._opener.subject_of(person(person_id))
         return None if ref is None else self._opener.subject(ref)
 
+    def leaving(self, person_id: str) -> list[UUID]:
+        """Return a person's subjects whose erasure is pending or deferred; no index has them."""
+        return self._opener.leaving(person(person_id), ("erasing", "held"))
+
     def subject(self, ref: UUID) -> SubjectRef | None:
         """Return a data subject by its random name, whatever its state."""
         return self._opener.subject(ref)

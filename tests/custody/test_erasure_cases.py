@@ -13,6 +13,7 @@ from ledger.erasure.deciding import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.vault.construction import wrapping_key
 from ledger.vault.generations import KeyHeld
+from sealtrail.verify.disclosure import PERSON
 
 
 def test_a_dry_run_counts_and_records_nothing(desk):
@@ -108,6 +109,25 @@ def test_a_hold_on_a_pending_erasure_makes_it_readable_again(desk):
     desk.release(hold_id)
     desk.erasures.complete()
     assert desk.vault.open(desk.ids[0]).erasures == (case.erasure_id,)
+
+
+def test_who_is_held_is_found_by_the_persons_id_as_long_as_that_lasts(desk):
+    """A matter's reader asks by person: for what came before and after the erasure began."""
+    desk.ask_and_approve()
+    after = desk.record("alice", "a horse")
+    pending = desk.vault.find(PERSON, "alice")
+    hold_id = desk.hold(event_ids=[desk.ids[0]])
+    desk.erasures.complete()
+
+    held = desk.vault.find(PERSON, "alice")
+    some = desk.vault.find(PERSON, "alice", limit=2)
+    desk.release(hold_id)
+    desk.erasures.complete()
+
+    assert pending == [after]
+    assert (held, some) == ([*desk.ids[:2], after], desk.ids[:2])
+    assert desk.vault.find(PERSON, "alice") == [after]
+    assert desk.vault.find(PERSON, "carol") == [desk.ids[2]]
 
 
 def test_another_hold_is_told_too(desk):
