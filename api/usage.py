@@ -24,6 +24,7 @@ from api.state import AppState, AuditorLook, Look, State
 from evidence.usage_sheets import findings_csv, findings_json, groups_csv, groups_json
 from ledger import clock
 from ledger.errors import FieldError, MalformedEvent, Overloaded, TooLarge
+from ledger.usage.amounts import MARKS, Decimals
 from ledger.usage.costs import SESSION, By, Question, usage
 from ledger.usage.invoice import Format, charges, form_of
 from ledger.usage.reconcile import WITHIN_S, Reconciliation, Terms
@@ -34,6 +35,7 @@ router = APIRouter(tags=["usage"])
 #: The largest invoice that comes over HTTP, in bytes; `sealtrail-server usage` takes any.
 INVOICE_MAX: Final = 256 * 1024 * 1024
 _SHEET: Final = "text/csv; charset=utf-8; header=present"
+_NDJSON: Final = "application/x-ndjson"
 _PART: Final = 64 * 1024
 _DAYS: Final = 31
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
@@ -107,7 +109,7 @@ async def _invoice(request: Request, looking: AuditorLook) -> AsyncIterator[IO[b
     response_model=None,
     openapi_extra={"requestBody": {"required": True, "content": {
         "text/csv": {"schema": {"type": "string"}}, JSON: {"schema": {}},
-        "application/x-ndjson": {"schema": {"type": "string"}}}}},
+        _NDJSON: {"schema": {"type": "string"}}}}},
 )  # fmt: skip
 def reconcile_invoice(
     request: Request,
@@ -123,6 +125,9 @@ def reconcile_invoice(
     tolerance: Annotated[str, Query(max_length=40)] = "0",
     column: Annotated[
         list[str] | None, Query(max_length=16, description="Such as `request_id=Vorgang`.")
+    ] = None,
+    decimal: Annotated[
+        Decimals | None, Query(description="The file's decimal mark, where numbers leave a doubt.")
     ] = None,
 ) -> dict[str, Any] | Response:
     """Hold a provider's invoice or usage export (CSV, JSON, NDJSON) against what was recorded.
@@ -140,7 +145,9 @@ def reconcile_invoice(
         tolerance=tolerated(tolerance),
     )
     work = Reconciliation(looking.book.database, looking.book.row.schema, terms)
-    lines = charges(invoice, form or form_of("", start), columns_of(column or ()))
+    stated: Format | None = "ndjson" if _NDJSON in request.headers.get("content-type", "") else None
+    form = form or stated or form_of("", start)
+    lines = charges(invoice, form, columns_of(column or ()), decimal and MARKS[decimal])
     wants_csv = preferred(request.headers.get("accept", ""), JSON, CSV) == CSV
     # Closed by the answer that is made of it.
     sheet = tempfile.TemporaryFile() if wants_csv else None  # noqa: SIM115

@@ -14,6 +14,7 @@ from evidence.usage_sheets import FINDINGS_MAX, finding_json, findings_csv, grou
 from ledger import durable
 from ledger.errors import Refused
 from ledger.readmodel.follower import catch_up
+from ledger.usage.amounts import MARKS, Decimals
 from ledger.usage.costs import SESSION, By, Question, printed, usage
 from ledger.usage.invoice import Charge, Format, Malformed, charges, form_of
 from ledger.usage.reconcile import WITHIN_S, Finding, Reconciliation, Terms
@@ -78,6 +79,9 @@ def reconcile(
     column: Annotated[
         list[str] | None, typer.Option(help="Such as request_id=Vorgang; may be repeated.")
     ] = None,
+    decimal: Annotated[
+        Decimals | None, typer.Option(help="The decimal mark, where numbers leave a doubt.")
+    ] = None,
     provider: Annotated[list[str] | None, typer.Option(help="Whose invoice it is.")] = None,
     from_: From = None,
     to: To = None,
@@ -106,7 +110,8 @@ def reconcile(
         as_of = catch_up(database, schema, ["lineage"])
         start = invoice.read(64)
         invoice.seek(0)
-        lines = charges(invoice, form or form_of(file.name, start), columns_of(column or ()))
+        form, mark = form or form_of(file.name, start), decimal and MARKS[decimal]
+        lines = charges(invoice, form, columns_of(column or ()), mark)
         work = Reconciliation(database, schema, terms)
         first: list[dict[str, Any]] = []
         with progress("invoice", quiet=as_json) as update:

@@ -18,6 +18,8 @@ from decimal import Decimal
 from typing import IO, Any, Final, Literal, NamedTuple
 
 from ledger.errors import FieldError, MalformedEvent
+from ledger.usage.amounts import Mark, Marks, Unread, amount, count
+from ledger.usage.columns import ADDED, NAMES
 
 Format = Literal["csv", "json", "ndjson"]
 
@@ -26,48 +28,16 @@ FIELD_MAX: Final = 4_096  #: Characters of one field that is looked at.
 COLUMNS_MAX: Final = 512
 JSON_MAX: Final = 64 * 1024 * 1024
 
-#: What each member of a Charge is called, as exports of providers have it; names are compared in
-#: lower case with `_` for what is neither letter nor digit. Several token columns are added up.
-NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "request_id": (
-        "request_id", "provider_request_id", "x_request_id", "req_id", "response_id",
-        "completion_id", "message_id", "generation_id", "id",
-    ),
-    "at": ("timestamp", "created_at", "created", "time", "datetime", "request_time", "logged_at"),
-    "start": (
-        "start_time", "starting_at", "bucket_start", "period_start", "start_time_iso",
-        "usage_date", "usage_date_utc", "date", "day",
-    ),
-    "end": ("end_time", "ending_at", "bucket_end", "period_end", "end_time_iso"),
-    "model": ("model", "model_name", "model_id", "model_version", "snapshot_id", "deployment"),
-    "input_tokens": (
-        "input_tokens", "prompt_tokens", "n_context_tokens_total", "usage_input_tokens",
-        "uncached_input_tokens", "usage_input_tokens_no_cache", "tokens_in",
-        "cache_read_input_tokens", "cache_creation_input_tokens",
-        "usage_input_tokens_cache_read", "usage_input_tokens_cache_write_5m",
-        "usage_input_tokens_cache_write_1h",
-    ),
-    "output_tokens": (
-        "output_tokens", "completion_tokens", "n_generated_tokens_total", "usage_output_tokens",
-        "tokens_out",
-    ),
-    "images": ("images", "num_images", "n_images", "image_count"),
-    "requests": ("num_model_requests", "n_requests", "num_requests", "request_count", "requests"),
-    "cost": (
-        "cost", "amount", "amount_value", "cost_usd", "cost_in_usd", "amount_usd", "total_cost",
-        "charge", "price", "total",
-    ),
-    "currency": ("currency", "amount_currency", "currency_code"),
-}  # fmt: skip
-_ADDED: Final = frozenset({"input_tokens", "output_tokens"})
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffd]")
-_COUNT: Final = re.compile(r"[0-9]{1,15}(?:\.0{1,6})?")
-_AMOUNT: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE]-?[0-9]{1,2})?")
 _EPOCH: Final = re.compile(r"[0-9]{9,13}(?:\.[0-9]{1,9})?")
+_ZONE: Final = re.compile(r" ?(?:UTC|GMT)$")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3,8}")
 _TOKEN: Final = re.compile(r"[!-~]{1,256}")
+_UTF8_MARK: Final = b"\xef\xbb\xbf"
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_HEADER_LINES: Final = 64
 
 
 class Charge(NamedTuple):
@@ -103,14 +73,23 @@ class _Broken(ValueError):  # noqa: N818 - news, not an accident
 
 
 def charges(
-    stream: IO[bytes], form: Format, columns: Mapping[str, str] | None = None
+    stream: IO[bytes],
+    form: Format,
+    columns: Mapping[str, str] | None = None,
+    decimal: Mark | None = None,
 ) -> Iterator[Charge | Malformed]:
     """Yield every line of an invoice, read or named as malformed.
 
-    columns: names in the file by member of a Charge, where they are not recognised. Raises
-    MalformedEvent if nothing in the file can be told apart: no header, or no column that is known.
+    columns: names in the file by member of a Charge, where they are not recognised. decimal: the
+    file's decimal mark, where its numbers leave a doubt. Raises MalformedEvent if nothing in the
+    file can be told apart: no header, or no column that is known.
     """
-    records = {"csv": _csv, "json": _json, "ndjson": _ndjson}[form](stream)
+    marks = Marks(decimal, ".")
+    if form == "csv":
+        comma, records = _csv(stream)
+        marks = Marks(decimal, "." if comma == "," else None)
+    else:
+        records = {"json": _json, "ndjson": _ndjson}[form](stream)
     wanted = _wanted(columns or {})
     known: dict[str, tuple[str, ...]] | None = None
     for line, record in records:
@@ -121,14 +100,14 @@ def charges(
         try:
             if known is None or form != "csv":  # Every record of JSON has members of its own.
                 known = _known(wanted, named, first=known is None)
-            yield _charge(line, named, known)
+            yield _charge(line, named, known, marks)
         except _Broken as error:
             yield Malformed(line, error.column, error.rule)
 
 
 def form_of(name: str, start: bytes) -> Format:
     """Guess the format of a file by its name and its first bytes."""
-    suffix = name.rpartition(".")[2].lower()
+    suffix, start = name.rpartition(".")[2].lower(), start.removeprefix(_UTF8_MARK)
     if suffix in ("ndjson", "jsonl"):
         return "ndjson"
     if suffix == "json" or (suffix != "csv" and start.lstrip()[:1] in (b"{", b"[")):
@@ -139,21 +118,36 @@ def form_of(name: str, start: bytes) -> Format:
 Records = Iterator[tuple[int, dict[str, Any] | _Broken]]
 
 
-def _csv(stream: IO[bytes]) -> Records:
+def _csv(stream: IO[bytes]) -> tuple[str, Records]:
+    """Return what stands between fields, and the records."""
     csv.field_size_limit(LINE_MAX)
     lines = _Lines(stream)
-    header = next(lines, "").removeprefix("\ufeff")
-    comma = max(",;\t", key=header.count)
-    names = next(csv.reader([header], delimiter=comma), [])
+    header = next((one for one in lines if one.strip()), "")
+    comma = ""
+    if header.startswith("sep=") and header.strip()[4:] in (",", ";", "\t"):  # Excel's own line.
+        comma, header = header.strip()[4:], next(lines, "")
+    while header.count('"') % 2 and lines.count < _HEADER_LINES and (more := next(lines, "")):
+        header += more
+    bare = re.sub(r'"[^"]*"', "", header)
+    comma = comma or max(",;\t", key=bare.count)
+    try:
+        names = next(csv.reader([f"{one}\n" for one in header.split("\n")], delimiter=comma), [])
+    except csv.Error:
+        names = []
     if not 1 < len(names) <= COLUMNS_MAX:
         raise _unknown("the first line of a CSV file names its columns, 2 to 512 of them")
+    return comma, _rows(lines, names, comma)
+
+
+def _rows(lines: "_Lines", names: list[str], comma: str) -> Records:
     rows = csv.reader(lines, delimiter=comma)
     while True:
         before = lines.count + 1
         try:
             row = next(rows, None)
         except csv.Error:
-            yield before, _Broken("", "a line, and a field in quotes, is at most 256 KiB long")
+            rule = "a line ends in LF or CR LF, and has at most 256 KiB, as has a field in quotes"
+            yield before, _Broken("", rule)
             rows = csv.reader(lines, delimiter=comma)
             continue
         if row is None:
@@ -180,7 +174,7 @@ def _json(stream: IO[bytes]) -> Records:
     data = stream.read(JSON_MAX + 1)
     if len(data) > JSON_MAX:
         raise _unknown("a JSON document is at most 64 MiB; send larger ones as NDJSON or CSV")
-    value = _parsed(data.decode("utf-8", "replace"))
+    value = _parsed(data.removeprefix(_UTF8_MARK).decode("utf-8", "replace"))
     if isinstance(value, dict):
         value = next((value[one] for one in ("data", "results", "rows") if one in value), [value])
     if not isinstance(value, list):
@@ -231,6 +225,10 @@ class _Lines:
         data = self._stream.readline(LINE_MAX + 1)
         if not data:
             raise StopIteration
+        if not self.count:
+            if data.startswith(_UTF16_MARKS):
+                raise _unknown("the file is in UTF-16; save it as UTF-8")
+            data = data.removeprefix(_UTF8_MARK)
         self.count += 1
         if len(data) <= LINE_MAX:
             return data.decode("utf-8", "replace")
@@ -259,7 +257,7 @@ def _known(
             one for one in names if one in named and not isinstance(named[one], (dict, list))
         )
         if here:
-            found[member] = here if member in _ADDED else here[:1]
+            found[member] = here if member in ADDED else here[:1]
     if first and not {"request_id", "at", "start"} & found.keys():
         raise _unknown(
             "no column of the file is recognised as the request's id or its time; name them"
@@ -267,14 +265,16 @@ def _known(
     return found
 
 
-def _charge(line: int, named: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> Charge:
+def _charge(
+    line: int, named: Mapping[str, Any], known: Mapping[str, tuple[str, ...]], marks: Marks
+) -> Charge:
     def text(member: str, which: int = 0) -> str | None:
         names = known.get(member, ())
         return _text(member, named.get(names[which])) if len(names) > which else None
 
-    def count(member: str) -> int | None:
+    def number(member: str) -> int | None:
         found = [text(member, which) for which in range(len(known.get(member, ())))]
-        whole = [_whole(member, one) for one in found if one is not None]
+        whole = [_whole(member, one, marks) for one in found if one is not None]
         return sum(whole) if whole else None
 
     request_id = text("request_id")
@@ -286,23 +286,21 @@ def _charge(line: int, named: Mapping[str, Any], known: Mapping[str, tuple[str, 
         span = _span(start, end)
     if request_id is None and at is None and span is None:
         raise _Broken("", "a line has a request's id or a time")
-    currency, cost = text("currency"), text("cost")
-    if currency is None and cost is not None:
-        currency = "USD" if cost.startswith("$") or known["cost"][0].endswith("usd") else None
-    if currency is not None and not _CURRENCY.fullmatch(currency):
-        raise _Broken("currency", "a currency is a code of 3 to 8 letters, such as EUR")
+    currency, cost = _money(text("currency"), text("cost"), marks)
+    if currency is None and cost is not None and known["cost"][0].endswith("usd"):
+        currency = "USD"
     return Charge(
         line=line,
         request_id=request_id,
         at_ms=None if at is None else _moment("at", at),
         span=span,
         model=text("model"),
-        input_tokens=count("input_tokens"),
-        output_tokens=count("output_tokens"),
-        images=count("images"),
-        requests=count("requests"),
-        cost=None if cost is None else _amount(cost.removeprefix("$")),
-        currency=None if currency is None else currency.upper(),
+        input_tokens=number("input_tokens"),
+        output_tokens=number("output_tokens"),
+        images=number("images"),
+        requests=number("requests"),
+        cost=cost,
+        currency=currency,
     )
 
 
@@ -318,17 +316,30 @@ def _text(member: str, value: Any) -> str | None:
     return text or None
 
 
-def _whole(member: str, text: str) -> int:
-    plain = text.replace(",", "")
-    if not _COUNT.fullmatch(plain):
-        raise _Broken(member, "a number of things is up to 15 digits")
-    return int(plain.partition(".")[0])
+def _whole(member: str, text: str, marks: Marks) -> int:
+    try:
+        return count(text, marks)
+    except Unread as error:
+        raise _Broken(member, str(error)) from None
 
 
-def _amount(text: str) -> Decimal:
-    if not _AMOUNT.fullmatch(text.strip()):
-        raise _Broken("cost", "an amount is a decimal number, such as 0.04")
-    return Decimal(text.strip())
+def _money(
+    currency: str | None, cost: str | None, marks: Marks
+) -> tuple[str | None, Decimal | None]:
+    """Return currency and amount; the one may stand beside the other."""
+    if currency is not None and not _CURRENCY.fullmatch(currency):
+        raise _Broken("currency", "a currency is a code of 3 to 8 letters, such as EUR")
+    stated = None if currency is None else currency.upper()
+    if cost is None:
+        return stated, None
+    try:
+        value, beside = amount(cost, marks)
+    except Unread as error:
+        raise _Broken("cost", str(error)) from None
+    # Many dollars have one sign; any other says which currency it is.
+    if stated is not None and beside not in (None, "USD", stated):
+        raise _Broken("currency", "the amount has another currency beside it")
+    return stated or beside, value
 
 
 def _moment(member: str, text: str) -> int:
@@ -337,7 +348,7 @@ def _moment(member: str, text: str) -> int:
         number = Decimal(text)
         return int(number if number >= 10**12 else number * 1000)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(_ZONE.sub("+00:00", text))
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):

@@ -4,7 +4,8 @@
     charge with a request's id   ──► the outcome with that `provider.request_id`
     charge with a time           ──► the nearest outcome within a few minutes, of the same model and
                                      the same number of tokens
-    charge over a span           ──► all outcomes of that model recorded in it, added up
+    charge over a span           ──► all outcomes of that model recorded in it, added up; where
+                                     they cost several currencies, those in the charge's
 
 Each outcome accounts for one charge: a second charge for the same request is missing here. What was
 matched is remembered as one bit for each entry of the log, so that an invoice may have any number
@@ -12,11 +13,10 @@ of lines. What is missing there are the outcomes of the same providers, recorded
 days, that say they used something and that no charge accounts for.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import accumulate, islice
+from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
 from psycopg import sql
@@ -26,6 +26,7 @@ from ledger.database import Connection, Database
 from ledger.errors import TooLarge
 from ledger.usage.costs import added, printed
 from ledger.usage.invoice import Charge, Malformed
+from ledger.usage.spans import Span, Spans
 
 Kind = Literal["matched", "differs", "missing-here", "missing-there", "malformed"]
 
@@ -51,12 +52,11 @@ SELECT w.n, {columns}
         ORDER BY abs(c.recorded_at - w.at), c.position LIMIT %(near)s) u
 """
 _SPAN: Final = """
-SELECT count(*), sum(u.input_tokens), sum(u.output_tokens), sum(u.images), sum(u.cost),
-       CASE WHEN count(DISTINCT u.currency) = 1 THEN min(u.currency) END,
-       array_agg(DISTINCT u.provider)
+SELECT u.currency, array_agg(DISTINCT u.provider), sum(u.cost), count(*), sum(u.input_tokens),
+       sum(u.output_tokens), sum(u.images)
   FROM {book}.call_cost u
  WHERE u.recorded_at >= %s AND u.recorded_at < %s
-   AND (%s::text IS NULL OR %s IN (u.model, u.returned))
+   AND (%s::text IS NULL OR %s IN (u.model, u.returned)) GROUP BY 1 ORDER BY 1
 """
 _REST: Final = """
 SELECT {columns} FROM {book}.call_cost u
@@ -139,7 +139,7 @@ class Reconciliation:
         self._database, self._schema = database, schema
         self._terms = terms or Terms()
         self._taken = bytearray()  # One bit for each entry that accounts for a charge.
-        self._spans: set[tuple[int, int, str | None]] = set()
+        self._spans: set[Span] = set()
         self.summary = Summary()
 
     def findings(self, lines: Iterable[Charge | Malformed]) -> Iterator[Finding]:
@@ -215,29 +215,40 @@ class Reconciliation:
     def _span(self, connection: Connection, charge: Charge) -> Finding:
         """Compare a line that adds up many calls with the sum of ours."""
         assert charge.span is not None  # noqa: S101 - a Charge has an id, a time or a span
-        key = (*charge.span, charge.model)
-        if key in self._spans:
+        begin, end = charge.span
+        key = Span(begin, end, charge.model)
+        own = key._replace(currency=charge.currency)
+        if key in self._spans or own in self._spans:
             detail = "an earlier line is about the same span and model"
             return Finding("missing-here", charge.line, by="span", detail=detail)
         if len(self._spans) >= SPANS_MAX:
             raise TooLarge(f"an invoice has at most {SPANS_MAX} spans of time and model")
+        rows = self._ask(connection, _SPAN, begin, end, charge.model, charge.model)
+        paid = [row for row in rows if row[2] is not None]
+        if len(paid) > 1 and any(row[0] == charge.currency for row in paid):
+            key, rows = own, [row for row in rows if row[0] == charge.currency]
+            paid = rows
         self._spans.add(key)
-        values = (*charge.span, charge.model, charge.model)
-        ((calls, tokens_in, tokens_out, images, cost, currency, providers),) = self._ask(
-            connection, _SPAN, *values
-        )
-        if not calls:
+        if not rows:
             return Finding("missing-here", charge.line, by="span", detail="no call in that span")
-        facts = {
-            "requests": (calls, charge.requests),
-            "input_tokens": (_number(tokens_in), charge.input_tokens),
-            "output_tokens": (_number(tokens_out), charge.output_tokens),
-            "images": (_number(images), charge.images),
-        }
-        if cost is not None:
-            self._sum(self.summary.here, currency, cost)
-        self._from(providers)
-        differing = self._differing(facts, cost, currency, charge)
+        there = (charge.requests, charge.input_tokens, charge.output_tokens, charge.images)
+        used = zip(*(row[3:] for row in rows), strict=True)
+        here = [sum(map(int, said)) if (said := [n for n in one if n is not None]) else None
+                for one in used]  # fmt: skip
+        names = ("requests", "input_tokens", "output_tokens", "images")
+        facts = dict(zip(names, zip(here, there, strict=True), strict=True))
+        for currency, providers, cost, *_ in rows:
+            self._from(providers)
+            if cost is not None:
+                self._sum(self.summary.here, currency, cost)
+        if len(paid) > 1:  # Amounts are never added across currencies, and none is the charge's.
+            differing = self._differing(facts, None, None, charge)
+            if charge.cost is not None:
+                several = ", ".join(row[0] or "unstated" for row in paid)
+                differing += (("currency", several, charge.currency or "unstated"),)
+        else:
+            currency, _, cost = paid[0][:3] if paid else (None, None, None)
+            differing = self._differing(facts, cost, currency, charge)
         return Finding(
             "differs" if differing else "matched", charge.line, by="span", differing=differing
         )
@@ -252,14 +263,17 @@ class Reconciliation:
         if not found.providers:
             rows = self._ask(connection, _PROVIDERS, found.from_ms, found.to_ms)
             found.providers = tuple(sorted(one for (one,) in rows))
-        spanned = _Spans(self._spans)
+        spanned = Spans(self._spans)
         values = (found.from_ms, found.to_ms, list(terms.providers or found.providers))
         # As a cursor: their number has no bound, and each page for itself would sort them again.
         with connection.transaction(), connection.cursor(name="unaccounted") as cursor:
             cursor.itersize = _CHUNK
             for row in cursor.execute(self._statement(_REST), values):
                 ours = Ours(*row)
-                if not self._is_taken(ours.position) and not spanned.hold(ours):
+                names = (ours.model, ours.returned)
+                if not self._is_taken(ours.position) and not spanned.hold(
+                    ours.recorded_ms, names, ours.currency
+                ):
                     finding = Finding("missing-there", None, ours.event_id, ours.position)
                     yield self._count(finding)
 
@@ -341,29 +355,6 @@ class Reconciliation:
         return sql.SQL(query).format(book=sql.Identifier(self._schema), columns=sql.SQL(_COLUMNS))
 
 
-class _Spans:
-    """Spans of time and model, and which outcomes are in one of them."""
-
-    def __init__(self, spans: Iterable[tuple[int, int, str | None]]) -> None:
-        by_model: dict[str | None, list[tuple[int, int]]] = {}
-        for begin, end, model in spans:
-            by_model.setdefault(model, []).append((begin, end))
-        #: Beginnings in order, and the latest end of those that have begun.
-        self._of: dict[str | None, tuple[list[int], list[int]]] = {}
-        for model, found in by_model.items():
-            found.sort()
-            ends = list(accumulate((end for _, end in found), max))
-            self._of[model] = ([begin for begin, _ in found], ends)
-
-    def hold(self, ours: Ours) -> bool:
-        for model in (None, ours.model, ours.returned):
-            begins, ends = self._of.get(model, ([], []))
-            at = bisect_right(begins, ours.recorded_ms)
-            if at and ends[at - 1] > ours.recorded_ms:
-                return True
-        return False
-
-
 def _same_use(charge: Charge, ours: Ours) -> bool:
     """Say if the tokens of both are the same, where both say them."""
     pairs = (
@@ -378,7 +369,3 @@ def _days(at_ms: int) -> tuple[int, int]:
     """Return the UTC day of a time: an invoice is for whole days, if it does not say otherwise."""
     begin = at_ms - at_ms % clock.DAY_MS
     return begin, begin + clock.DAY_MS
-
-
-def _number(value: Decimal | None) -> int | None:
-    return None if value is None else int(value)

@@ -168,6 +168,26 @@ def test_an_invoice_is_held_against_the_record(service, request_made):
     assert named.json()["counts"] == found["counts"]
 
 
+def test_an_invoice_says_what_it_is_and_how_its_numbers_are_written(service, request_made):
+    """NDJSON by its media type; a decimal comma by the reader, where a number leaves a doubt."""
+    here = ("POST", "/v1/usage:reconcile")
+    made, who = request_made["made"], {"token": service.auditor}
+    lines = f'{{"request_id": "req_{made}", "cost": "0.04"}}\n{{"request_id": "req_x"}}\n'
+    table = f"request_id;cost\nreq_{made};0,040\nreq_x;1.234\n"
+
+    listed = service.ask(
+        *here, **who, content=lines, headers={"content-type": "application/x-ndjson"}
+    )
+    doubtful = service.ask(*here, **who, content=table)
+    known = service.ask(here[0], f"{here[1]}?decimal=comma", **who, content=table)
+
+    assert listed.json()["counts"] | {"missing-there": 0} == {
+        "matched": 1, "differs": 0, "missing-here": 1, "missing-there": 0, "malformed": 0,
+    }  # fmt: skip
+    assert doubtful.json()["counts"]["malformed"] == 1
+    assert known.json()["counts"]["missing-here"] == known.json()["counts"]["matched"] == 1
+
+
 @pytest.mark.usefixtures("request_made")
 def test_registers_and_answers_are_read(service):
     """What is registered, by version and with its entries; and that another answered."""

@@ -155,3 +155,22 @@ def test_an_invoice_of_endless_spans_is_refused(house, monkeypatch):
 
     with pytest.raises(TooLarge):
         held(house, f"date,model,cost\n{days}")
+
+
+def test_currencies_of_one_span_are_compared_apart(noon):
+    """Amounts are never added across currencies; each line is about what was paid in its own."""
+    call(noon, input_tokens=5, cost="1", currency="EUR")
+    call(noon, input_tokens=7, cost="2.5", currency="USD")
+    day = clock.day_of(noon.now_ms())
+    header = "date,model,input_tokens,cost,currency\n"
+    euros, dollars = f"{day},painter,5,1,EUR\n", f"{day},painter,7,2.5,USD\n"
+    pounds = f"{day},painter,12,3.5,GBP\n"
+
+    both, summary = held(noon, header + euros + dollars)
+    euro, _ = held(noon, header + euros)
+    other, _ = held(noon, header + pounds)
+
+    assert [one.kind for one in both] == ["matched", "matched"]
+    assert summary["recorded"] == {"EUR": "1", "USD": "2.5"}
+    assert [one.kind for one in euro] == ["matched", "missing-there"]
+    assert other[0].differing == (("currency", "EUR, USD", "GBP"),)
