@@ -10,17 +10,23 @@ import socket
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealtrail_gateway.assembly import make_gateway
 from sealtrail_gateway.doctor import examine, fails_closed
+from sealtrail_gateway.http1 import HEAD_MAX
 from sealtrail_gateway.settings import Misconfigured, Settings
 
 #: Exit codes, as of every command of this project.
 _USAGE, _REFUTED = 2, 1
+
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\nx-audit-event-id: none\r\n\r\n"
+)
 
 
 class _Joined:
@@ -54,12 +60,32 @@ class _Joined:
         return getattr(self._transport, name)
 
 
-class _Connection(HttpToolsProtocol):
-    """A caller's connection."""
+class Connection(HttpToolsProtocol):
+    """A caller's connection. A request's head has an end, even if nobody knows the caller yet."""
+
+    _head_size: int | None = None  # None: behind the head.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.transport = cast("asyncio.Transport", _Joined(transport))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
+
+    def on_headers_complete(self) -> None:
+        self._head_size = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_size is None or self.parser is None:
+            return
+        self._head_size += len(data)
+        if self._head_size > HEAD_MAX and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_HEAD_TOO_LARGE)  # Else it would stand in another's answer.
+            self.transport.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +132,7 @@ def _serve(settings: Settings, *, as_json: bool) -> int:
         date_header=True,
         lifespan="on",
         timeout_graceful_shutdown=30,
-        http=_Connection,
+        http=Connection,
         ws="none",  # Refused all the same, and never read.
         proxy_headers=False,  # Who a caller is, no address says.
     )

@@ -7,13 +7,15 @@ provider's own credential goes in. Redirects are not followed: a credential must
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final
 
+from sealtrail.providers.google import openai_path
 from sealtrail.receipt import RECEIPT_MAX
 from sealtrail.wire import Answer, AnswerTooLarge, checked_url, client_headers
 from sealtrail_gateway.callers import OWN_HEADERS
+from sealtrail_gateway.codings import Decoder, TooMuch, Undecodable
 from sealtrail_gateway.http1 import Broken, Fields, Link
 from sealtrail_gateway.pool import Address, Pool
 from sealtrail_gateway.settings import Upstream
@@ -31,8 +33,14 @@ _STAYS: Final = OWN_HEADERS | {
 #: Of an answer: what the gateway decides itself.
 _ANSWER_STAYS: Final = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"content-encoding",
-     b"set-cookie", b"trailer", b"upgrade", b"proxy-authenticate", b"date", b"server"}
+     b"set-cookie", b"trailer", b"upgrade", b"proxy-authenticate", b"date", b"server",
+     b"proxy-connection", b"te",
+     b"x-audit-event-id",  # Which attempt it is, nobody else says.
+     b"alt-svc"}  # Another way to the provider would lead past the gateway.
 )  # fmt: skip
+
+#: What says how a request is read goes on with it, whatever its sender says of it.
+_CONTENT: Final = frozenset({"content-type", "content-encoding"})
 
 #: Nothing that may stand within a line of a header.
 _LINE_END: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -120,37 +128,67 @@ class UpstreamFailed(Exception):  # noqa: N818 - an answer, not an accident
 
 
 class Reply:
-    """An answer whose head has come; its body is read whole, or in pieces."""
+    """An answer whose head has come; its body is read whole, or in pieces, without its coding."""
 
     def __init__(self, link: Link) -> None:
+        """Raises UpstreamFailed for an answer in a coding that is not read here."""
         self._link = link
         self.status = link.status
         self.headers = _plain(link.headers)
+        try:
+            self._decoder = Decoder.of(link.headers)
+        except Undecodable:
+            # What cannot be read cannot be put on record, so it is not released.
+            raise UpstreamFailed("encoding") from None
 
     @property
     def is_stream(self) -> bool:
-        return self.headers.get("content-type", "").startswith("text/event-stream")
+        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     def passed_on(self) -> Fields:
         """Return the header fields that go on to the caller."""
         fields = [(name.lower(), value) for name, value in self._link.headers]
-        return [field for field in fields if field[0] not in _ANSWER_STAYS]
+        stays = _ANSWER_STAYS | _nominated(v for name, v in fields if name == b"connection")
+        return [field for field in fields if field[0] not in stays]
+
+    def hasten(self, seconds: float) -> None:
+        """Allow so much silence from now on, if it is less than before."""
+        self._link.hasten(seconds)
 
     async def whole(self, at_most: int) -> bytes:
         """Return the whole body. Raises UpstreamFailed, also for one of more bytes."""
         try:
-            return await self._link.whole(at_most)
-        except Broken as broken:
-            code = "answer-too-large" if broken.code == "too-large" else broken.code
-            raise UpstreamFailed(code) from None
+            data = await self._link.whole(at_most)
+            return data if self._decoder is None else self._decoder.whole(data, at_most)
+        except (Broken, TooMuch, Undecodable) as problem:
+            raise _failed(problem) from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises UpstreamFailed."""
         try:
             while piece := await self._link.piece():
-                yield piece
-        except Broken as broken:
-            raise UpstreamFailed(broken.code) from None
+                if self._decoder is None:
+                    yield piece
+                    continue
+                for part in self._decoder.parts(piece):
+                    yield part
+            if self._decoder is not None:
+                self._decoder.end()
+        except (Broken, Undecodable) as problem:
+            raise _failed(problem) from None
+
+
+def _failed(problem: Broken | TooMuch | Undecodable) -> UpstreamFailed:
+    if isinstance(problem, Undecodable):
+        return UpstreamFailed("encoding")
+    if isinstance(problem, TooMuch) or problem.code == "too-large":
+        return UpstreamFailed("answer-too-large")
+    return UpstreamFailed(problem.code)
+
+
+def _nominated(values: Iterable[bytes]) -> set[bytes]:
+    """Return the fields that are for one connection only, as its sender says (RFC 9110 §7.6.1)."""
+    return {name.strip().lower() for value in values for name in value.split(b",")}
 
 
 class Upstreams:
@@ -181,7 +219,9 @@ class Upstreams:
         size = size_of(body)
         try:
             pool = self._pool(upstream)
-            request = head(pool.address, method, target, _sent(upstream, method, headers, size))
+            request = head(
+                pool.address, method, target, _sent(upstream, method, target, headers, size)
+            )
             link = await pool.take()
         except TimeoutError:
             raise UpstreamFailed("timeout") from None
@@ -191,7 +231,9 @@ class Upstreams:
             link.begin(self._timeout_s, of_silence=True, method=method)
             await _write(link, request + b"\r\n", body)
             await link.head()
-            if 300 <= link.status < 400 and link.status != 304:
+            if not 200 <= link.status < 600:
+                raise UpstreamFailed("status")  # None that a caller could be told.
+            if 300 <= link.status < 400 and (link.status != 304 or method not in _BODILESS):
                 # Whoever followed it would be past this gateway, with an answer nobody recorded.
                 raise UpstreamFailed("redirect")
             yield Reply(link)
@@ -236,8 +278,12 @@ def _plain(headers: Fields) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _sent(upstream: Upstream, method: str, headers: Mapping[str, str], size: int) -> dict[str, str]:
-    kept = {name: value for name, value in headers.items() if name not in _STAYS}
+def _sent(
+    upstream: Upstream, method: str, target: str, headers: Mapping[str, str], size: int
+) -> dict[str, str]:
+    own = _nominated([headers.get("connection", "").encode("latin-1")])
+    stays = _STAYS | {name.decode("latin-1") for name in own}
+    kept = {name: value for name, value in headers.items() if name not in stays - _CONTENT}
     kept["accept-encoding"] = "identity"
     if size or method not in _BODILESS:
         kept["content-length"] = str(size)
@@ -245,7 +291,7 @@ def _sent(upstream: Upstream, method: str, headers: Mapping[str, str], size: int
         return kept
     if upstream.reader == "anthropic":
         kept["x-api-key"] = upstream.credential
-    elif upstream.reader == "google":
+    elif upstream.reader == "google" and openai_path(target.partition("?")[0]) is None:
         kept["x-goog-api-key"] = upstream.credential
     else:
         kept["authorization"] = f"Bearer {upstream.credential}"

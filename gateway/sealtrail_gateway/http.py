@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
+from sealtrail.providers.google import Google, is_readable
 from sealtrail.providers.registry import reader
 from sealtrail_gateway import spool
 from sealtrail_gateway.callers import NobodyKnown, Register
@@ -120,6 +121,10 @@ class Gateway:
         kind = found.kind(method, path)
         if kind == "unknown" or not _DOTS.isdisjoint(path.split("/")):
             message = "This path is not one that the gateway can put on record."
+            raise Stopped(403, "not-recordable", message)
+        query = scope["query_string"].decode("latin-1")
+        if isinstance(found, Google) and not is_readable(query, headers):
+            message = "An answer in part, or in another format, cannot go on record."
             raise Stopped(403, "not-recordable", message)
         body = await spool.spooled(receive, self._settings.body_max)
         with body:

@@ -125,6 +125,14 @@ class Link(asyncio.Protocol):
         self.close()
         return False
 
+    def hasten(self, seconds: float) -> None:
+        """Have no more patience than this with silence from now on."""
+        self._patience = min(self._patience, seconds)
+        self._moved()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._late)
+
     def spoil(self) -> None:
         """Let this exchange be the last one: its request was not sent to its end."""
         self._surplus = True

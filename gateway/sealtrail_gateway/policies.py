@@ -50,7 +50,8 @@ class Rules:
     def before(self, asked: Asked) -> Verdict | None:
         if not self._patterns:
             return None
-        texts = [text for text in asked.sealed.values() if isinstance(text, str)]
+        # What is sealed may be a digest of a long text, or several in one, with escapes.
+        texts = [*asked.said, *(text for text in asked.sealed.values() if isinstance(text, str))]
         found = [
             f"refuse-{number}"
             for number, pattern in enumerate(self._patterns)

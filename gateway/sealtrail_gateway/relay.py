@@ -144,15 +144,19 @@ class Relay:
             return data, await asyncio.to_thread(under.incoming.reader.told, *reading)
         return data, under.incoming.reader.told(*reading)
 
-    async def end(self, under: Under, told: Told) -> Receipt:
-        """Put the outcome on record. Raises Stopped where the answer has to be withheld."""
+    async def end(self, under: Under, told: Told, *, released: bool = False) -> Receipt:
+        """Put the outcome on record. Raises Stopped where the answer has to be withheld.
+
+        released: some of it has gone on already, as of a stream, so it cannot be withheld any more.
+        """
         try:
             refused = await self._judge_after(under, told)
         except Stopped:
+            self._withhold(under)
             raise
         except Exception:  # noqa: BLE001 - a judgement that was not made is not a yes
             refused = Verdict(refused=True, judgement={}, code="hook-failed", told=_UNJUDGED)
-        if refused is not None:
+        if refused is not None and not released:
             outputs = [{**one, "disposition": "withheld"} for one in told.body.get("outputs", ())]
             told = Told(
                 type=told.type,
@@ -210,6 +214,8 @@ class Relay:
     async def _moderated(self, under: Under, verdict: Verdict) -> None:
         try:
             await self._record(under, "MODERATION", {"mod": verdict.judgement}, {})
+        except Refused:
+            raise  # A judgement without form: the hook that made it is broken.
         except RecorderError as problem:
             message = "A judgement could not be put on record; the call goes no further."
             raise Stopped(503, "audit-unavailable", message) from problem

@@ -4,11 +4,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Final
 
 from sealtrail.providers.exchange import StreamReader, Told
 from sealtrail.receipt import Receipt
 from sealtrail_gateway.connections import Reply, UpstreamFailed
 from sealtrail_gateway.relay import Relay, Stopped, Under, failure
+
+#: Seconds for which a provider may be silent behind the terminal event before it has ended.
+_END_S: Final = 5.0
 
 
 class StreamBroken(Exception):  # noqa: N818 - an answer, not an accident
@@ -44,10 +48,12 @@ class Pump:
                 released = stream.feed(piece)
                 if released:
                     yield released
+                if stream.ended:
+                    reply.hasten(_END_S)
         except UpstreamFailed:
             aborted = True
         await self._end(aborted=aborted)
-        if aborted:
+        if aborted and not stream.ended:
             raise StreamBroken("upstream-broke-off", "The provider's stream broke off.")
         rest = stream.rest()
         if rest:
@@ -78,5 +84,7 @@ class Pump:
     async def _finish(self, told: Told) -> None:
         """Put the outcome on record; what was begun is finished, whoever stops waiting for it."""
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._relay.end(self._under, told))
+            released = self._stream is not None and self._stream.released
+            ending = self._relay.end(self._under, told, released=released)
+            self._ending = asyncio.ensure_future(ending)
         await asyncio.shield(self._ending)

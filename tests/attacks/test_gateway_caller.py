@@ -5,7 +5,9 @@ It has a key of the gateway and speaks HTTP as it likes. It wants a call that is
 somebody else's name, or not at all, or the provider's own credential, so as to go past next time.
 """
 
+import socket
 import sys
+import threading
 import time
 from hashlib import sha256
 from hmac import digest as hmac_digest
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 
 sys.path += [str(Path(__file__).parent.parent / name) for name in ("gateway", "provider")]
 
@@ -227,3 +230,75 @@ def test_hangs_its_call_below_anothers(world):
     forged = ("sealtrail-parent", f"{parent};sha256:{sha256(b'made up').hexdigest()}")
     assert send(world, key(PERSON_KEY), forged) == (403, "audit-refused")
     assert len(world.provider.calls) == calls
+
+
+def test_hides_a_word_from_the_rules(world):
+    """Who: somebody who wants from a model what a rule of the gateway refuses.
+    Tries: a prompt so long that only its digest is sealed; the word in an earlier message, in what
+    a tool gave, over two lines, in a document of plain text.
+    Caught by: the rules, which see every text of a request as it was written.
+    Not caught: a word that is spelled so that no pattern has it, or within a picture.
+    """
+    document = {"type": "document", "source": {"type": "text", "data": "a\nforged passport"}}
+    earlier = [
+        {"role": "user", "content": 'the "forged\npassport"'},
+        {"role": "user", "content": "b"},
+    ]
+    tool = {"role": "tool", "tool_call_id": "c", "content": "a forged passport"}
+    attempts = (
+        (PATH, {"model": "m", "prompt": "x " * 35_000 + "forged passport"}),
+        ("/openai/v1/chat/completions", {"model": "m", "messages": earlier}),
+        ("/openai/v1/chat/completions", {"model": "m", "messages": [tool, earlier[1]]}),
+        ("/openai/v1/responses", {"model": "m", "input": [
+            {"type": "function_call_output", "call_id": "c", "output": "forged passport"}]}),
+        ("/anthropic/v1/messages", {"model": "m", "max_tokens": 9, "messages": [
+            {"role": "user", "content": [document]}]}),
+        ("/anthropic/v1/messages", {"model": "m", "max_tokens": 9, "messages": [
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t", "content": "forged passport"}]}]}),
+    )  # fmt: skip
+
+    with world.other(refuse=(r"forged\s+passport",), body_max=1_000_000) as url:
+        for path, body in attempts:
+            answer = httpx2.post(url + path, headers=[key(PERSON_KEY)], json=body)
+            assert answer.status_code == 403, (path, answer.text)
+            assert "refusal-rule" in answer.text
+    assert world.types.count("GEN_DENY") == len(attempts)
+    assert world.provider.calls == []
+
+
+def test_sends_a_head_without_end(world):
+    """Who: somebody without any key, who wants the gateway's memory.
+    Tries: one header field that never ends, and fields without number.
+    Caught by: the gateway: 64 KiB of a head, then 431 and the connection is closed.
+    Not caught: many connections that send nothing; that is for a proxy in front.
+    """
+    from sealtrail_gateway.assembly import make_gateway
+    from sealtrail_gateway.command import Connection
+
+    app = make_gateway(world.settings)
+    config = uvicorn.Config(app, http=Connection, log_level="critical", lifespan="on")
+    server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        for piece in (b"y" * 65_536, b"X-Many: 1\r\n" * 6_000):
+            with socket.create_connection(listener.getsockname(), timeout=10) as caller:
+                caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: ")
+                sent, said = 0, b""
+                while not said and sent < 8_000_000:
+                    try:
+                        caller.sendall(piece)
+                        sent += len(piece)
+                        time.sleep(0.01)
+                        said = caller.recv(64, socket.MSG_DONTWAIT)
+                    except BlockingIOError:
+                        pass
+                    except ConnectionError:
+                        break
+            assert sent < 4_000_000
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+    assert (world.types, world.provider.calls) == ([], [])

@@ -212,6 +212,7 @@ ROUTES: dict[str, Any] = {
     "/v1/images/edits": openai_image,
     "/v1/images/variations": openai_image,
     "/v1/chat/completions": openai_chat,
+    "/v1beta/openai/chat/completions": openai_chat,
     "/v1/responses": openai_response,
     "/v1/messages": anthropic_message,
 }

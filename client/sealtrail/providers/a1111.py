@@ -38,6 +38,9 @@ _OPERATIONS: Final = {
 }
 _HARMLESS_POSTS: Final = frozenset({"interrupt", "skip", "png-info"})
 
+#: Members in which somebody writes what is wanted.
+_WRITTEN: Final = ("prompt", "negative_prompt")
+
 #: What may be looked at. `progress` is not among it: it shows the picture while it is made.
 _LOOKS: Final = frozenset(
     {"cmd-flags", "embeddings", "extensions", "face-restorers", "hypernetworks",
@@ -86,6 +89,7 @@ class A1111:
             params=_params(request),
             inputs=inputs,
             sealed=sealed,
+            said=[request[n] for n in _WRITTEN if isinstance(request.get(n), str)],
         )
 
     def told(self, asked: Asked, status: int, headers: Headers, body: bytes) -> Told:

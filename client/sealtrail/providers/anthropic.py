@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from sealtrail.providers.bodies import json_of, read_json, unbase64
 from sealtrail.providers.exchange import (
@@ -29,6 +29,9 @@ from sealtrail.providers.exchange import (
 )
 from sealtrail.providers.sse import EventStream, Spoken
 
+#: A part may hold parts: a tool's result a document, and that its own.
+_DEPTH_MAX: Final = 4
+
 
 class Anthropic:
     """Reads what speaks Anthropic's format."""
@@ -47,7 +50,7 @@ class Anthropic:
     def asked(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
         del path, headers
         request = read_json(body)
-        sealed, pictures = _texts(request)
+        sealed, pictures, said = _texts(request)
         inputs = given(sources(pictures), sealed)
         temperature, top_p = request.get("temperature"), request.get("top_p")
         params = {
@@ -63,6 +66,7 @@ class Anthropic:
             params=without_none(params),
             inputs=inputs,
             sealed=sealed,
+            said=said,
             stream=request.get("stream") is True,
         )
 
@@ -126,17 +130,19 @@ class MessageStream(EventStream):
             self._error = data.get("error") or {}
         return kind in {"message_stop", "error"}
 
-    def told(self, status: int, headers: Headers, *, aborted: bool) -> Told:
+    def gather(self, headers: Headers) -> None:
         self.facts = facts_of(headers, self._said)
         if self._reason and self._reason != "refusal":
             self.facts["finish_reason"] = self._reason
         said = self._spoken.output()
         if said is not None:
             self.outputs.append(said)
-        return super().told(status, headers, aborted=aborted)
 
     def finished(self, headers: Headers) -> Told | None:
         del headers
+        if self._error is not None and self.outputs:
+            code = self._error.get("type") if isinstance(self._error, dict) else None
+            return self.cut_short(plain_code(code) or "error")
         if self._error is not None:
             return _error(200, self._error, self.facts)
         if self._reason == "refusal":
@@ -173,8 +179,8 @@ def _error(status: int, error: Any, facts: JSON) -> Told:
     return failed(status, code, text, facts=facts, retryable=retryable)
 
 
-def _texts(request: JSON) -> tuple[JSON, list[bytes]]:
-    """Return the sealed texts of a conversation, and its pictures."""
+def _texts(request: JSON) -> tuple[JSON, list[bytes], list[str]]:
+    """Return the sealed texts of a conversation, its pictures, and every text of it."""
     sealed: JSON = {}
     system = request.get("system")
     if isinstance(system, list):
@@ -182,21 +188,27 @@ def _texts(request: JSON) -> tuple[JSON, list[bytes]]:
     if isinstance(system, str) and system:
         sealed["prompt.system"] = text_value(system)
     pictures: list[bytes] = []
+    said: list[str] = [system] if isinstance(system, str) else []
     spoken: list[str] = []
     user = None
     for role, part in _parts(request):
-        if isinstance(part.get("text"), str):
-            spoken.append(f"{role}: {part['text']}")
-            user = part["text"] if role == "user" else user
         source = part.get("source")
-        found = unbase64(source.get("data")) if isinstance(source, dict) else None
+        source = source if isinstance(source, dict) else {}
+        # A document of plain text holds it as it is, and what others hold is Base64.
+        plain = source.get("data") if source.get("type") == "text" else None
+        for text in (part.get("text"), plain):
+            if isinstance(text, str):
+                said.append(text)
+                spoken.append(f"{role}: {text}")
+                user = text if role == "user" else user
+        found = unbase64(source.get("data")) if plain is None else None
         if found is not None:
             pictures.append(found)
     if user is not None:
         sealed["prompt.user"] = text_value(user)
     if len(spoken) > 1:
         sealed["prompt.rendered"] = text_value(spoken)
-    return sealed, pictures
+    return sealed, pictures, said
 
 
 def _parts(request: JSON) -> Iterator[tuple[str, JSON]]:
@@ -205,7 +217,20 @@ def _parts(request: JSON) -> Iterator[tuple[str, JSON]]:
     for message in messages if isinstance(messages, list) else ():
         if not isinstance(message, dict):
             continue
-        content = message.get("content")
-        for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
-            if isinstance(part, dict):
-                yield str(message.get("role")), part
+        for part in _within(message.get("content")):
+            yield str(message.get("role")), part
+
+
+def _within(content: Any, depth: int = 0) -> Iterator[JSON]:
+    """Yield the parts of a content, with those that a tool's result or a document is made of."""
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        if not isinstance(part, dict):
+            continue
+        yield part
+        source = part.get("source")
+        for inner in (
+            part.get("content"),
+            source.get("content") if isinstance(source, dict) else 0,
+        ):
+            if isinstance(inner, (str, list)) and depth < _DEPTH_MAX:
+                yield from _within(inner, depth + 1)

@@ -5,6 +5,7 @@ A file of a form is hashed as it passes; only short fields are held.
 """
 
 import json
+import re
 from base64 import b64decode
 from binascii import Error as BadBase64
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ JSON_MAX: Final = 64 * 1024 * 1024
 FIELD_MAX: Final = 256 * 1024
 _HEAD_MAX: Final = 16 * 1024
 _PARTS_MAX: Final = 128
+_PARAMETER: Final = re.compile(r'\s*;\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("[^"\\]*"|[^\s;"]+)')
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_LINE_END: Final = re.compile(rb"[ \t]*\r\n")
+_AS_IT_IS: Final = frozenset({"", "7bit", "8bit", "binary"})
 _PIECE: Final = 256 * 1024
 
 
@@ -84,12 +89,25 @@ def is_form(headers: Headers) -> bool:
 
 def read_form(headers: Headers, body: BinaryIO) -> Form:
     """Read a form in parts. Raises Unspeakable for one that no reader can be sure of."""
-    message = Message()
-    message["content-type"] = headers.get("content-type", "")
-    boundary = message.get_boundary()
-    if not boundary or len(boundary) > 70:
-        raise Unspeakable("the form names no boundary")
-    return _Parts(body, boundary.encode()).read()
+    return _Parts(body, _boundary(headers.get("content-type", "")).encode()).read()
+
+
+def _boundary(kind: str) -> str:
+    """Return the boundary that a media type names. Raises Unspeakable.
+
+    Of two, some readers take the first and some the last.
+    """
+    at, found = kind.find(";"), []
+    while 0 <= at < len(kind.rstrip("; \t")):
+        one = _PARAMETER.match(kind, at)
+        if one is None:
+            raise Unspeakable("the form's media type cannot be read")
+        if one[1].partition("*")[0].lower() == "boundary":
+            found.append((one[1].lower(), one[2].strip('"')))
+        at = one.end()
+    if len(found) != 1 or found[0][0] != "boundary" or not _BOUNDARY.fullmatch(found[0][1]):
+        raise Unspeakable("the form names no boundary, or two")
+    return found[0][1]
 
 
 def data_url(text: Any) -> tuple[bytes, str] | None:
@@ -181,16 +199,23 @@ class _Parts:
                 raise Unspeakable("the head of a part is too long")
             self._more()
         lines, self._held = self._held[:end], self._held[end + 4 :]
+        begun = _LINE_END.match(lines + b"\r\n")
+        if begun is None:  # A longer line that begins as the boundary does: others read on.
+            raise Unspeakable("a line of the form only begins with its boundary")
         message = Message()
-        for line in lines.decode("utf-8", errors="replace").split("\r\n"):
+        for line in lines[begun.end() :].decode("utf-8", errors="replace").split("\r\n"):
             name, colon, value = line.partition(":")
-            if colon:
-                message[name.strip()] = value.strip()
-        field = message.get_param("name", header="content-disposition")
-        if not isinstance(field, str):
-            raise Unspeakable("a part of the form has no name")
+            if not colon or name.strip() in message:
+                raise Unspeakable("the head of a part cannot be read")
+            message[name.strip()] = value.strip()
+        if message.get("content-transfer-encoding", "").lower() not in _AS_IT_IS:
+            raise Unspeakable("a part of the form is encoded")
+        told = message.get_params([], header="content-disposition")
+        names = [value for name, value in told if name.lower() == "name"]
+        if len(names) != 1 or not isinstance(names[0], str):
+            raise Unspeakable("a part of the form has no name, or two")
         is_file = message.get_param("filename", header="content-disposition") is not None
-        return field, message.get_content_type(), is_file
+        return names[0], message.get_content_type(), is_file
 
     def _more(self) -> None:
         piece = self._body.read(_PIECE)

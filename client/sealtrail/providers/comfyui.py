@@ -160,6 +160,7 @@ def asked_of(
         params=_params(sampler, inputs),
         inputs=[{"type": "image", "role": kind} for kind in kinds],
         sealed=sealed,
+        said=[text for node in inputs for text in node.values() if isinstance(text, str)],
         facts={"deadline_s": DEADLINE_S},
     )
 

@@ -47,7 +47,8 @@ class Asked:
 
     inputs: members of `inputs` of the body; their digests are in `sealed`. stream: whether the
     answer comes in events. form: a reader's own word for the answer that it expects. facts:
-    further members of the attempt's body.
+    further members of the attempt's body. said: every text of the request as it was written, for
+    those who judge it; what is sealed may be a digest of it.
     """
 
     model: JSON
@@ -56,6 +57,7 @@ class Asked:
     params: JSON = field(default_factory=dict)
     inputs: list[JSON] = field(default_factory=list)
     sealed: JSON = field(default_factory=dict, repr=False)
+    said: list[str] = field(default_factory=list, repr=False)
     stream: bool = False
     form: str = ""
     facts: JSON = field(default_factory=dict)
@@ -90,6 +92,7 @@ class StreamReader(Protocol):
     """Reads one stream while it passes."""
 
     ended: bool  #: The terminal event has come; all from there on is kept back.
+    released: bool  #: Something has gone on already.
 
     def feed(self, data: bytes) -> bytes:
         """Take what came and return what may go on now."""

@@ -4,14 +4,16 @@
     /v1beta/models/<model>:generateContent         candidates with parts: text, inlineData
     /v1beta/models/<model>:streamGenerateContent   the same in events; a finishReason ends them
     /v1beta/models/<model>:predict                 predictions with bytesBase64Encoded
+    /v1beta/openai/…                               OpenAI's format, under the same address
 
-Its stream has no terminal event of its own: the first event with a finishReason is kept back.
+Its stream has no terminal event of its own: once each candidate has a finishReason, what comes is
+kept back.
 """
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
+from urllib.parse import parse_qs
 
 from sealtrail.providers.bodies import read_json, unbase64
 from sealtrail.providers.exchange import (
@@ -23,20 +25,18 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
-    decimal,
     denied,
     failed,
-    given,
     made,
     output,
     plain_code,
     plain_line,
     plain_token,
-    sources,
-    text_value,
     without_none,
 )
-from sealtrail.providers.sse import EventStream, Spoken
+from sealtrail.providers.google_requests import asked_content, asked_picture, parts_of
+from sealtrail.providers.openai import OpenAi
+from sealtrail.providers.sse import EventStream, Voices
 
 _PATH: Final = re.compile(r"/?v1[a-z0-9]*/(?:.*/)?models/([^/:]+):([A-Za-z]+)")
 _CALLS: Final = {
@@ -44,13 +44,22 @@ _CALLS: Final = {
     "streamGenerateContent": "content",
     "predict": "predict",
 }
+_FORMS: Final = frozenset(_CALLS.values())
+_COMPATIBLE: Final = re.compile(
+    r"/?v1[a-z0-9]*/(?:projects/[^/]+/locations/[^/]+/endpoints/[^/]+|openai)/(.+)"
+)
 _HARMLESS: Final = frozenset({"countTokens", "computeTokens"})
 
 #: Reasons for which Google ends an answer because of what it says or shows.
 _REFUSALS: Final = frozenset(
     {"SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST",
-     "RECITATION", "IMAGE_RECITATION", "SPII"}
+     "RECITATION", "IMAGE_RECITATION", "SPII", "MODEL_ARMOR"}
 )  # fmt: skip
+
+#: Of a query: what leaves an answer readable. `fields` would leave out why it ended, and others
+#: would have it in another format.
+_READABLE: Final = {"alt": ("json", "sse"), "$alt": ("json", "json;enum-encoding=int", "sse")}
+_HARMLESS_NAMES: Final = frozenset({"key", "prettyPrint", "$prettyPrint", "quotaUser"})
 _STATUSES: Final = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 503: "UNAVAILABLE"}
 
 
@@ -59,8 +68,11 @@ class Google:
 
     def __init__(self, name: str = "google") -> None:
         self.name = name
+        self._compatible = OpenAi(name)
 
     def kind(self, method: str, path: str) -> Kind:
+        if (inner := openai_path(path)) is not None:
+            return self._compatible.kind(method, inner)
         found = _PATH.fullmatch(path)
         if method == "POST" and found is not None:
             if found[2] in _CALLS:
@@ -70,17 +82,20 @@ class Google:
         return "harmless" if is_look else "unknown"
 
     def asked(self, path: str, headers: Headers, body: BinaryIO) -> Asked:
-        del headers
+        if (inner := openai_path(path)) is not None:
+            return self._compatible.asked(inner, headers, body)
         found = _PATH.fullmatch(path)
         if found is None:  # Cannot be: `kind` said that it is a call.
             raise Unspeakable("the path names no model")
         request = read_json(body)
         model = {"provider": self.name, "name": plain_line(found[1]), "version": "hosted"}
         if _CALLS[found[2]] == "predict":
-            return _asked_picture(model, request)
-        return _asked_content(model, request, stream=found[2] == "streamGenerateContent")
+            return asked_picture(model, request)
+        return asked_content(model, request, stream=found[2] == "streamGenerateContent")
 
     def told(self, asked: Asked, status: int, headers: Headers, body: bytes) -> Told:
+        if asked.form not in _FORMS:
+            return self._compatible.told(asked, status, headers, _only(body))
         chunks = _chunks(body)
         facts = _facts(headers, chunks)
         error = next((one["error"] for one in chunks if isinstance(one.get("error"), dict)), None)
@@ -94,7 +109,7 @@ class Google:
         return answer.told(facts, [output(body, mime="application/json")])
 
     def stream(self, asked: Asked) -> StreamReader:
-        return ContentStream(asked)
+        return ContentStream(asked) if asked.form in _FORMS else self._compatible.stream(asked)
 
     def refusal(self, code: str, message: str, status: int) -> tuple[JSON, bytes]:
         said = {"code": status, "message": f"{code}: {message}"}
@@ -103,45 +118,81 @@ class Google:
         return headers, json.dumps({"error": said}).encode()
 
 
+def openai_path(path: str) -> str | None:
+    """Return what stands behind the address at which Google speaks OpenAI's format, or None."""
+    found = _COMPATIBLE.fullmatch(path)
+    return None if found is None else found[1]
+
+
+def is_readable(query: str, headers: Headers) -> bool:
+    """Whether the answer to a request will be whole, and in a format that is read here."""
+    if "x-goog-fieldmask" in headers:
+        return False
+    for name, values in parse_qs(query, keep_blank_values=True).items():
+        if name in _READABLE and not (len(values) == 1 and values[0] in _READABLE[name]):
+            return False
+        if name not in _READABLE and name not in _HARMLESS_NAMES:
+            return False
+    return True
+
+
 class _Answer:
     """Candidates, put together over the events that they came in."""
 
     def __init__(self) -> None:
-        self.spoken = Spoken()
+        self.spoken = Voices()
         self.outputs: list[JSON] = []
-        self.reason = ""
+        self.reasons: dict[int, str] = {}
         self.blocked = ""
+        self.message = ""
+
+    @property
+    def reason(self) -> str:
+        return self.reasons[min(self.reasons)] if self.reasons else ""
 
     def take(self, chunk: JSON) -> None:
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict):
             self.blocked = plain_code(feedback.get("blockReason")) or self.blocked
+            self._say(feedback.get("blockReasonMessage"))
         candidates = chunk.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             if not isinstance(candidate, dict):
                 continue
-            self.reason = plain_code(candidate.get("finishReason")) or self.reason
-            for part in _parts(candidate.get("content")):
-                self.spoken.add(part.get("text"))
-                shown = part.get("inlineData")
+            at = candidate["index"] if type(candidate.get("index")) is int else 0
+            if reason := plain_code(candidate.get("finishReason")):
+                self.reasons[at] = reason
+            self._say(candidate.get("finishMessage"))
+            for part in parts_of(candidate.get("content")):
+                # What it thought is no part of its answer.
+                self.spoken.add(part.get("text"), at, int(part.get("thought") is True))
+                shown = part.get("inlineData", part.get("inline_data"))
                 data = unbase64(shown.get("data")) if isinstance(shown, dict) else None
                 if data is not None:
                     self.outputs.append(output(data))
 
-    def told(self, facts: JSON, whole: list[JSON], *, partial: bool = False) -> Told:
-        said = self.spoken.output()
-        outputs = [*self.outputs, *([] if said is None else [said])]
-        if self.blocked or (self.reason in _REFUSALS and not outputs):
-            return denied(self.blocked or self.reason, "", facts=facts)
+    def put_out(self) -> list[JSON]:
+        """Return all that came, pictures first."""
+        return [*self.outputs, *self.spoken.outputs()]
+
+    def told(self, facts: JSON, whole: list[JSON]) -> Told:
+        outputs = self.put_out()
+        refused = self.blocked or next((r for r in self.reasons.values() if r in _REFUSALS), "")
+        if refused and not outputs:
+            return denied(refused, self.message, facts=facts)
         if self.outputs:
             facts.setdefault("usage", {})["images"] = len(self.outputs)
-        if self.reason:
-            facts["finish_reason"] = self.reason
-        return made([*outputs, *whole], facts=facts, partial=partial)
+        if reason := self.blocked or self.reason:
+            facts["finish_reason"] = reason
+        return made([*outputs, *whole], facts=facts, partial=bool(refused))
+
+    def _say(self, text: Any) -> None:
+        if isinstance(text, str):
+            self.message = text
 
 
 class ContentStream(EventStream):
-    """Chunks of one answer; the one with a finishReason, or a block, is the last."""
+    """Chunks of one answer; once each candidate has a finishReason, or at a block, it ends."""
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
@@ -160,95 +211,29 @@ class ContentStream(EventStream):
             n: data[n] for n in ("modelVersion", "responseId", "usageMetadata") if n in data
         }
         self._answer.take(data)
-        return bool(self._answer.reason or self._answer.blocked)
+        wanted = int(self.asked.params.get("n", 1))
+        return len(self._answer.reasons) >= wanted or bool(self._answer.blocked)
 
-    def told(self, status: int, headers: Headers, *, aborted: bool) -> Told:
+    def gather(self, headers: Headers) -> None:
         self.facts = _facts(headers, [self._last])
-        if not self.ended:
-            said = self._answer.spoken.output()
-            self.outputs = [*self._answer.outputs, *([] if said is None else [said])]
-        return super().told(status, headers, aborted=aborted)
+        self.outputs = self._answer.put_out()
 
     def finished(self, headers: Headers) -> Told | None:
         del headers
+        if self._error is not None and self.outputs:
+            return self.cut_short(plain_code(self._error.get("status")) or "error")
         if self._error is not None:
             return _error(200, self._error, self.facts)
         return self._answer.told(self.facts, [self._stream_output()])
 
-
-def _asked_content(model: JSON, request: JSON, *, stream: bool) -> Asked:
-    sealed: JSON = {}
-    system = "\n".join(
-        part["text"]
-        for part in _parts(request.get("systemInstruction", request.get("system_instruction")))
-        if isinstance(part.get("text"), str)
-    )
-    if system:
-        sealed["prompt.system"] = text_value(system)
-    spoken, user, pictures = [], None, []
-    contents = request.get("contents")
-    for content in contents if isinstance(contents, list) else ():
-        role = content.get("role", "user") if isinstance(content, dict) else "user"
-        for part in _parts(content):
-            if isinstance(part.get("text"), str):
-                spoken.append(f"{role}: {part['text']}")
-                user = part["text"] if role == "user" else user
-            inline = part.get("inlineData", part.get("inline_data"))
-            data = unbase64(inline.get("data")) if isinstance(inline, dict) else None
-            if data is not None:
-                pictures.append(data)
-    if user is not None:
-        sealed["prompt.user"] = text_value(user)
-    if len(spoken) > 1:
-        sealed["prompt.rendered"] = text_value(spoken)
-    inputs = given(sources(pictures), sealed)
-    config = request.get("generationConfig")
-    return Asked(
-        model=model,
-        operation="chat",
-        input_type="text+image" if inputs else "text",
-        params=_params(config if isinstance(config, dict) else {}),
-        inputs=inputs,
-        sealed=sealed,
-        stream=stream,
-        form="content",
-    )
+    def must_end(self) -> bool:
+        return not self._answer.reasons
 
 
-def _asked_picture(model: JSON, request: JSON) -> Asked:
-    instances = request.get("instances")
-    first = instances[0] if isinstance(instances, list) and instances else {}
-    prompt = first.get("prompt") if isinstance(first, dict) else None
-    parameters = request.get("parameters")
-    parameters = parameters if isinstance(parameters, dict) else {}
-    amount, seed = count(parameters.get("sampleCount")), count(parameters.get("seed"))
-    params = {"n": amount or None, "seed": None if seed is None else str(seed)}
-    return Asked(
-        model=model,
-        operation="generate",
-        input_type="text",
-        params=without_none(params),
-        sealed={} if prompt is None else {"prompt.user": text_value(prompt)},
-        form="predict",
-    )
-
-
-def _params(config: JSON) -> JSON:
-    seed = config.get("seed")
-    return without_none(
-        {
-            "temperature": decimal(config.get("temperature")),
-            "top_p": decimal(config.get("topP")),
-            "max_tokens": count(config.get("maxOutputTokens")),
-            "n": count(config.get("candidateCount")) or None,
-            "seed": str(seed % 2**64) if type(seed) is int else None,
-        }
-    )
-
-
-def _parts(content: Any) -> Iterator[JSON]:
-    parts = content.get("parts") if isinstance(content, dict) else None
-    yield from (one for one in (parts if isinstance(parts, list) else ()) if isinstance(one, dict))
+def _only(body: bytes) -> bytes:
+    """Return an answer without the list in which Google puts an error of this kind."""
+    chunks = _chunks(body)
+    return json.dumps(chunks[0]).encode() if body.lstrip()[:1] == b"[" and chunks else body
 
 
 def _chunks(body: bytes) -> list[JSON]:

@@ -12,11 +12,11 @@ recorded; the picture behind it was never here.
 """
 
 import json
-from decimal import InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO, Final
 
 from sealtrail.models import decimal_text
-from sealtrail.providers.bodies import data_url, is_form, json_of, read_form, read_json, unbase64
+from sealtrail.providers.bodies import is_form, json_of, read_form, read_json
 from sealtrail.providers.exchange import (
     JSON,
     Asked,
@@ -26,7 +26,6 @@ from sealtrail.providers.exchange import (
     Told,
     Unspeakable,
     count,
-    decimal,
     denied,
     failed,
     given,
@@ -35,11 +34,28 @@ from sealtrail.providers.exchange import (
     plain_code,
     plain_line,
     plain_token,
-    sources,
     text_value,
     without_none,
 )
-from sealtrail.providers.openai_streams import ChatStream, ImageStream, ResponseStream, drawn
+from sealtrail.providers.openai_requests import (
+    Talk,
+    image_params,
+    is_picture,
+    pictures,
+    role,
+    talk_of_chat,
+    talk_of_response,
+)
+from sealtrail.providers.openai_streams import (
+    ChatStream,
+    ImageStream,
+    ResponseStream,
+    drawn,
+    picture_of,
+    picture_of_url,
+    pictures_of,
+    why_ended,
+)
 
 _OPERATIONS: Final = {
     "images/generations": "generate",
@@ -54,6 +70,9 @@ _HARMLESS: Final = ("models", "files", "batches", "responses")
 _REFUSALS: Final = frozenset(
     {"content_policy_violation", "moderation_blocked", "content_filter", "image_safety_violation"}
 )
+
+#: So many of xAI's ticks are a dollar.
+_TICKS: Final = 10**10
 
 
 class OpenAi:
@@ -78,12 +97,15 @@ class OpenAi:
         if path == "responses":
             if request.get("background"):
                 raise Unspeakable("what is made in the background is fetched past this record")
-            return self._asked_chat(path, request, *_response_input(request))
-        return self._asked_chat(path, request, *_chat_input(request))
+            return self._asked_chat(path, request, talk_of_response(request))
+        return self._asked_chat(path, request, talk_of_chat(request))
 
     def told(self, asked: Asked, status: int, headers: Headers, body: bytes) -> Told:
         answer = json_of(body)
-        facts = self.facts(headers, answer)
+        told = self._told(asked, status, answer, body, self.facts(headers, answer))
+        return Told(type=told.type, body=told.body, sealed=told.sealed | self.sealed(answer))
+
+    def _told(self, asked: Asked, status: int, answer: JSON, body: bytes, facts: JSON) -> Told:
         if status >= 400 or answer.get("error"):
             return _error(status, answer, facts)
         if asked.operation != "chat":
@@ -92,9 +114,9 @@ class OpenAi:
 
     def stream(self, asked: Asked) -> StreamReader:
         if asked.operation != "chat":
-            return ImageStream(asked, self.facts)
+            return ImageStream(asked, self)
         reader = ResponseStream if asked.form == "responses" else ChatStream
-        return reader(asked, self.facts)
+        return reader(asked, self)
 
     def refusal(self, code: str, message: str, status: int) -> tuple[JSON, bytes]:
         kind = "invalid_request_error" if status < 500 else "server_error"
@@ -114,6 +136,11 @@ class OpenAi:
         facts: JSON = {"provider": provider} if provider else {}
         used = self.usage(answer)
         return facts | ({"usage": used} if used else {})
+
+    def sealed(self, answer: JSON) -> JSON:
+        """Return sealed values that an answer gives, whatever came of it."""
+        del answer
+        return {}
 
     def usage(self, answer: JSON) -> JSON:
         """Return the members of `usage` that an answer gives."""
@@ -135,35 +162,40 @@ class OpenAi:
         if is_form(headers):
             form = read_form(headers, body)
             request: JSON = dict(form.fields)
-            files = ((_role(file.field), file.sha256) for file in form.files)
+            if any(not is_picture(file.field) for file in form.files):
+                raise Unspeakable("a file of the form stands where a text is read")
+            files = ((role(file.field), file.sha256) for file in form.files)
             inputs = given(files, sealed)
         else:
             request = read_json(body)
-            inputs = given(sources(_pictures(request)), sealed)
+            inputs = given(pictures(request), sealed)
         prompt = request.get("prompt")
         if prompt is not None:
             sealed["prompt.user"] = text_value(prompt)
+        if isinstance(request.get("negative_prompt"), str):
+            sealed["prompt.negative"] = text_value(request["negative_prompt"])
         return Asked(
             model=self._model(request.get("model")),
             operation=_OPERATIONS[path],
             input_type=("text+image" if prompt is not None else "image") if inputs else "text",
-            params=_image_params(request),
+            params=image_params(request),
             inputs=inputs,
             sealed=sealed,
+            said=[one for one in (prompt, request.get("negative_prompt")) if isinstance(one, str)],
             stream=str(request.get("stream", "")).lower() == "true",
         )
 
-    def _asked_chat(
-        self, form: str, request: JSON, sealed: JSON, pictures: list[bytes], params: JSON
-    ) -> Asked:
-        inputs = given(sources(pictures), sealed)
+    def _asked_chat(self, form: str, request: JSON, talk: Talk) -> Asked:
+        sealed = dict(talk.sealed)
+        inputs = given(talk.inputs, sealed)
         return Asked(
             model=self._model(request.get("model")),
             operation="chat",
             input_type="text+image" if inputs else "text",
-            params=params,
+            params=talk.params,
             inputs=inputs,
             sealed=sealed,
+            said=talk.said,
             stream=request.get("stream") is True,
             form=form,
         )
@@ -175,105 +207,23 @@ def _plain_path(path: str) -> str:
     return rest if version else path.strip("/")
 
 
-def _role(field: str) -> str:
-    return "mask" if field.startswith("mask") else "source"
-
-
-def _image_params(request: JSON) -> JSON:
-    width, x, height = str(request.get("size", "")).partition("x")
-    sized = x and width.isdecimal() and height.isdecimal()
-    amount = str(request.get("n", ""))
-    return without_none(
-        {
-            "width": int(width) if sized and int(width) else None,
-            "height": int(height) if sized and int(height) else None,
-            "n": int(amount) if amount.isdecimal() and 1 <= int(amount) <= 64 else None,
-        }
-    )
-
-
-def _chat_params(request: JSON, most: str) -> JSON:
-    seed = request.get("seed")
-    return without_none(
-        {
-            "temperature": decimal(request.get("temperature")),
-            "top_p": decimal(request.get("top_p")),
-            "max_tokens": count(request.get(most, request.get("max_tokens"))),
-            "n": count(request.get("n")) or None,
-            "seed": str(seed % 2**64) if type(seed) is int else None,
-        }
-    )
-
-
-def _chat_input(request: JSON) -> tuple[JSON, list[bytes], JSON]:
-    """Return sealed texts, pictures and parameters of a chat."""
-    messages = request.get("messages")
-    messages = (
-        [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
-    )
-    return (*_texts(messages), _chat_params(request, "max_completion_tokens"))
-
-
-def _response_input(request: JSON) -> tuple[JSON, list[bytes], JSON]:
-    asked = request.get("input")
-    messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-    messages = (
-        [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
-    )
-    if isinstance(request.get("instructions"), str):
-        messages = [{"role": "system", "content": request["instructions"]}, *messages]
-    return (*_texts(messages), _chat_params(request, "max_output_tokens"))
-
-
-def _texts(messages: list[JSON]) -> tuple[JSON, list[bytes]]:
-    """Return the sealed texts of a conversation, and its pictures.
-
-    The whole conversation is sealed as it was sent, but for pictures, which have digests.
-    """
-    pictures: list[bytes] = []
-    spoken: list[tuple[str, str]] = []
-    for message in messages:
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        for part in parts:
-            if not isinstance(part, dict):
-                continue
-            if isinstance(part.get("text"), str):
-                spoken.append((str(message.get("role")), part["text"]))
-            found = part.get("image_url")
-            found = data_url(found.get("url") if isinstance(found, dict) else found)
-            if found is not None:
-                pictures.append(found[0])
-    system = "\n".join(text for role, text in spoken if role in {"system", "developer"})
-    user = next((text for role, text in reversed(spoken) if role == "user"), None)
-    sealed: JSON = {}
-    if user is not None:
-        sealed["prompt.user"] = text_value(user)
-    if system:
-        sealed["prompt.system"] = text_value(system)
-    if len(spoken) > 1:
-        sealed["prompt.rendered"] = text_value([f"{role}: {text}" for role, text in spoken])
-    return sealed, pictures
-
-
-def _pictures(request: JSON) -> list[bytes]:
-    found = request.get("images", request.get("image"))
-    listed = found if isinstance(found, list) else [found]
-    urls = [one.get("image_url") if isinstance(one, dict) else one for one in listed]
-    return [data[0] for one in urls if (data := data_url(one)) is not None]
-
-
 def _images(answer: JSON, body: bytes, facts: JSON) -> Told:
     data = answer.get("data")
-    outputs = []
+    outputs, is_held_back = [], bool(answer.get("block_reason"))
     for one in data if isinstance(data, list) else ():
         if not isinstance(one, dict):
             continue
-        picture = unbase64(one.get("b64_json"))
+        url = one.get("url")
+        picture = picture_of(one.get("b64_json")) or picture_of_url(url)
         if picture is not None:
             outputs.append(output(picture))
-        elif isinstance(one.get("url"), str):
-            outputs.append(output(one["url"].encode(), mime="text/uri-list"))
+        elif isinstance(url, str) and url:
+            outputs.append(output(url.encode(errors="replace"), mime="text/uri-list"))
+        is_held_back = is_held_back or one.get("respect_moderation") is False
+    if is_held_back and not outputs:  # As xAI says it: 200, and nothing to show.
+        reason = answer.get("block_reason")
+        text = reason if isinstance(reason, str) else ""
+        return denied("respect_moderation", text, facts=facts)
     facts.setdefault("usage", {})["images"] = len(outputs)
     return made([*outputs, output(body, mime="application/json")], facts=facts)
 
@@ -296,15 +246,18 @@ def _chat(answer: JSON, body: bytes, facts: JSON) -> Told:
                 texts.append(part["text"])
             elif isinstance(part, dict) and isinstance(part.get("refusal"), str):
                 refused.append(part["refusal"])
-    if refused and not texts:
+    shown = [output(one) for message in messages for one in pictures_of(message)] + drawn(answer)
+    reasons = reasons or [why_ended(answer)]
+    texts = [text for text in texts if text]
+    if refused and not texts and not shown:
         return denied("model-refusal", refused[0], facts=facts)
-    if reasons and all(reason == "content_filter" for reason in reasons):
-        return denied("content_filter", "", facts=facts)
-    if reasons and (reason := plain_code(reasons[0])):
+    if all(reason == "content_filter" for reason in reasons) and not shown:
+        # What was said before the filter came goes with the denial.
+        return denied("content_filter", "\n".join(texts), facts=facts)
+    if reason := plain_code(reasons[0]):
         facts["finish_reason"] = reason
-    outputs = [output(text.encode(errors="replace"), mime="text/plain") for text in texts if text]
-    outputs += drawn(answer)
-    return made([*outputs, output(body, mime="application/json")], facts=facts)
+    outputs = [output(text.encode(errors="replace"), mime="text/plain") for text in texts]
+    return made([*outputs, *shown, output(body, mime="application/json")], facts=facts)
 
 
 def _error(status: int, answer: JSON, facts: JSON) -> Told:
@@ -325,22 +278,36 @@ class NanoGpt(OpenAi):
     def __init__(self, name: str = "nanogpt") -> None:
         super().__init__(name)
 
-    def told(self, asked: Asked, status: int, headers: Headers, body: bytes) -> Told:
-        told = super().told(asked, status, headers, body)
-        answer = json_of(body)
-        sealed = dict(told.sealed)
+    def sealed(self, answer: JSON) -> JSON:
+        sealed: JSON = {}
         if plain_line(answer.get("paymentSource")) is not None:
             sealed["usage.payment_source"] = text_value(answer["paymentSource"])
         balance = answer.get("remainingBalance")
         if isinstance(balance, (int, float, str)) and not isinstance(balance, bool):
             sealed["usage.remaining_balance"] = text_value(str(balance))
-        return Told(type=told.type, body=told.body, sealed=sealed)
+        return sealed
 
     def usage(self, answer: JSON) -> JSON:
-        cost = answer.get("cost")
-        try:
-            amount = None if cost is None or isinstance(cost, bool) else decimal_text(cost)
-        except (ValueError, InvalidOperation):
-            amount = None
-        used = super().usage(answer)
-        return used if amount is None else used | {"cost": amount, "currency": "USD"}
+        return super().usage(answer) | _dollars(answer.get("cost"))
+
+
+class XAi(OpenAi):
+    """xAI: OpenAI's format, and in its usage what the call cost, in ticks."""
+
+    def __init__(self, name: str = "xai") -> None:
+        super().__init__(name)
+
+    def usage(self, answer: JSON) -> JSON:
+        used = answer.get("usage")
+        ticks = count(used.get("cost_in_usd_ticks")) if isinstance(used, dict) else None
+        cost = None if ticks is None else Decimal(ticks) / _TICKS
+        return super().usage(answer) | _dollars(cost)
+
+
+def _dollars(cost: Any) -> JSON:
+    if cost is None or isinstance(cost, bool):
+        return {}
+    try:
+        return {"cost": decimal_text(cost), "currency": "USD"}
+    except (ValueError, InvalidOperation):
+        return {}

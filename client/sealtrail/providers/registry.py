@@ -10,13 +10,13 @@ from sealtrail.providers.anthropic import Anthropic
 from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
 from sealtrail.providers.google import Google
-from sealtrail.providers.openai import NanoGpt, OpenAi
+from sealtrail.providers.openai import NanoGpt, OpenAi, XAi
 
 #: Name → its reader. Others that speak OpenAI's format are made with `compatible`.
 READERS: Final[dict[str, Callable[[str], Provider]]] = {
     "openai": OpenAi,
     "anthropic": Anthropic,
-    "xai": OpenAi,
+    "xai": XAi,
     "nanogpt": NanoGpt,
     "google": Google,
     "a1111": A1111,
