@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _LIBRARIES: Final = ("httpx2", "httpx")
 _KINDS: Final = ("BaseTransport", "AsyncBaseTransport", "Client", "AsyncClient")
 
+#: Where a watched client's WebSockets lead: they go past its transport, so no model may hear them.
+#: Neither the scheme nor the name is anything (RFC 6761 §6.4); the program's error shows them.
+_NOWHERE: Final = "unrecorded://websockets-cannot-go-on-record.invalid"
+
 #: SDKs whose clients are copied with another HTTP client by `with_options`.
 _COPIED: Final = {"openai": "openai", "anthropic": "anthropic"}
 
@@ -59,7 +63,10 @@ def watched(
     plain = inner() if limits is None else inner(limits=limits)
     found = _reader(provider, str(client.base_url.host), _COPIED[sdk])
     outer = transport(trail, plain, reader_=found, allow=allow)
-    return client.with_options(http_client=made(transport=outer))
+    options: dict[str, Any] = {"http_client": made(transport=outer)}
+    if "websocket_base_url" in inspect.signature(client.with_options).parameters:
+        options["websocket_base_url"] = _NOWHERE
+    return client.with_options(**options)
 
 
 def transport(

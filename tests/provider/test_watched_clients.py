@@ -189,6 +189,47 @@ def test_what_cannot_be_recorded_is_not_called(watched, trail, provider, address
     assert len(provider.calls) == 2
 
 
+def test_a_stream_may_be_read_where_nobody_acts(watched, trail, recorded):
+    """A server makes the call for its user, and hands the words on when that is over."""
+    with trail.acting_for("emp-7"):
+        stream = watched.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    assert "".join(one.choices[0].delta.content or "" for one in stream).strip() == SPOKEN
+    assert recorded.types == ["GEN_ATTEMPT", "GEN"]
+
+
+def test_a_call_that_is_cancelled_while_it_is_recorded_has_an_outcome(trail, address, recorded):
+    """The provider heard nothing, and the attempt does not stay open until its deadline."""
+
+    async def cancelled():
+        async with (
+            openai.AsyncOpenAI(api_key="k", base_url=f"{address}/v1") as plain,
+            trail.watch(plain) as client,
+        ):
+            asked = client.chat.completions.create(model="m", messages=MESSAGES)
+            task = asyncio.create_task(asked)
+            while not recorded.types:  # noqa: ASYNC110 - another thread records
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    with trail.acting_for("emp-7"):
+        asyncio.run(cancelled())
+    assert recorded.types[0] == "GEN_ATTEMPT"
+    assert len(recorded.types) == 2
+
+
+@pytest.mark.parametrize("resource", ["realtime", "responses"])
+def test_a_websocket_of_a_watched_client_leads_nowhere(watched, provider, resource):
+    """It would go past the transport, and so past the record: no model hears of it."""
+    options = {"model": "m"} if resource == "realtime" else {}
+    with (
+        pytest.raises(Exception, match="cannot-go-on-record"),
+        getattr(watched, resource).connect(**options),
+    ):
+        raise AssertionError
+    assert provider.calls == []
+
+
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_both_http_libraries_are_watched(trail, address, recorded, library):
     """Any program's own client, of the one library or the other, through the transport alone."""
