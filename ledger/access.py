@@ -22,7 +22,7 @@ from psycopg import sql
 
 from ledger import clock
 from ledger.database import Connection, Database
-from ledger.errors import NotFound, Refused, Unauthenticated, Unavailable
+from ledger.errors import Conflict, NotFound, Refused, Unauthenticated, Unavailable
 from ledger.request import Identity
 
 Role = Literal["pipeline", "auditor"]
@@ -35,6 +35,12 @@ CACHE_S: Final = 5.0
 
 #: How long nobody asks a database again that did not answer, in seconds.
 DOWN_S: Final = 1.0
+
+
+class NotRevoked(Conflict):
+    """This credential is in use; revoke it before its name is erased."""
+
+    problem = "credential-in-use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,24 @@ def revoke(connection: Connection, credential: str) -> None:
     ).fetchone()
     if found is None:
         raise NotFound("there is no such credential")
+
+
+def forget(connection: Connection, credential: str) -> None:
+    """Erase whose a revoked credential was, as the registry's owner; its random id stays.
+
+    Safe to repeat. Old pages go, too; write-ahead log and backups of before end by their own time.
+    Raises NotFound, and NotRevoked for one that still opens the door by its name.
+    """
+    found = connection.execute(
+        "UPDATE sealtrail.credential SET name = CASE WHEN revoked_at IS NULL THEN name END"
+        " WHERE credential_id = %s AND kind = 'person' RETURNING revoked_at",
+        (credential,),
+    ).fetchone()
+    if found is None:
+        raise NotFound("there is no such credential of a person")
+    if found[0] is None:
+        raise NotRevoked
+    connection.execute("VACUUM (FULL) sealtrail.credential")
 
 
 def credential_of(connection: Connection, token: str) -> str:

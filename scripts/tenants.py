@@ -129,6 +129,19 @@ def revoke(
         show({"revoked": credential}, "revoked", as_json=as_json)
 
 
+@token_app.command("forget")
+def forget(
+    credential: Annotated[str, typer.Option(help="The credential's id, as entries name it.")],
+    *,
+    data: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Erase the person's name from a revoked credential; entries then name nobody."""
+    with exits(as_json=as_json), _current(settings_from(data)) as owner:
+        access.forget(owner, credential)
+        show({"forgotten": credential}, "forgotten", as_json=as_json)
+
+
 @contextlib.contextmanager
 def _current(settings: Settings) -> Iterator[Connection]:
     """Connect as the owner of a database that is migrated to this version."""

@@ -68,6 +68,8 @@ def check_second(database: Database, case: Case, by: Identity) -> None:
     with database.connection() as registry:
         asked = registry.execute(query, (case.requested_by,)).fetchone()
     name = asked[0] if asked else None
+    if asked is not None and name is None:
+        raise OneEye("nobody knows any more who asked for this: withdraw it, and ask again")
     # One person with two tokens is one person.
     if case.requested_by == by.credential or (name and _folded(name) == _folded(by.name)):
         raise OneEye

@@ -32,6 +32,7 @@ STAYS: Final = (
     "values of other persons in the same events",
     "values that a client keeps in its own custody",
     "this person's values in other Books, such as the access Book, and under other ids",
+    "the name in a credential of this person's, until it is revoked and forgotten",
 )
 
 

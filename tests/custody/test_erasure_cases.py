@@ -9,6 +9,7 @@ from house import event_id
 
 from anchoring.fsck import Fsck
 from ledger import clock
+from ledger.access import forget, revoke
 from ledger.erasure.deciding import NotAskedSo, OneEye, SubjectUnknown
 from ledger.errors import Forbidden, MalformedEvent, NotFound, Refused
 from ledger.vault.construction import wrapping_key
@@ -317,5 +318,10 @@ def test_one_person_with_two_tokens_is_one_person(desk):
 
     with pytest.raises(OneEye):
         desk.approve(case, by=desk.auditor(" ERIN "))
+    with desk.house.owner() as owner:
+        revoke(owner, desk.clerk.credential)
+        forget(owner, desk.clerk.credential)
+    with pytest.raises(OneEye):  # Not after their own name was erased, either.
+        desk.approve(case, by=desk.auditor("erin"))
 
     assert desk.state(case) == "requested"

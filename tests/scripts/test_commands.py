@@ -121,6 +121,24 @@ def test_a_token_is_shown_once_listed_by_its_id_and_revoked(ledger):
     assert issued["token"] not in json.dumps(before + after)
 
 
+def test_the_name_of_a_revoked_credential_can_be_erased(ledger):
+    """For one who asked for erasure: what stays is the random id, and no page has the name."""
+    name = "dorothea-1871-at-the-desk"
+    issue = ["token", "issue", "--tenant=acme", "--role=auditor", f"--name={name}", "--person"]
+    of = ["--credential", ledger.here(*issue)["credential"]]
+
+    used = ledger.here("token", "forget", *of, code=2)
+    ledger.here("token", "revoke", *of)
+    told = [ledger.here("token", "forget", *of) for _ in range(2)]
+    after = ledger.here("token", "list", "--tenant=acme")["credentials"]
+
+    assert used["error"] == "credential-in-use"
+    assert told == [{"forgotten": of[1]}] * 2
+    (row,) = [one for one in after if one["credential"] == of[1]]
+    assert "name" not in row
+    assert name not in json.dumps(after)
+
+
 @once
 def test_a_clock_is_confirmed_for_one_book_and_time(ledger):
     until = clock.rfc3339(clock.now_ms() + 86_400_000)
@@ -136,6 +154,7 @@ def test_a_clock_is_confirmed_for_one_book_and_time(ledger):
         (["clock", "--book=acme", "--until=tomorrow"], 2, "refused"),
         (["clock", "--book=nobody", "--until=2026-01-14T00:00:00.000Z"], 2, "not-found"),
         (["token", "revoke", "--credential=cred_none"], 2, "not-found"),
+        (["token", "forget", "--credential=cred_none"], 2, "not-found"),
         (["token", "list", "--tenant=nobody"], 2, "not-found"),
         (["token", "issue", "--tenant=nobody", "--role=pipeline", "--name=x"], 2, "not-found"),
         (["token", "issue", "--tenant=acme", "--role=pipeline", "--name="], 2, "refused"),
