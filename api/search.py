@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from api.preference import CSV, JSON, preferred
 from api.state import AppState, AuditorLook, Look, State
@@ -155,13 +156,6 @@ def _file(app: State, looking: Look, clauses: tuple[Clause, ...], form: str) -> 
         _TURNS.release()
         raise
     make, name = _FILES[form]
-
-    def parts() -> Iterator[bytes]:
-        try:
-            yield from make(result)
-        finally:
-            _TURNS.release()
-
     headers = {
         "content-disposition": f'attachment; filename="{name}"',
         "cache-control": "no-store",
@@ -169,7 +163,17 @@ def _file(app: State, looking: Look, clauses: tuple[Clause, ...], form: str) -> 
         "sealtrail-behind": str(result.whole.as_of.behind),
         "sealtrail-count": str(result.whole.count),
     }
-    return StreamingResponse(parts(), media_type=form, headers=headers)
+    return _Export(make(result), media_type=form, headers=headers)
+
+
+class _Export(StreamingResponse):
+    """A file on its way out. Its turn ends with the answer, also if nobody was there to take it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # Not in the parts: what is never asked for its first part never ends.
+            _TURNS.release()
 
 
 def _links(match: Match) -> dict[str, str]:

@@ -5,7 +5,10 @@ import csv
 import hashlib
 import io
 import json
+import socket
+import struct
 import zipfile
+from urllib.parse import urlsplit
 
 import pytest
 from house import attempt, house_in, ingest
@@ -13,6 +16,7 @@ from served_house import serving
 
 import api.search
 from evidence.search_export import guarded
+from ledger import clock
 
 #: What is asked here does not depend on which PostgreSQL it is.
 pytestmark = pytest.mark.once
@@ -192,6 +196,33 @@ def test_files_take_turns(asked):
     assert post(asked, "text/csv", q="").status_code == 200
     assert post(asked, "text/csv", q="").status_code == 200
     assert post(asked, "text/csv", q="").status_code == 200
+
+
+@pytest.mark.parametrize("form", ["text/csv", "application/x-ndjson", "application/zip"])
+def test_a_file_that_nobody_waits_for_any_more_keeps_no_turn(asked, form):
+    """Whoever hangs up before the first byte, or after it, leaves exports to the others."""
+    for pause_s in (0.0, 0.0, 0.002, 0.01, 0.05):
+        hang_up(asked, form, pause_s)
+
+    turns = [api.search._TURNS.acquire(timeout=10) for _ in range(2)]
+    for _ in filter(None, turns):
+        api.search._TURNS.release()
+    assert turns == [True, True]
+    assert post(asked, form, q="").status_code == 200
+
+
+def hang_up(service, form, pause_s):
+    """Ask for a file, and close the connection so that the server is told at once."""
+    url = urlsplit(service.url)
+    body = b'{"q": ""}'
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Bearer {service.auditor}\r\n"
+        f"Accept: {form}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(head.encode() + body)
+        clock.pause(pause_s)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def digest(data):
