@@ -31,7 +31,7 @@ def references_of(
     if links is None:
         return () if naming is None else tuple(naming(body))
     named = () if naming is None else naming(body)
-    return (*_entries(links, strict=strict), *_linked_consents(type_, links), *named)
+    return (*_entries(links, strict=strict), *_linked_consents(type_, links, strict=strict), *named)
 
 
 def consents_of(type_: str, body: Mapping[str, Any]) -> tuple[Reference, ...]:
@@ -64,16 +64,22 @@ def _entries(links: Sequence[JSON], *, strict: bool) -> Iterator[Reference]:
             )
 
 
-def _linked_consents(type_: str, links: Sequence[JSON]) -> Iterator[Reference]:
-    """Yield the consents that a call names by a link; an id may be an event's, and is not strict.
+def linked_consents(type_: str, links: Sequence[JSON]) -> Iterator[tuple[int, str, bool]]:
+    """Yield the consents that a call names by a link: which link, its id, if it must be a consent.
 
-    A log that was recorded before this was asked has calls that fail it, so whoever checks a log
-    again does not ask.
+    An id that may be an event's may be that of the event that gave the consent.
     """
     if type_ == "GEN_ATTEMPT":
         for at, link in enumerate(links):
             if link["rel"] == "under-consent":
-                yield Reference(f"Consent/{link['id']}", f"/links/{at}/id", strict=False)
+                yield at, link["id"], not is_event_id(link["id"])
+
+
+def _linked_consents(type_: str, links: Sequence[JSON], *, strict: bool) -> Iterator[Reference]:
+    # A log that was recorded before this was asked has calls that fail it, so whoever checks a log
+    # again (`consents_of`) does not ask.
+    for at, id_, certain in linked_consents(type_, links):
+        yield Reference(f"Consent/{id_}", f"/links/{at}/id", strict and certain)
 
 
 def _consents(body: Mapping[str, Any], *, strict: bool) -> list[Reference]:

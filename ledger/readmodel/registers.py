@@ -17,7 +17,7 @@ from psycopg import sql
 from ledger import arrays, clock
 from ledger.database import Connection
 from ledger.readmodel.terms import version_of
-from ledger.references import model_stream
+from ledger.references import linked_consents, model_stream
 from sealtrail.verify import canonical
 
 JSON = dict[str, Any]
@@ -197,7 +197,11 @@ def named_in(entry: JSON) -> list[Named]:
     for kind, thing in (("template", template), *(("policy", one) for one in policies)):
         if thing is not None:
             found.append(Named(kind, thing["id"], thing["version"], thing.get("digest")))
-    found += [Named("consent", one) for one in body.get("consent_ids", ())]
+    links = linked_consents(entry["type"], entry.get("links", ()))
+    consents = [*body.get("consent_ids", ()), *(id_ for _, id_, certain in links if certain)]
+    reference = (body.get("rights") or {}).get("consent_ref")
+    consents += [] if reference is None else [reference]
+    found += [Named("consent", one) for one in dict.fromkeys(consents)]
     consent = body.get("consent") or {}
     if "text_id" in consent:
         text = (consent["text_id"], consent["text_version"], consent["text_digest"])

@@ -132,9 +132,14 @@ def test_a_consent_that_is_unknown_is_refused_where_the_house_asks_for_it(house,
     house.strict = strict
     house.post(model())
 
+    link = {"rel": "under-consent", "id": "consent/9"}
     (outcome,) = house.post(call(consent_ids=["consent/9"]))
+    (by_link,) = house.post(attempt(links=[link]))
+    (by_event,) = house.post(attempt(links=[link | {"id": event_id()}]))
 
     assert isinstance(outcome, ConsentUnknown if strict else Recorded)
+    assert isinstance(by_link, ConsentUnknown if strict else Recorded)
+    assert isinstance(by_event, Recorded)  # The event that gave it, in another ledger perhaps.
 
 
 def test_a_parent_is_linked_by_the_leaf_that_it_has(house):

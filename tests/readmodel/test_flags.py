@@ -2,7 +2,7 @@
 """Registers as the log tells them, and what they say against an entry at its own position."""
 
 import pytest
-from house import attempt, event_id, record_key
+from house import attempt, event_id, ingest, record_key
 
 from ledger.readmodel.follower import rebuild
 from ledger.readmodel.query import parse
@@ -127,6 +127,26 @@ def test_consents_are_judged_as_they_stood(house):
         (2, "granted", D, None),
         (4, "revoked", None, None),
     ]
+
+
+def test_a_consent_is_judged_however_it_is_named(house):
+    """By a link of a call, or as the basis of an asset's rights; not where an event may be meant."""
+    link = {"rel": "under-consent", "id": "nobodys"}
+    rights = {"basis": "LICENSED", "consent_ref": "given"}
+    linked = [asks(), asks()]
+    linked[0]["links"], linked[1]["links"] = [link], [link | {"id": event_id()}]
+    ingested = ingest()
+    ingested["body"]["rights"] = rights
+    house.post(
+        registered(),
+        published("CONSENT_TEXT", "likeness", "2", locale="en"),
+        granted("given"),
+        *linked,  # 3, 4
+        said("CONSENT_REVOKED", "given", reason_code="requested"),
+        ingested,  # 6
+    )
+
+    assert flags(house) == {3: ["unknown-consent"], 6: ["revoked-consent"]}
 
 
 def test_words_of_a_published_template_find_what_was_made_with_it(house):
