@@ -158,11 +158,15 @@ class Payload:
         for one in bundles:
             if _within(one, positions):
                 cold.archive.delete(one.name)
+        book = sql.Identifier(self._schema)
         frozen.connection.execute(
-            sql.SQL("DELETE FROM {}.thawed WHERE position = ANY(%s)").format(
-                sql.Identifier(self._schema)
-            ),
+            sql.SQL("DELETE FROM {}.thawed WHERE position = ANY(%s)").format(book),
             (list(positions),),
+        )
+        # Hashes of its pictures say what the entry said.
+        frozen.connection.execute(
+            sql.SQL("DELETE FROM {}.similar WHERE event_id = ANY(%s::uuid[])").format(book),
+            ([row.event_id for row in self._desk.rows(positions)],),
         )
         return True
 

@@ -19,16 +19,21 @@ from ledger.similar.index import bit_text
 
 STATEMENT_MS: Final = 5_000
 
+#: `part` is that of Near: an output with several fingerprints takes one place of the answer.
 _FOUND: Final = """
 SELECT event_id, name, kind, position, apart, bits
-  FROM (SELECT s.event_id::text AS event_id, s.name, s.kind, s.position, c.bits,
-               bit_count(substring(s.hash FROM 1 FOR c.bits)
-                       # substring(q.hash FROM 1 FOR c.bits)) AS apart
-          FROM {book}.similar s
-         CROSS JOIN (SELECT %(hash)s::varbit AS hash) q
-         CROSS JOIN LATERAL (SELECT least(length(s.hash), length(q.hash)) AS bits) c
-         WHERE s.kind = %(kind)s AND ({either})) f
- WHERE apart <= %(within)s * bits / {whole}
+  FROM (SELECT DISTINCT ON (event_id, part) event_id, name, kind, position, apart, bits
+          FROM (SELECT s.event_id::text AS event_id, s.name, s.kind, s.position, c.bits,
+                       regexp_replace(split_part(s.name, '.fingerprints', 1), '[.]sha256$', '')
+                           AS part,
+                       bit_count(substring(s.hash FROM 1 FOR c.bits)
+                               # substring(q.hash FROM 1 FOR c.bits)) AS apart
+                  FROM {book}.similar s
+                 CROSS JOIN (SELECT %(hash)s::varbit AS hash) q
+                 CROSS JOIN LATERAL (SELECT least(length(s.hash), length(q.hash)) AS bits) c
+                 WHERE s.kind = %(kind)s AND ({either})) f
+         WHERE apart <= %(within)s * bits / {whole}
+         ORDER BY event_id, part, apart::float8 / bits, name) n
  ORDER BY apart::float8 / bits, position, name LIMIT %(limit)s
 """
 

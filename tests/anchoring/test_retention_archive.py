@@ -5,13 +5,15 @@ from contextlib import suppress
 
 import pytest
 from archiving import gallery_in, picture
-from retention_world import RUN, aged, policed_in, world_in
+from house import ingest
+from retention_world import RUN, aged, expired, policed_in, world_in
 
 from anchoring.sweep import RetentionSweep
 from anchoring.sweep_desk import cold_of
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.s3 import BucketArchive
 from ledger.archive.store import ArchiveLocked, ArchiveUnreachable
+from ledger.readmodel.follower import catch_up
 from ledger.retention.classes import add_months
 from ledger.retention.tiers import BodyCold
 
@@ -127,3 +129,30 @@ def test_artifacts_expire_by_a_clock_of_their_own(pattern, tmp_path, authority):
         assert (gone.state, gone.wrapped_key) == ("expired", None)
         assert world.book.reader.find(str(event)).entry.value["type"] == "GEN"
         assert world.fsck().damage == []
+
+
+def test_an_entry_that_has_expired_leaves_no_hash_of_its_pictures_behind(
+    pattern, tmp_path, authority
+):
+    """Neither to be read in the index, nor in the way of what is still there."""
+    with world_in(pattern, tmp_path, authority) as world:
+        house = world.house
+        world.publish()
+        request = ingest()
+        hashed = {"alg": "phash", "value": "9c3b6ae10f5794d2"}
+        request["body"]["asset"]["fingerprints"] = [hashed]
+        house.post(request)
+        world.fill(RUN)
+        aged(world, 2)
+        catch_up(house.database, house.schema, ["similar"])
+        before = hashes(world)
+        expired(world)
+
+        assert (before, hashes(world)) == (1, 0)
+        assert world.fsck().damage == []
+
+
+def hashes(world):
+    with world.house.owner() as owner:
+        (count,) = owner.execute(f"SELECT count(*) FROM {world.house.schema}.similar").fetchone()
+        return count

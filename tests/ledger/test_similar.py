@@ -244,3 +244,14 @@ def test_one_picture_is_answered_once(gallery):
     (found,) = near(gallery, Hash("pdq", base))
 
     assert (found.event_id, found.distance) == (event_id, 0)
+
+
+def test_one_picture_with_many_fingerprints_takes_one_place_of_the_answer(gallery):
+    """Else whoever sends several hides, from who asks for a few, all other pictures like it."""
+    base = bytes(range(128, 160))
+    many = generated(gallery, *(pdq(flipped(base, at)) for at in range(5)))
+    other = generated(gallery, pdq(flipped(base, 11, 12, 13)))
+
+    found = near(gallery, Hash("pdq", base), limit=2)
+
+    assert [(one.event_id, one.distance) for one in found] == [(many, 1), (other, 3)]
