@@ -130,7 +130,7 @@ def test_consents_are_judged_as_they_stood(house):
 
 
 def test_a_consent_is_judged_however_it_is_named(house):
-    """By a link of a call, or as the basis of an asset's rights; not where an event may be meant."""
+    """By a call's link or as the basis of rights; not by a link that may be to an event."""
     link = {"rel": "under-consent", "id": "nobodys"}
     rights = {"basis": "LICENSED", "consent_ref": "given"}
     linked = [asks(), asks()]
