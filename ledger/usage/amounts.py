@@ -29,6 +29,7 @@ _DECIMALS_MAX: Final = 30
 _SIGNS: Final = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": None}
 _SPACES: Final = re.compile("[ \xa0\u2009\u202f]")
 _SPACED: Final = re.compile(r"[0-9]{1,3}(?:[ '’][0-9]{3})+(?:[.,][0-9]+)?")
+_SIMPLE: Final = re.compile(r"-?[0-9]{1,18}(?:\.(?:[0-9]{1,2}|[0-9]{4,30}))?")
 _SIGN: Final = r"US\$|[$€£¥]|[A-Za-z]{3}"
 _AMOUNT: Final = re.compile(
     rf"(?P<minus>[-+])? ?(?P<before>{_SIGN})? ?(?P<inner>[-+])?"
@@ -50,6 +51,8 @@ class Unread(ValueError):  # noqa: N818 - news, not an accident
 
 def amount(text: str, marks: Marks) -> tuple[Decimal, str | None]:
     """Return an amount, and the currency that stands beside it, if one does; raises Unread."""
+    if marks.said != "," and _SIMPLE.fullmatch(text):  # As most are.
+        return Decimal(text), None
     plain = _SPACES.sub(" ", text.strip()).replace("\u2212", "-")
     in_brackets = plain.startswith("(") and plain.endswith(")")
     found = _AMOUNT.fullmatch(plain[1:-1].strip() if in_brackets else plain)
@@ -68,6 +71,8 @@ def amount(text: str, marks: Marks) -> tuple[Decimal, str | None]:
 
 def count(text: str, marks: Marks) -> int:
     """Return a number of things, such as `1,234`, `1234` or `1234.0`; raises Unread."""
+    if len(text) < 16 and text.isascii() and text.isdigit():
+        return int(text)
     plain = _SPACES.sub(" ", text.strip())
     group = _grouped(plain)
     if group is not None and marks.said is None and not plain.endswith("000"):
