@@ -93,6 +93,9 @@ def test_verdicts_with_and_without_packages_are_equal(desk, arguments, code):
         (("good.zip", "--entry", "3.entry.json"), 2),
         (("good.zip", "--now", "yesterday"), 2),
         (("good.zip", "--now", "2026-01-01T00:00:00"), 2),
+        (("good.zip", "--now", "9999-12-31T23:59:59Z"), 2),
+        (("good.zip", "--now", "9999-12-31T23:59:59-12:00"), 2),
+        (("good.zip", "--now", "0001-01-01T00:00:00+10:00"), 2),
         ((), 2),
     ],
 )
@@ -110,6 +113,17 @@ def test_json_is_printed_on_demand(desk):
     result = run(desk, "good.zip", *TRUSTED, "--json")
 
     assert json.loads(result.stdout)["verdict"] == "verified"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "word"), [("none.zip", 2, "refused"), ("trust.json", 4, "unreadable")]
+)
+def test_no_verdict_is_json_too_where_json_was_asked_for(desk, name, code, word):
+    """One document on standard output, whatever happens: a script need not read talk."""
+    result = run(desk, name, "--json")
+    assert result.returncode == code
+    assert json.loads(result.stdout)["error"] == word
+    assert result.stderr == ""
 
 
 def test_a_terminal_that_knows_only_ascii_gets_the_report_too(desk):

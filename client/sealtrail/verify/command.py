@@ -11,6 +11,7 @@ It opens no connection and writes no file. Ends with 0 verified, 1 refuted, 2 wr
 """
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -103,16 +104,25 @@ def _run(options: argparse.Namespace) -> int:
             backend=options.backend,
         )
     except NoSuchFile as error:
-        print(f"verify: {visible(str(error))}", file=sys.stderr)  # noqa: T201  a command
-        return EXIT_USAGE
+        return _complain("verify", "refused", str(error), EXIT_USAGE, options)
     except VerifyError as error:
-        print(f"UNREADABLE: {visible(str(error))}", file=sys.stderr)  # noqa: T201  a command
-        return EXIT_UNREADABLE
+        return _complain("UNREADABLE", "unreadable", str(error), EXIT_UNREADABLE, options)
     text = report.json() if options.json else report.text()
     # Terminals that cannot show a character show its escape; the report must not end in an error.
     encoding = sys.stdout.encoding or "ascii"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     return EXIT[report.verdict]
+
+
+def _complain(
+    begins: str, word: str, message: str, status: int, options: argparse.Namespace
+) -> int:
+    """Say why there is no verdict: on standard error, or as the one JSON document on the other."""
+    if options.json:
+        print(json.dumps({"error": word, "detail": visible(message)}))  # noqa: T201  a command
+    else:
+        print(f"{begins}: {visible(message)}", file=sys.stderr)  # noqa: T201  a command
+    return status
 
 
 def _check(
@@ -159,7 +169,12 @@ def _read(path: Path) -> bytes:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a time looks like 2026-01-14T18:23:45Z") from None
     if moment.tzinfo is None:
         raise argparse.ArgumentTypeError("the time needs a zone, such as a Z at its end")
+    if not 1970 < moment.year < 9000:  # Beyond, sums of times overflow.
+        raise argparse.ArgumentTypeError("the time must be after 1970 and before 9000")
     return moment.astimezone(UTC)
