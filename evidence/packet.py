@@ -6,15 +6,16 @@
                                                              ▼
     read-me, proofs, stamps, convenience copies ──► bag ──► zip ──► checked ──► handed out
 
-What lies where: `sealtrail.verify.contents`. The ledger keeps no personal values; a packet shows
-those that the requester supplies and the entry commits to. Before a packet leaves it is checked
-with the published trust, as the stranger will: one that is refuted is never handed out.
+What lies where: `sealtrail.verify.contents`. A packet shows the personal values that the requester
+supplies and the entry commits to, and says which others were erased. Before a packet leaves it
+is checked with the published trust, as the stranger will: one that is refuted is never handed out.
 
-The same request over the same log gives the same files, but for the packet's id and date.
+The same request over the same log and vault gives the same files, but for the packet's id and date.
 Source: RFC 8493 (BagIt), C2SP tlog-proof, RFC 3161.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -27,6 +28,7 @@ from evidence import packet_readme
 from evidence.anchored import Evidence, entry_file
 from evidence.packet_anchors import pem
 from ledger import clock
+from ledger.erasure.lawful import check_lawful
 from ledger.errors import FieldError, IntegrityViolation, MalformedEvent, TooLarge, Unavailable
 from ledger.reader import Stored
 from ledger.request import UUID7
@@ -41,10 +43,17 @@ from sealtrail.verify.report import Verdict
 from sealtrail.verify.trust import Trust
 from sealtrail.verify.zip import ArchiveRefused, write_zip
 
+log = logging.getLogger("sealtrail.packet")
+
 MAX_ENTRIES: Final = 1_000
 
-#: Why a field is not shown: the ledger could not show it if it wanted to.
-GROUND: Final = "not supplied by the requester; the ledger keeps commitments and no values"
+#: Why a field is not shown.
+GROUND: Final = "not supplied by the requester"
+#: … that the ledger itself could not show any more; the id is that of ERASURE entries.
+ERASED: Final = "erased at the person's request, see erasure {}"
+
+#: Entries whose values are looked for at a time.
+_LOOKED: Final = 200
 
 _VERIFIER: Final = "tools/verify.pyz"
 
@@ -171,6 +180,8 @@ class _Record:
 
     stored: Stored
     shown: Mapping[str, str] = field(repr=False)
+    erasures: Sequence[str]  #: That took something of this event.
+    kept: Container[str]  #: Digests of what the vault could still open.
 
     @property
     def committed(self) -> Sequence[str]:
@@ -188,14 +199,20 @@ class _Record:
         withheld = [one for one in self.committed if one not in covered]
         if withheld:
             files[f"data/records/{position}.withheld.json"] = canonical.encode(
-                [{"digest": one, "ground": GROUND} for one in withheld]
+                [{"digest": one, "ground": self._ground(one)} for one in withheld]
             )
         return files
+
+    def _ground(self, one: str) -> str:
+        """Return why a field is not shown. Nobody can say which of two erasures took it."""
+        if not self.erasures or one in self.kept:
+            return GROUND
+        return ERASED.format(" or ".join(self.erasures))
 
 
 def _records(book: Book, request: PacketRequest, steps: _Steps) -> list[_Record]:
     """Read the entries, in order of position, and hold the disclosures against them."""
-    records, errors = [], []
+    found, errors = [], []
     for event_id in request.event_ids:
         stored = book.reader.find(event_id)
         shown = request.disclosures.get(event_id, {})
@@ -205,11 +222,38 @@ def _records(book: Book, request: PacketRequest, steps: _Steps) -> list[_Record]
             if rule is not None:
                 pointer = f"/disclosures/{event_id}/{name}"
                 errors.append(FieldError(pointer, rule, _RULES[rule]))
-        records.append(_Record(stored=stored, shown=shown))
+        found.append((stored, shown))
         steps.done()
     if errors:
         raise MalformedEvent(errors[0].detail, errors=errors)
-    return sorted(records, key=lambda record: record.stored.position)
+    found.sort(key=lambda one: one[0].position)
+    return [
+        record
+        for begin in range(0, len(found), _LOOKED)
+        for record in _with_grounds(book, found[begin : begin + _LOOKED])
+    ]
+
+
+def _with_grounds(
+    book: Book, found: Sequence[tuple[Stored, Mapping[str, str]]]
+) -> Iterator[_Record]:
+    """Yield records that know what was erased of them.
+
+    What is opened for it is shown to nobody: only its digests are compared. A vault that was
+    tampered with takes nobody's proofs away; then no field is said to be erased.
+    """
+    wanted = {one.entry.event_id: one.entry.value.get("_sd", ()) for one, _ in found}
+    try:
+        opened = book.vault.open_all(wanted)
+        check_lawful(book, [one for of in opened.values() for one in of.gone])
+    except IntegrityViolation as error:
+        log.critical("a packet says nothing of erasures: %s", error.problem)
+        opened = {}
+    for stored, shown in found:
+        of = opened.get(stored.entry.event_id)
+        erasures = of.erasures if of is not None else ()
+        kept = {digest(text) for text in of.disclosures.values()} if of is not None else set[str]()
+        yield _Record(stored=stored, shown=shown, erasures=erasures, kept=kept)
 
 
 _RULES: Final = {

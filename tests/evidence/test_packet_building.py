@@ -12,17 +12,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from custody_desk import Desk
 from house import attempt, event_id, gen
 from packet_world import files, size_of, verdict
 from psycopg import sql
 
 from anchoring.anchors import Anchors
-from evidence.packet import GROUND, MAX_ENTRIES, PacketRequest, TrustUnreadable
+from evidence.packet import ERASED, GROUND, MAX_ENTRIES, PacketRequest, TrustUnreadable
 from ledger import clock
 from ledger.errors import IntegrityViolation, MalformedEvent, NotFound
 from sealtrail.verify import canonical
 from sealtrail.verify.build import build_verifier
-from sealtrail.verify.disclosure import open_disclosure
+from sealtrail.verify.disclosure import digest, open_disclosure
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.note import VerifierKey
 from sealtrail.verify.trust import Trust
@@ -160,6 +161,42 @@ def test_what_is_not_shown_is_counted(packet, first):
     assert f"{shown}.withheld.json" not in inside
     assert f"{hidden}.disclosures.json" not in inside
     assert withheld == [{"digest": one, "ground": GROUND} for one in sd]
+
+
+def test_what_was_erased_is_said_to_be_with_the_erasures_id(fresh):
+    """Each field has a ground of its own: what the depicted one had is gone, the rest not shown."""
+    desk = Desk(fresh.house)
+    case = desk.ask_and_approve("bob")
+    id_ = desk.ids[1]
+
+    packet = fresh.ask(PacketRequest(event_ids=tuple(desk.ids)))
+
+    inside = files(packet.data)
+    find = fresh.house.book.reader.find
+    position = find(id_).position
+    withheld = canonical.decode(inside[f"data/records/{position}.withheld.json"])
+    grounds = [one["ground"] for one in withheld]
+    kept = {digest(one) for one in desk.vault.open(id_).disclosures.values()}
+    assert sorted(grounds) == [ERASED.format(case.erasure_id), GROUND, GROUND]
+    assert {one["digest"] for one in withheld if one["ground"] == GROUND} == kept
+    for other in (desk.ids[0], desk.ids[2]):
+        told = inside[f"data/records/{find(other).position}.withheld.json"]
+        assert case.erasure_id.encode() not in told
+
+
+def test_a_vault_that_was_tampered_with_takes_no_proof_away(fresh):
+    """An administrator marks values as erased: the packet is made, and does not repeat the lie."""
+    (id_,) = fresh.anchored(1)
+    with fresh.house.owner() as owner:
+        owner.execute(
+            f"UPDATE {fresh.house.schema}.subject SET state = 'erased', wrapped_key = NULL,"
+            " identity = NULL, doomed = NULL, erasure_id = 'nobody' WHERE kind = 'person'"
+        )
+
+    packet = fresh.build(id_)
+
+    told = files(packet.data)[f"data/records/{fresh.position(id_)}.withheld.json"]
+    assert {one["ground"] for one in canonical.decode(told)} == {GROUND}
 
 
 def test_an_entry_without_a_time_stamp_makes_the_packet_incomplete(world):
