@@ -25,14 +25,14 @@ from ledger import clock
 from ledger.archive.custody import Custody, Holder, Opening, bound_to
 from ledger.archive.picture import look_at
 from ledger.archive.promises import Promises
-from ledger.archive.rows import OPEN, Artifact, ArtifactRows
+from ledger.archive.rows import OPEN, Artifact, ArtifactRows, WrappingMoved
 from ledger.archive.spool import UploadSpool
 from ledger.archive.store import Archive, checked
 from ledger.archive.stream import new_key, seal, seal_facts, unseal, unseal_facts
 from ledger.clock import Clock
 from ledger.database import Database
 from ledger.errors import Conflict, LedgerError, NotFound, Refused
-from ledger.keys import Keys
+from ledger.keys import KeyDestroyed, Keys
 from ledger.migrate import BookRow
 from ledger.reader import Reader
 from sealtrail.verify import canonical
@@ -123,12 +123,19 @@ class Artifacts:
     ) -> Artifact:
         """Expect the content that an event names; safe to repeat, also for others.
 
-        Raises NotFound for an event that is not there, ArtifactNotNamed, ArtifactChanged.
+        Raises NotFound for an event that is not there, ArtifactNotNamed, ArtifactChanged,
+        WrappingMoved.
         """
         named = self.custody.named(self._reader.find(event_id).entry, name)
         holder = self.custody.holder(named.owner, self.rows.generation())
         artifact_id, key, now = clock.new_id(), new_key(), self._now_ms()
         bound = bound_to(artifact_id, event_id, name)
+        try:
+            wrapped = self.custody.wrap(holder, key, bound)
+        except KeyDestroyed:
+            if holder.generation in (None, self.rows.generation()):
+                raise
+            raise WrappingMoved from None
         return self.rows.add(
             Artifact(
                 artifact_id=artifact_id,
@@ -137,7 +144,7 @@ class Artifacts:
                 digest=named.digest if named.clear else None,
                 subject_ref=holder.owner,
                 generation=holder.generation,
-                wrapped_key=self.custody.wrap(holder, key, bound),
+                wrapped_key=wrapped,
                 facts=seal_facts(key, "facts", named.digest, aad=bound),
                 size=size,
                 media_type=media_type,
@@ -162,6 +169,8 @@ class Artifacts:
         with self._spool.turn(id_):
             one = self.rows.find(artifact_id)
             if one.state == "stored":
+                if offset == one.size and not any(content):
+                    return one  # It asks to finish what the sweep has finished.
                 raise AlreadyStored
             self._check_open(one)
             # No key, no upload: an erased subject's content is not taken in any more. A part's key
@@ -284,7 +293,13 @@ class Artifacts:
 
     def _key(self, one: Artifact) -> bytes:
         self._check_open(one)
-        return self.custody.unwrap(_holder(one), one.wrapped_key or b"", _bound(one))
+        try:
+            return self.custody.unwrap(_holder(one), one.wrapped_key or b"", _bound(one))
+        except KeyDestroyed:
+            now = self.rows.find(one.artifact_id)
+            if now.generation == one.generation:
+                raise
+            return self._key(now)  # It was wrapped anew since the row was read.
 
     def _check_open(self, one: Artifact) -> None:
         if one.wrapped_key is None:

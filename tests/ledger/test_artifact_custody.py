@@ -8,6 +8,7 @@ import pytest
 from archiving import digest_of, gallery_in, picture
 from house import Hand, attempt, event_id, gen, house_in, ingest, noon_before
 
+from ledger.archive.artifacts import Artifacts
 from ledger.archive.custody import NotInOurCustody
 from ledger.archive.rows import WrappingMoved
 from ledger.holds import Holds
@@ -140,3 +141,63 @@ def test_nothing_is_announced_under_a_key_that_is_being_replaced(gallery):
 
     with pytest.raises(WrappingMoved):
         gallery.artifacts.rows.add(stale)
+
+
+def test_a_rotation_meets_an_upload_that_is_under_way(gallery):
+    """The key's old wrapping is gone when the last byte comes; the content is stored all the same."""
+    one = gallery.artifacts.announce(
+        gallery.post(licensed()), "asset.sha256", size=len(IMAGE), media_type="image/png",
+        credential="c",
+    )  # fmt: skip
+
+    def slowly():
+        yield IMAGE[:9_000]
+        list(gallery.artifacts.rewrap(holds_nothing))
+        yield IMAGE[9_000:]
+
+    stored = gallery.artifacts.append(one.artifact_id, 0, slowly())
+
+    assert (stored.state, stored.generation) == ("stored", 2)
+    assert content_of(gallery, stored) == IMAGE
+
+
+def test_a_rotation_meets_a_reader(gallery):
+    """Who has read the row before the key was wrapped anew opens it after."""
+    before = gallery.artifacts.announce(
+        gallery.post(licensed()), "asset.sha256", size=len(IMAGE), media_type="image/png",
+        credential="c",
+    )  # fmt: skip
+    before = gallery.artifacts.append(before.artifact_id, 0, [IMAGE])
+    list(gallery.artifacts.rewrap(holds_nothing))
+
+    assert content_of(gallery, before) == IMAGE
+    assert gallery.artifacts.preview(before)[0].startswith(b"\xff\xd8")
+
+
+def test_announcing_meets_a_rotation(gallery):
+    """Who has read which key wraps, and finds it destroyed, is told to come again."""
+    event = gallery.post(licensed())
+    facts = {"size": len(IMAGE), "media_type": "image/png", "credential": "c"}
+    gallery.artifacts.announce(event, "asset.sha256", **facts)
+
+    def rotated_meanwhile():
+        list(gallery.artifacts.rewrap(holds_nothing))
+        return gallery.house.now_ms()
+
+    late = Artifacts(gallery.house.book, gallery.archive, gallery.spool, now_ms=rotated_meanwhile)
+
+    with pytest.raises(WrappingMoved):
+        late.announce(event, "asset.sha256", **facts)
+    assert gallery.artifacts.announce(event, "asset.sha256", **facts).generation == 2
+
+
+def test_a_persons_content_opens_after_every_rotation(gallery):
+    """Of what wraps the person's key, and of the person's key itself."""
+    one = gallery.stored(IMAGE)
+    holds = Holds.of(gallery.house.book)
+
+    gallery.vault.rewrap(holds)
+    gallery.vault.rewrap(holds, rekey=True)
+    gallery.vault.rewrap(holds)
+
+    assert content_of(gallery, one) == IMAGE

@@ -173,6 +173,18 @@ def test_a_client_finishes_what_failed_by_sending_nothing(gallery):
     assert gallery.artifacts.append(one.artifact_id, len(IMAGE), []).state == "stored"
 
 
+def test_a_client_asks_to_finish_what_the_sweep_has_finished(gallery):
+    """Nothing at the end of what is stored is no error; a byte more, or another offset, is."""
+    one = gallery.stored(IMAGE)
+
+    again = gallery.artifacts.append(one.artifact_id, len(IMAGE), [b""])
+
+    assert again == gallery.artifacts.rows.find(one.artifact_id)
+    for offset, content in ((len(IMAGE), b"x"), (0, b"")):
+        with pytest.raises(AlreadyStored):
+            gallery.artifacts.append(one.artifact_id, offset, [content])
+
+
 def test_what_does_not_come_is_missed_once_and_taken_late(gallery):
     """Absence is an alert; late is better than never, and stays visible."""
     one = gallery.announced(IMAGE)
