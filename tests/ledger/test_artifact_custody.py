@@ -144,7 +144,7 @@ def test_nothing_is_announced_under_a_key_that_is_being_replaced(gallery):
 
 
 def test_a_rotation_meets_an_upload_that_is_under_way(gallery):
-    """The key's old wrapping is gone when the last byte comes; the content is stored all the same."""
+    """The key's old wrapping is gone when the last byte comes; the content is stored even so."""
     one = gallery.artifacts.announce(
         gallery.post(licensed()), "asset.sha256", size=len(IMAGE), media_type="image/png",
         credential="c",
