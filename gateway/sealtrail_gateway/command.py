@@ -10,82 +10,16 @@ import socket
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealtrail_gateway.assembly import make_gateway
+from sealtrail_gateway.caller_line import Connection
 from sealtrail_gateway.doctor import examine, fails_closed
-from sealtrail_gateway.http1 import HEAD_MAX
 from sealtrail_gateway.settings import Misconfigured, Settings
 
 #: Exit codes, as of every command of this project.
 _USAGE, _REFUTED = 2, 1
-
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\nx-audit-event-id: none\r\n\r\n"
-)
-
-
-class _Joined:
-    """A transport that sends in one piece what is written in one turn of the event loop.
-
-    Header and body of an answer are written one after the other. Sent alone, the header wakes its
-    reader for nothing, who takes the processor from whoever would send the body.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._later = asyncio.get_running_loop().call_soon
-        self._held: list[bytes] = []
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        if not self._held:
-            self._later(self.flush)
-        self._held.append(data)
-
-    def flush(self) -> None:
-        held, self._held = self._held, []
-        if held and not self.is_closing():
-            self._transport.writelines(held)
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class Connection(HttpToolsProtocol):
-    """A caller's connection. A request's head has an end, even if nobody knows the caller yet."""
-
-    _head_size: int | None = None  # None: behind the head.
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.transport = cast("asyncio.Transport", _Joined(transport))
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_size = 0
-
-    def on_headers_complete(self) -> None:
-        self._head_size = None
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_size is None or self.parser is None:
-            return
-        self._head_size += len(data)
-        if self._head_size > HEAD_MAX and not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(_HEAD_TOO_LARGE)  # Else it would stand in another's answer.
-            self.transport.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

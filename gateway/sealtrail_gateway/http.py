@@ -263,6 +263,7 @@ class _Out:
 async def _plain(send: Send, status: int, members: Mapping[str, Any]) -> None:
     body = json.dumps(members).encode()
     fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    fields.append((EVENT_ID, b"none"))
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 

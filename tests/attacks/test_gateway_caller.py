@@ -267,38 +267,117 @@ def test_hides_a_word_from_the_rules(world):
     assert world.provider.calls == []
 
 
-def test_sends_a_head_without_end(world):
+@pytest.fixture
+def line(world):
+    """The address of a gateway that listens as the command does."""
+    from sealtrail_gateway.assembly import make_gateway
+    from sealtrail_gateway.caller_line import Connection
+
+    app = make_gateway(world.settings)
+    config = uvicorn.Config(app, http=Connection, log_level="critical", lifespan="on", ws="none")
+    server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield listener.getsockname()
+    server.should_exit = True
+    thread.join(30)
+    listener.close()
+
+
+def answers(line, data):
+    """Send bytes; returns all that is answered until nothing more comes."""
+    with socket.create_connection(line, timeout=10) as caller:
+        caller.sendall(data)
+        caller.settimeout(1.0)
+        said = b""
+        try:
+            while piece := caller.recv(65_536):
+                said += piece
+        except TimeoutError:
+            pass
+    return said
+
+
+def test_sends_a_head_without_end(world, line):
     """Who: somebody without any key, who wants the gateway's memory.
     Tries: one header field that never ends, and fields without number.
     Caught by: the gateway: 64 KiB of a head, then 431 and the connection is closed.
     Not caught: many connections that send nothing; that is for a proxy in front.
     """
-    from sealtrail_gateway.assembly import make_gateway
-    from sealtrail_gateway.command import Connection
-
-    app = make_gateway(world.settings)
-    config = uvicorn.Config(app, http=Connection, log_level="critical", lifespan="on")
-    server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        for piece in (b"y" * 65_536, b"X-Many: 1\r\n" * 6_000):
-            with socket.create_connection(listener.getsockname(), timeout=10) as caller:
-                caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: ")
-                sent, said = 0, b""
-                while not said and sent < 8_000_000:
-                    try:
-                        caller.sendall(piece)
-                        sent += len(piece)
-                        time.sleep(0.01)
-                        said = caller.recv(64, socket.MSG_DONTWAIT)
-                    except BlockingIOError:
-                        pass
-                    except ConnectionError:
-                        break
-            assert sent < 4_000_000
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    for piece in (b"y" * 65_536, b"X-Many: 1\r\n" * 6_000):
+        with socket.create_connection(line, timeout=10) as caller:
+            caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: ")
+            sent, said = 0, b""
+            while not said and sent < 8_000_000:
+                try:
+                    caller.settimeout(10)
+                    caller.sendall(piece)
+                    sent += len(piece)
+                    caller.settimeout(0.05)
+                    said = caller.recv(64)
+                except TimeoutError:
+                    pass
+                except ConnectionError:
+                    break
+        assert sent < 4_000_000
     assert (world.types, world.provider.calls) == ([], [])
+
+
+def test_says_behind_the_body_who_it_is(world, line):
+    """Who: an application behind a proxy that takes the identity's headers out of what comes in.
+    Tries: naming a person, or a key, in the trailer of a body in chunks, where no proxy looks.
+    Caught by: the gateway, for which no trailer is a header.
+    Not caught: a proxy that makes headers of trailers itself.
+    """
+    body = b'{"model":"m","prompt":"x"}'
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    chunks = b"\r\n%x;a=b\r\n%b\r\n0\r\n" % (len(body), body)
+    service = f"Authorization: Bearer {SERVICE_KEY}\r\n"
+    for said, trailer, status in (
+        (service, "Sealtrail-On-Behalf-Of: emp-1\r\n", b"403"),
+        ("", service + "Sealtrail-On-Behalf-Of: emp-1\r\n", b"401"),
+        (service + "Sealtrail-On-Behalf-Of: emp-2\r\n", service, b"200"),
+    ):
+        data = (head + said).encode() + chunks + trailer.encode() + b"\r\n"
+        assert answers(line, data).startswith(b"HTTP/1.1 " + status)
+    assert {world.person(one) for one in world.entries} == {"emp-2"}
+
+
+def test_hides_a_request_behind_an_offer_of_another_protocol(world, line):
+    """Who: an application that wants two readers to see two requests, or one none; and Java's own
+    HTTP client, which offers HTTP/2 with each request and means nothing by it.
+    Tries: `Upgrade: h2c` and `websocket` with a body, a request behind it, and CONNECT.
+    Caught by: the gateway, which declines: the request is read as if nothing had been offered, its
+    body is its body, and what follows is the next request.
+    Not caught: nothing of it.
+    """
+    body = b'{"model":"m","prompt":"x"}'
+    told = f"Host: x\r\nAuthorization: Bearer {PERSON_KEY}\r\n"
+    for offer in ("h2c", "websocket", "TLS/1.0"):
+        world.begin()
+        offered = (
+            f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {offer}\r\nHTTP2-Settings: AA\r\n"
+        )
+        head = f"POST {PATH} HTTP/1.1\r\n{told}{offered}Content-Length: {len(body)}\r\n\r\n"
+        said = answers(line, (head.encode() + body) * 2)
+        assert said.count(b"HTTP/1.1 200 OK") == 2
+        assert world.types.count("GEN") == 2
+        assert [call["body"] for call in world.provider.calls] == [body, body]
+    assert (
+        answers(line, b"CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n")[:12]
+        == b"HTTP/1.1 400"
+    )
+
+
+def test_no_answer_is_without_the_name_of_its_attempt(line):
+    """Who: an auditor who counts answers, and an application that would like one not counted.
+    Tries: a path of nobody, health, bytes that are no HTTP.
+    Caught by: the gateway: each answer has the header, `none` where nothing was recorded.
+    Not caught: nothing of it.
+    """
+    for data in (
+        b"GET /nobody HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\r\n",
+    ):
+        assert b"x-audit-event-id: none\r\n" in answers(line, data)
