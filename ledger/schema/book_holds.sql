@@ -62,6 +62,9 @@ BEGIN
                            AND ('sha256:' || a.object = ANY (h.artifacts)
                                 OR 'sha256:' || encode(a.digest, 'hex') = ANY (h.artifacts))
                          WHERE a.subject_ref = OLD.ref AND a.wrapped_key IS NOT NULL);
+    ELSIF TG_TABLE_NAME = 'artifact' AND EXISTS (
+            SELECT 1 FROM {book}.subject WHERE ref = OLD.subject_ref AND state = 'erased') THEN
+        kept := false;  -- No key opens it any more.
     ELSIF TG_TABLE_NAME = 'artifact' THEN
         kept := EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id)
              OR EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL

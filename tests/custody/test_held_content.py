@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A hold on content keeps it from the end of the person whose it is: their key opens it."""
 
+import dataclasses
+
 import psycopg
 import pytest
 from archiving import digest_of, gallery_in, picture
 from custody_desk import BASIS
 
 from api.holds import resolved
+from ledger import clock
 from ledger.vault.opening import ValuesErased
 
 PICTURE = picture(seed=4711)
@@ -140,3 +143,23 @@ def test_the_second_lock_keeps_the_key_of_held_content(desk, output):
                 " identity = NULL, erasure_id = 'x' WHERE ref = %s",
                 (output.subject_ref,),
             )
+
+
+def test_a_hold_that_comes_after_the_keys_are_gone_stops_no_erasure(
+    desk, gallery, output, monkeypatch
+):
+    """A key service waits for weeks before it destroys; what no key opens any more is not kept."""
+    first, other = erase(desk, output), desk.ask_and_approve("carol")
+    keys = desk.erasures._keys
+    attest, soon = keys.attest, clock.rfc3339(clock.now_ms() + 60_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "attest", lambda name: dataclasses.replace(attest(name), gone=soon))
+        desk.erasures.complete()
+        waiting = [desk.state(one) for one in (first, other)]
+    desk.hold(query={"recorded_from": "1970-01-01T00:00:00.000Z"}, artifacts=[digest_of(PICTURE)])
+
+    desk.erasures.advance()
+
+    assert waiting == ["pending", "pending"]
+    assert [desk.state(one) for one in (first, other)] == ["complete", "complete"]
+    assert gallery.artifacts.rows.find(output.artifact_id).state == "erased"
