@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from sealtrail.content import UNKNOWN, content_of, digest_text
+from sealtrail.content import UNKNOWN, content_of, digest_text, named_file
 from sealtrail.providers.exchange import plain_code
 from sealtrail.receipt import Receipt
 
@@ -67,7 +67,9 @@ def read(
     settings: of the library, such as `{"trust": {"trust_anchors": pem}}`. Raises ImportError
     without the library, OSError for a file that cannot be read.
     """
-    library = import_module("c2pa")
+    library, thing = import_module("c2pa"), named_file(thing)
+    if isinstance(thing, str):
+        raise TypeError("a digest cannot be looked into: give the bytes or the file")
     content = content_of(thing, mime=mime)
     if content.mime == UNKNOWN or content.mime not in _readable():
         return None
@@ -143,7 +145,7 @@ def pointing(
     file that has a manifest keeps it, as the parent of the new one. Raises ValueError for a kind
     that can hold none, the library's C2paError for a certificate that it does not take.
     """
-    library = import_module("c2pa")
+    library, thing = import_module("c2pa"), named_file(thing)
     content = content_of(thing, mime=mime)
     if content.mime not in _writable():
         raise ValueError("this kind of file holds no manifest")

@@ -59,6 +59,11 @@ def content_of(thing: Any, *, mime: str | None = None) -> Content:
     raise TypeError("this is neither bytes, a text, a path nor a Pillow image")
 
 
+def named_file(thing: Any) -> Any:
+    """Return a thing where files are meant: a text is the name of one then, if it is no digest."""
+    return Path(thing) if isinstance(thing, str) and not is_digest(thing) else thing
+
+
 def is_digest(text: str) -> bool:
     digits = text.removeprefix("sha256:")
     return len(text) == 71 and len(digits) == 64 and set(digits) <= set("0123456789abcdef")

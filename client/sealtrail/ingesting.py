@@ -13,10 +13,9 @@ A second pass over the same things records only what has changed meanwhile.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sealtrail.content import Content, content_of
+from sealtrail.content import Content, content_of, named_file
 from sealtrail.fingerprints import npy_bytes
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id
@@ -79,17 +78,13 @@ class Ingesting:
         asset_id = new_event_id()
         facts = {**self._facts, **({} if self._facts_of is None else self._facts_of(thing))}
         if facts.get("c2pa") is True:
-            source = Path(hashed) if isinstance(hashed, str) else hashed
-            facts["c2pa"] = import_module("sealtrail.c2pa").facts(source)
+            facts["c2pa"] = import_module("sealtrail.c2pa").facts(named_file(hashed))
         self.last = self._trail.ingest(content, rights=self._rights, asset_id=asset_id, **facts)
         self._seen[content.sha256] = asset_id
 
 
 def _content(thing: Any) -> Content:
     """Return the digests of a thing; an array is hashed as `numpy.save` writes it."""
-    if isinstance(thing, str):
-        # A dataset of file names has texts; a text that is meant is given as bytes.
-        return content_of(Path(thing))
     if hasattr(thing, "dtype") and hasattr(thing, "shape"):
         return content_of(npy_bytes(thing), mime="application/x-npy")
-    return content_of(thing)
+    return content_of(named_file(thing))  # A text that is meant is given as bytes.

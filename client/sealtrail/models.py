@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any, Final
 
-from sealtrail.content import content_of, is_digest, kind_of
+from sealtrail.content import content_of, is_digest, kind_of, named_file
 
 #: Members of `params` that the ledger has (docs/events.md, GEN_ATTEMPT), by their form there.
 WHOLE: Final = frozenset({"steps", "width", "height", "max_tokens", "n"})
@@ -45,7 +45,7 @@ def attempt_body(
     sealed: dict[str, Any] = {} if prompt is None else {"prompt.user": prompt}
     listed = []
     for at, thing in enumerate(inputs):
-        content = content_of(thing)
+        content = content_of(named_file(thing))
         listed.append({"type": kind_of(content.mime), "role": "source"})
         sealed[f"inputs[{at}].sha256"] = content.sha256
     body: dict[str, Any] = {"operation": operation, "model": dict(model)}

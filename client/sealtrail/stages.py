@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sealtrail.calls import Call, code_of, words_of
-from sealtrail.content import Content, content_of, is_digest, kind_of
+from sealtrail.content import Content, content_of, is_digest, kind_of, named_file
 from sealtrail.models import PARAMS
 from sealtrail.receipt import Receipt
 from sealtrail.request import new_event_id, now_text
@@ -27,7 +27,7 @@ def ingest(
     thing: Any, *, rights: str | Mapping[str, Any], facts: Mapping[str, Any]
 ) -> tuple[str, JSON, JSON]:
     """Return asset id, body and sealed values of an INGEST."""
-    rest = dict(facts)
+    rest, thing = dict(facts), named_file(thing)
     asset_id = rest.pop("asset_id", None) or new_event_id()
     if rest.get("c2pa") is True:
         rest["c2pa"] = import_module("sealtrail.c2pa").facts(thing, mime=rest.get("mime"))
@@ -53,7 +53,7 @@ def ingest(
 
 def export(thing: Any, *, asset_id: str, to: str, facts: Mapping[str, Any]) -> tuple[JSON, JSON]:
     """Return body and sealed values of an EXPORT."""
-    rest = dict(facts)
+    rest, thing = dict(facts), named_file(thing)
     recipient = rest.pop("recipient", None)
     if rest.pop("c2pa", False):
         found = import_module("sealtrail.c2pa").read(thing)

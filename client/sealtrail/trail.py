@@ -226,7 +226,9 @@ class Trail:
     # The other stages
 
     def ingest(self, thing: Any, *, rights: str | Mapping[str, Any], **facts: Any) -> Receipt:
-        """Record an asset that came in: bytes, a path, a Pillow image or its digest.
+        """Record an asset that came in: bytes, a path, a Pillow image or its digest, `sha256:…`.
+
+        A text that is no digest is a path. Raises OSError for a file that cannot be read.
 
         rights: `OWNED`, `PUBLIC_DOMAIN` …, `licence:<name>`, or the members of `rights`.
         facts: asset_id, name, source_url, personal=True (its digest is sealed), mime, c2pa=True
@@ -257,9 +259,9 @@ class Trail:
     def export(self, thing: Any, *, asset_id: str, to: str, **facts: Any) -> Receipt:
         """Record that an asset leaves the house; call it before it does.
 
-        thing: the bytes that leave. to: the platform. facts: recipient (sealed), type,
-        recipient_type, label_shown, marking_verified … (docs/events.md, EXPORT); c2pa=True looks
-        whether the bytes carry a valid manifest.
+        thing: the bytes that leave, or their path. to: the platform. facts: recipient (sealed),
+        type, recipient_type, label_shown, marking_verified … (docs/events.md, EXPORT); c2pa=True
+        looks whether the bytes carry a valid manifest.
         """
         body, sealed = stages.export(thing, asset_id=asset_id, to=to, facts=facts)
         return self.record("EXPORT", new_event_id(), body, sealed=sealed)

@@ -189,7 +189,7 @@ def test_what_comes_in_is_recorded_with_what_it_says_of_itself(
     signed = c2pa.pointing(_picture(), to=receipt, signer=signer)
     (tmp_path / "signed.png").write_bytes(signed)
     with trail.acting_for("emp-7"):
-        trail.ingest(tmp_path / "signed.png", rights="owned", c2pa=True)
+        trail.ingest(str(tmp_path / "signed.png"), rights="owned", c2pa=True)
         trail.ingest(_picture(), rights="owned", c2pa=True)
         trail.ingest(b"plain", rights="owned", c2pa=True)
         list(trail.ingesting([tmp_path / "signed.png"], rights="owned", c2pa=True))
@@ -200,6 +200,12 @@ def test_what_comes_in_is_recorded_with_what_it_says_of_itself(
         "digital_source_type": c2pa.TRAINED,
     }
     assert ingested == [told, {"validation_state": "none"}, {"validation_state": "none"}, told]
+
+
+def test_a_digest_cannot_be_looked_into(trail):
+    """To say that it has no manifest would say that somebody looked."""
+    with pytest.raises(TypeError, match="digest"), trail.acting_for("emp-7"):
+        trail.ingest("sha256:" + "1" * 64, rights="owned", c2pa=True)
 
 
 def test_what_leaves_is_recorded_with_whether_it_is_marked(trail, recorded, receipt, signer):

@@ -10,6 +10,7 @@ from recorded import MODEL, PROMPT, entries, types
 
 from sealtrail import AuditUnavailable, OutcomeLate, Refused, Trail
 from sealtrail.calls import NothingNamed
+from sealtrail.content import digest_text
 from sealtrail.journal import Journal, read, unanswered
 
 #: What is asked here does not depend on which PostgreSQL it is.
@@ -233,6 +234,39 @@ def test_the_stages_from_asset_to_export(service, trail, tmp_path):
     assert "sha256" not in found[1]["body"]["asset"]
     assert found[3]["body"]["train"]["weights"]["files"][0]["path"] == "model.bin"
     assert "customer" not in str(found[4])
+
+
+def test_a_text_is_the_name_of_a_file_where_files_are_meant(service, trail, tmp_path):
+    """It is the file's digest that is on record, not that of its name; no such file, no entry."""
+    path = tmp_path / "7.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n seven")
+    digest = digest_text(path.read_bytes())
+    with trail.acting_for("emp-7"):
+        asset = asset_id_of(trail.ingest(str(path), rights="OWNED"))
+        trail.ingest("sha256:" + "1" * 64, rights="OWNED")
+        trail.export(str(path), asset_id=asset, to="shop")
+        with trail.gen(model=MODEL, inputs=[str(path)]) as call:
+            call.output("a text, as a model puts it out")
+        for record in (trail.ingest, trail.gen):
+            with pytest.raises(FileNotFoundError):
+                _named(record, str(tmp_path / "8.png"))
+    first, second, left, attempt, outcome = entries(service)
+    assert first["body"]["asset"] == {
+        "type": "image",
+        "mime": "image/png",
+        "sha256": digest,
+        "size": "14",
+    }
+    assert second["body"]["asset"]["sha256"] == "sha256:" + "1" * 64
+    assert left["body"]["asset_sha256"] == digest
+    assert attempt["body"]["inputs"] == [{"type": "image", "role": "source"}]
+    assert outcome["body"]["outputs"][0]["mime"] == "text/plain"
+
+
+def _named(record, name):
+    if record.__name__ == "gen":
+        return record(model=MODEL, inputs=[name])
+    return record(name, rights="OWNED")
 
 
 def asset_id_of(receipt):
