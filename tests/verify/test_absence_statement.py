@@ -294,6 +294,25 @@ def test_a_kind_of_digest_that_is_no_text_is_unreadable(tag):
         judged(presence(found={"tag": tag, "position": 3}), {5: SEALED}, judge_presence)
 
 
+@pytest.mark.parametrize(
+    ("members", "pixels", "told"),
+    [(2, 2, False), (2, 1, True), (2, 0, True), (None, "2", False)],
+)
+def test_a_set_that_holds_fewer_pixel_digests_than_members_says_so(members, pixels, told):
+    """That pixels are not in the tree shows nothing about a member that came without a digest."""
+    sealed = copy.deepcopy(SEALED)
+    sealed["body"]["dataset"] |= {
+        "member_count": members,
+        "digests": {BYTES: members, PIXELS: pixels},
+    }
+
+    found = judged(absence(SET, [5]), {5: sealed})
+
+    assert found.verdict == "verified"
+    assert told == any("digest of their pixels" in point for point in found.not_checked)
+    assert not any("digest of their bytes" in point for point in found.not_checked)
+
+
 def spoiled(**changes):
     return copy.deepcopy(absence(SET, [5])) | changes
 

@@ -27,6 +27,7 @@ from typing import Any, Final
 from sealtrail.verify import base64text
 from sealtrail.verify.anchored import Claim
 from sealtrail.verify.errors import Incomplete, Refuted, Unreadable
+from sealtrail.verify.lacking import lacking
 from sealtrail.verify.report import Told
 from sealtrail.verify.sparse import (
     BYTES,
@@ -215,6 +216,8 @@ def _judge_whole(claim: Claim, said: _Said) -> None:
             claim.docket.enter(said.name, _NAMES[tag], "incomplete", sentence)
     if said.day is None:
         claim.open_points.append(_LATER)
+        for proof in said.proofs:
+            claim.open_points.extend(lacking(claim.entries.get(proof.position), said.digests))
         if len(said.proofs) != 1:
             sentence = "The statement does not have exactly one proof about the set."
             claim.docket.enter(said.name, "proofs", "refuted", sentence)
