@@ -70,7 +70,7 @@ class Register:
 
     def who(self, method: str, path: str, headers: Mapping[str, str]) -> Caller:
         """Return the caller. headers: names in lower case. Raises NobodyKnown."""
-        session = _line(headers.get("sealtrail-session"))
+        session = _text(headers.get("sealtrail-session"))
         named = headers.get("sealtrail-consent", "")
         consents = tuple(one.strip() for one in named.split(",") if one.strip())
         if "sealtrail-signature" in headers:
@@ -94,7 +94,7 @@ class Register:
 
     def _by_proxy(self, method: str, path: str, headers: Mapping[str, str]) -> str:
         signed = _SIGNED.fullmatch(headers["sealtrail-signature"])
-        person = _line(headers.get("sealtrail-person"))
+        person = _text(headers.get("sealtrail-person"))
         if self._secret is None or signed is None or person is None:
             raise NobodyKnown("bad-signature", "The proxy's signature is not one.")
         seconds, given = signed.groups()
@@ -140,7 +140,7 @@ class _Tokens:
 def _behind(known: KnownKey, headers: Mapping[str, str]) -> str:
     if known.person is not None:
         return known.person
-    person = _line(headers.get("sealtrail-on-behalf-of"))
+    person = _text(headers.get("sealtrail-on-behalf-of"))
     if person is not None:
         return person
     if known.anonymous and known.service is not None:
@@ -158,6 +158,14 @@ def _credential(headers: Mapping[str, str]) -> str:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("x-api-key") or headers.get("x-goog-api-key") or ""
+
+
+def _text(field: str | None) -> str | None:
+    """Return a line of a header. Most programs send UTF-8 there, and some ISO 8859-1."""
+    try:
+        return _line(field and field.encode("latin-1").decode())
+    except UnicodeDecodeError:
+        return _line(field)
 
 
 def _line(text: Any) -> str | None:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
 
 from sealtrail.providers.comfyui import ComfyUi
 from sealtrail.providers.exchange import Provider
@@ -123,7 +124,7 @@ class Gateway:
             message = "This path is not one that the gateway can put on record."
             raise Stopped(403, "not-recordable", message)
         query = scope["query_string"].decode("latin-1")
-        if isinstance(found, Google) and not is_readable(query, headers):
+        if kind == "call" and isinstance(found, Google) and not is_readable(query, headers):
             message = "An answer in part, or in another format, cannot go on record."
             raise Stopped(403, "not-recordable", message)
         body = await spool.spooled(receive, self._settings.body_max)
@@ -133,7 +134,7 @@ class Gateway:
                 reader=found,
                 method=method,
                 path=path,
-                target=_target(upstream.url, path, scope["query_string"]),
+                target=_target(upstream, path, scope["query_string"]),
                 headers=headers,
                 body=body,
                 caller=caller,
@@ -293,12 +294,19 @@ _ONCE: Final = frozenset(
 )  # fmt: skip
 
 
-def _target(url: str, path: str, query: bytes) -> str:
+def _target(upstream: Upstream, path: str, query: bytes) -> str:
     """Return path and query as they go on; a version that both name is said once.
 
-    The path is spelled anew, so that its provider reads the one that was judged here.
+    The path is spelled anew, so that its provider reads the one that was judged here. A key of the
+    caller's, which Google's programs may put into the query, stays here as one in a header does.
     """
+    url = upstream.url
     version = url.rpartition("/")[2]
     if version and path.startswith(f"/{version}/") and "/" in url.partition("://")[2]:
         path = path[len(version) + 1 :]
+    if upstream.reader == "google":
+        kept = [
+            one for one in query.split(b"&") if unquote_to_bytes(one.partition(b"=")[0]) != b"key"
+        ]
+        query = b"&".join(kept)
     return quoted_path(path) + (f"?{quoted_query(query)}" if query else "")

@@ -16,7 +16,7 @@ import httpx2
 import openai
 import pytest
 from byte_server import Server, serving
-from gateway_world import CREDENTIAL, PERSON_KEY
+from gateway_world import CREDENTIAL, PERSON_KEY, SERVICE_KEY
 from google import genai
 from google.genai import types
 from provider_server import SPOKEN, event, picture
@@ -231,3 +231,24 @@ def test_google_is_asked_for_whole_answers_only(world, google, clients):
         got = httpx2.post(path + query, headers=AUTH | field, json={"contents": []})
         assert got.status_code == 403, query
     assert len(world.provider.calls) == 1
+
+
+def test_what_calls_no_model_may_ask_google_for_anything(world, google):
+    """A list in pages; a key in the query stays with the gateway as one in a header does."""
+    address = f"{google}/google/v1beta/models"
+    assert httpx2.get(f"{address}?pageSize=5&%6Bey=mine&fields=x", headers=AUTH).status_code == 200
+    (call,) = world.provider.calls
+    assert call["path"] == "/v1beta/models?pageSize=5&fields=x"
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
+def test_a_person_whose_name_is_not_ascii_is_that_person(world, coding):
+    """Most programs send a header in UTF-8, and some in ISO 8859-1: the same one is on record."""
+    for name in ("José Größe", "zoë@example.org"):
+        world.begin()
+        headers = {"authorization": f"Bearer {SERVICE_KEY}"}
+        headers |= {"sealtrail-on-behalf-of": name.encode(coding)}
+        body = {"model": "m", "prompt": "x"}
+        got = httpx2.post(f"{world.url}/openai/v1/images/generations", headers=headers, json=body)
+        assert got.status_code == 200
+        assert world.person(world.entries[0]) == name

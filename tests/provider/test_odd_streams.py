@@ -63,6 +63,16 @@ def test_the_last_event_is_found_whatever_ends_its_lines(ends, size):
     assert digests(told)[0] == digest_text(b"hello")
 
 
+def test_a_chat_without_its_last_line_is_whole_if_it_says_why_it_ended():
+    """Some servers leave `[DONE]` out; without a reason, or cut, it is a part."""
+    pieces = [chunk("a"), chunk(reason="length")]
+    for given, aborted, result in (
+        (pieces, False, "success"), (pieces, True, "partial"), (pieces[:1], False, "partial"),
+    ):  # fmt: skip
+        _, _, told = streamed("openai", asked(), given, aborted=aborted)
+        assert (told.type, told.body["result"]) == ("GEN", result)
+
+
 def test_each_choice_of_a_stream_is_an_output():
     """As in a whole answer: two choices in turns are two texts, not one that nobody got."""
     turns = [chunk("a", 0), chunk("x", 1), chunk("b", 0), chunk("y", 1)]

@@ -142,6 +142,9 @@ class ChatStream(_OpenAiStream):
                 self._reasons[at] = reason
         return False
 
+    def must_end(self) -> bool:
+        return not self._reasons  # Some servers leave `[DONE]` out.
+
 
 class ResponseStream(_OpenAiStream):
     """Responses: typed events, then `response.completed`, `.incomplete` or `.failed`."""
