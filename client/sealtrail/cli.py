@@ -170,7 +170,10 @@ def _recorder(options: argparse.Namespace, trust: Trust | None = None) -> "Recor
 
     if not options.ledger or not options.token_file:
         raise ValueError("Both the ledger's address and the token's file are needed.")
-    token = Path(options.token_file).read_text(encoding="ascii").strip()
+    try:
+        token = Path(options.token_file).read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise ValueError("The token's file holds something else than a token.") from None
     return Recorder(options.ledger, token, trust=trust)
 
 

@@ -58,12 +58,13 @@ def examine() -> Iterator[Check]:
     try:
         url = named_setting("SEALTRAIL_URL", "SEALTRAIL_LEDGER")
         token, trust = token_setting("SEALTRAIL_TOKEN"), trusted(None)
+        recorder = Recorder(url, token, trust=trust, attempts=1)
     except (OSError, ValueError, VerifyError) as error:
         yield Check(name="environment", passed=False, sentence=str(error))
         return
     yield Check(name="environment", passed=True, sentence="address, token and trust are set")
     if trust is not None:
-        yield from _ledger(url, token, trust)
+        yield from _ledger(recorder, trust)
 
 
 def fails_closed() -> Check:
@@ -95,8 +96,8 @@ def fails_closed() -> Check:
     return Check(name="fail-closed", passed=passed, sentence=good if passed else bad)
 
 
-def _ledger(url: str, token: str, trust: Trust) -> Iterator[Check]:
-    with Recorder(url, token, trust=trust, attempts=1) as recorder:
+def _ledger(recorder: Recorder, trust: Trust) -> Iterator[Check]:
+    with recorder:
         try:
             note = recorder.checkpoint()
             told = Checkpoint.parse(Note.parse(note).text)

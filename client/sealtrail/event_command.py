@@ -25,6 +25,13 @@ Add = Callable[[argparse.ArgumentParser], None]
 #: Seconds between two looks of `tail --follow`; each look is entered in the access Book.
 _LOOK_S: Final = 5.0
 
+#: The ledger shows no more at once.
+_LISTED_MAX: Final = 500
+
+#: Members of a request that are objects, and those that are texts.
+_OBJECTS: Final = ("body", "sealed", "subjects", "source", "time", "trace")
+_TEXTS: Final = ("aggregate_id", "event_id", "on_behalf_of", "record_key")
+
 #: Exit status by kind of error; all others are wrong usage, or refused.
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (AuditUnavailable, EXIT["incomplete"]),
@@ -53,7 +60,7 @@ def add_event(parser: argparse.ArgumentParser, add_ledger: Add, make: MakeRecord
 def add_tail(parser: argparse.ArgumentParser, add_ledger: Add, make: MakeRecorder) -> None:
     """Add the options of `tail`."""
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="docs/search.md")
-    parser.add_argument("-n", type=int, default=20, metavar="N", help="how many (20)")
+    parser.add_argument("-n", type=_count, default=20, metavar="N", help="how many, to 500 (20)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
     parser.add_argument("--purpose", metavar="CODE", help="why you look; recorded by the ledger")
     add_ledger(parser)
@@ -84,7 +91,13 @@ def _arguments(members: dict[str, Any]) -> dict[str, Any]:
     for name in ("aggregate_id", "body"):
         if name not in named:
             raise ValueError(f"an event has {name}")
-    if isinstance(named.get("record_key"), str):
+    for names, kind, word in ((_OBJECTS, dict, "an object"), (_TEXTS, str, "a text")):
+        for name in names:
+            if name in named and not isinstance(named[name], kind):
+                raise ValueError(f"{name} is {word}")
+    if "self" in named or "custody" in named:
+        raise ValueError("an event has no such member; see docs/api.md")
+    if "record_key" in named:
         from sealtrail.verify.disclosure import decode_base64url  # noqa: PLC0415
 
         named["record_key"] = decode_base64url(named["record_key"])
@@ -92,8 +105,11 @@ def _arguments(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(options: argparse.Namespace, make: MakeRecorder) -> int:
+    from sealtrail.recorder import id_segment  # noqa: PLC0415  brings the HTTP client
+
+    path = f"/v1/events/{id_segment(options.event_id)}"
     with make(options, None) as recorder:
-        answer = recorder.read(f"/v1/events/{options.event_id}", purpose=options.purpose)
+        answer = recorder.read(path, purpose=options.purpose)
     entry = answer.get("entry")
     shown: Any = answer
     if not options.json and isinstance(entry, str):
@@ -107,7 +123,7 @@ def _tail(options: argparse.Namespace, make: MakeRecorder) -> int:
     seen = -1
     with make(options, None) as recorder:
         while True:
-            question = {"q": options.query, "limit": max(1, min(500, options.n))}
+            question = {"q": options.query, "limit": options.n}
             page = recorder.read("/v1/search", question, purpose=options.purpose)
             for one in reversed(page.get("found", [])):
                 if one["position"] > seen:
@@ -116,6 +132,12 @@ def _tail(options: argparse.Namespace, make: MakeRecorder) -> int:
             if not options.follow:
                 return 0
             time.sleep(_LOOK_S)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _LISTED_MAX:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {_LISTED_MAX}")
+    return int(text)
 
 
 def _line(one: dict[str, Any], *, as_json: bool) -> str:

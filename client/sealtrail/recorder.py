@@ -152,7 +152,7 @@ class Recorder:
         """
         answer = self._ask(
             "GET",
-            f"/v1/events/{_segment(event_id)}/proof",
+            f"/v1/events/{id_segment(event_id)}/proof",
             answer_max=PROOF_MAX,
             headers={"accept": "text/plain"} | _purpose(purpose),
         )
@@ -267,7 +267,7 @@ class Recorder:
             raise ReceiptInvalid("The ledger did not name the packet it made.", check="packet")
         packet = self._ask(
             "GET",
-            f"/v1/packets/{_segment(packet_id)}",
+            f"/v1/packets/{id_segment(packet_id)}",
             answer_max=PACKET_MAX,
             headers=_purpose(purpose),
         ).body
@@ -314,7 +314,7 @@ def _purpose(purpose: str | None) -> dict[str, str]:
     return {"sealtrail-purpose": purpose}
 
 
-def _segment(text: str) -> str:
+def id_segment(text: str) -> str:
     """An id as part of a URL's path; anything but an id's characters is refused."""
     if not text or not all(c.isascii() and (c.isalnum() or c in "-_") for c in text):
         raise ValueError("an id holds letters, digits, - and _ only")

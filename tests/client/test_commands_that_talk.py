@@ -146,3 +146,61 @@ def test_custody_needs_a_place_to_keep(told):
     trust = Trust.parse((told / "trust.json").read_bytes())
     with pytest.raises(ValueError, match="custody"):
         Trail(trust=trust, journal=False, custody="producer")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"self": 1}, "no such member"),
+        ({"body": 5}, "body is an object"),
+        ({"sealed": "ab"}, "sealed is an object"),
+        ({"subjects": 5}, "subjects is an object"),
+        ({"record_key": 5}, "record_key is a text"),
+        ({"aggregate_id": 5}, "aggregate_id is a text"),
+    ],
+)
+def test_a_request_of_another_form_is_told_which_member(told, capsys, changed, said):
+    """In the words of the wire format, and not of the program that reads it."""
+    request = {"type": "INGEST", "aggregate_id": "a", "body": {}, **changed}
+    (told / "event.json").write_text(json.dumps(request))
+    assert cli.main(["event", "post", str(told / "event.json")]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-5", "501", "x", "\u0663"])
+@pytest.mark.usefixtures("told")
+def test_tail_lists_what_it_was_asked_for_or_says_how_many_it_can(number, capsys):
+    """It does not list one for none, or 500 for 501."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["tail", f"-n={number}"])
+    assert ended.value.code == 2
+    assert "from 1 to 500" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../checkpoint", "x?disclose=prompt.user", ""])
+def test_an_id_of_an_event_is_no_address(told, capsys, name):
+    """What was pasted leads to an event and nowhere else, and discloses nothing."""
+    words = ["event", "show", name, "--token-file", str(told / "auditor")]
+    assert cli.main(words) == 2
+    assert "an id holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SEALTRAIL_TOKEN_FILE", "/dev/null"), ("SEALTRAIL_URL", "ftp://x")]
+)
+@pytest.mark.usefixtures("told")
+def test_the_doctor_says_what_is_wrong_with_what_is_set(monkeypatch, capsys, variable, value):
+    """A failed check and its sentence, no traceback."""
+    monkeypatch.setenv(variable, value)
+    assert cli.main(["doctor", "--json"]) == 1
+    checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["check"], one["passed"]) for one in checks][1:] == [("environment", False)]
+
+
+def test_a_token_that_is_none_is_told_of_without_its_bytes(told, capsys):
+    """Some file was named; what is in it stays there."""
+    (told / "wrong").write_text("ünverstanden")
+    assert cli.main(["tail", "--token-file", str(told / "wrong")]) == 2
+    assert capsys.readouterr().err == (
+        "sealtrail: The token's file holds something else than a token.\n"
+    )

@@ -99,6 +99,14 @@ def test_a_ledger_that_is_away_leaves_it_incomplete(kept, ledger):
     assert report.verdict == "incomplete"
 
 
+def test_a_page_in_place_of_the_checkpoint_accuses_nobody(kept, ledger, recorder):
+    """A proxy's log-in page proves nothing, either way: the verdict is incomplete."""
+    ledger.sign = lambda _text: b"<html>Who are you?</html>"
+    report = checked(kept, ledger, recorder)
+    assert report.verdict == "incomplete"
+    assert "something else" in report.findings[0].sentence
+
+
 def test_a_key_that_is_not_trusted_verifies_nothing(kept, recorder):
     """Another trust file: each receipt is named as not checked."""
     trust = Trust(origins={}, tsa_roots=())
