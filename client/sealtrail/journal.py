@@ -150,8 +150,12 @@ class Journal:
         with self._lock:
             members |= {"n": self._next, "prev": self._last}
             members["hash"] = line_hash(members)
-            self._append(canonical.encode(members) + b"\n")
-            self._next, self._last = self._next + 1, members["hash"]
+            try:
+                self._append(canonical.encode(members) + b"\n")
+                self._next, self._last = self._next + 1, members["hash"]
+            except BaseException:  # A full disk, or an interrupt: this line is its file's last.
+                self._end_file()
+                raise
         self.drop(receipt.event_id)
 
     def close(self) -> None:
@@ -168,18 +172,16 @@ class Journal:
             self.path = path
             if self._durable:
                 _sync_directory(self.directory)
-        try:
-            _write_whole(self._file, line)
-            if self._durable:
-                os.fsync(self._file)
-        except OSError:  # Half a line, or a whole one without its receipt, is the last of its file.
-            self._end_file()
-            raise
+        if os.write(self._file, line) != len(line):
+            raise OSError(errno.ENOSPC, "the journal's disk is full")
+        if self._durable:
+            os.fsync(self._file)
 
     def _end_file(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-        self._file, self._next, self._last = None, 0, FIRST
+        open_, self._file = self._file, None
+        self._next, self._last = 0, FIRST
+        if open_ is not None:
+            os.close(open_)
 
     def _pending(self, event_id: str) -> Path:
         return self.directory / "pending" / event_id
@@ -289,11 +291,6 @@ def _plain_user() -> str:
         if _NAME.fullmatch(name):
             return name
     return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "user"
-
-
-def _write_whole(handle: int, line: bytes) -> None:
-    if os.write(handle, line) != len(line):
-        raise OSError(errno.ENOSPC, "the journal's disk is full")
 
 
 def _sync_directory(directory: Path) -> None:

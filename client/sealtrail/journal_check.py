@@ -59,9 +59,12 @@ class Report:
     receipts: int = 0
     checkpoints: int = 0
     findings: list[Finding] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)  #: Events of which there is a receipt.
 
     def note_unanswered(self, event_id: str) -> None:
         """Add an event that was sent and has no receipt: nobody here knows if it was recorded."""
+        if event_id in self.answered:  # Its program ended before it could forget the key.
+            return
         sentence = f"event {event_id} was sent and has no receipt; send it again to find out"
         self.findings.append(Finding(kind="unanswered", sentence=sentence))
 
@@ -114,6 +117,7 @@ def check(
     lines: dict[str, list[Line]] = {}
     for line in _lines(paths, report):
         report.receipts += 1
+        report.answered.add(line.event_id)
         checkpoint = _opened(line, trust, report)
         if checkpoint is not None:
             _gather(signed.setdefault(line.origin, {}), checkpoint, report)

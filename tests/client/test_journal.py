@@ -195,8 +195,12 @@ def test_the_command_tells_by_its_exit_status(kept, ledger, url, tmp_path, capsy
     assert cli.main(["journal", "list", str(kept.directory)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 6
     kept.pending("01a1fd98-600c-7a8f-9b67-8c238f99b304", b"k" * 32)
+    answered = next(read(kept.path)).event_id
+    kept.pending(answered, b"k" * 32)  # Interrupted between its receipt and forgetting its key.
     assert cli.main(["journal", "check", str(kept.directory), "--trust", str(trust)]) == 3
-    assert "01a1fd98-600c" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "01a1fd98-600c" in shown
+    assert answered not in shown
 
 
 @pytest.fixture
@@ -235,20 +239,23 @@ def test_a_journal_that_cannot_be_read_is_not_passed_over(words, kept, capsys):
     assert "x.jsonl cannot be read" in capsys.readouterr().out
 
 
-def test_a_line_that_did_not_reach_the_disk_ends_its_file(kept, recorder, monkeypatch):
-    """What was written before its fsync failed stays; the next line begins another file."""
+@pytest.mark.parametrize("problem", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_a_line_that_was_cut_off_from_its_receipt_ends_its_file(
+    kept, recorder, monkeypatch, problem
+):
+    """The disk was full, or somebody pressed a key: the next line begins another file."""
+
+    def interrupted(_handle):
+        raise problem
+
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", _full)
+        patched.setattr(os, "fsync", interrupted)
         kept._durable = True
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(type(problem)):
             kept.keep(recorder.post("GEN_ATTEMPT", aggregate_id="a", body={}, on_behalf_of="p"))
     kept._durable = False
     kept.keep(recorder.post("GEN_ATTEMPT", aggregate_id="b", body={}, on_behalf_of="p"))
     assert sorted(len(list(read(path))) for path in files(kept.directory)) == [1, 7]
-
-
-def _full(_handle):
-    raise OSError("the disk is full")
 
 
 def test_an_account_without_a_home_is_told_what_to_set(monkeypatch):
