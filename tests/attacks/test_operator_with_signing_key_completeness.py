@@ -130,8 +130,9 @@ def test_leaves_an_attempt_out_of_the_final_report(closed):
 def test_changes_both_reports_of_a_day_in_one_direction(pattern, authority, tmp_path):
     """Who: the same operator, who thinks of it before the night.
     Tries: both reports of a day with one attempt less, so that they fit each other.
-    Caught by: fsck, at both of them; and the attempt's receipt.
-    Not caught: by the offline verifier, which shows the attempt absent from the day.
+    Caught by: fsck, at both of them; and the attempt's receipt: the verifier refutes a statement
+    that shows the attempt's entry in the day whose tree leaves it out.
+    Not caught: by the offline verifier alone, which shows the attempt absent from the day.
     """
     with house_in(pattern, tmp_path, now_ms=Hand(noon_before(2))) as house:
         start = attempt()
@@ -155,6 +156,12 @@ def test_changes_both_reports_of_a_day_in_one_direction(pattern, authority, tmp_
         said = judged(house, statement(house, house.ids[0], [], "absent"))
 
         assert said.verdict == "verified"
+        shown = statement(house, house.ids[0], [], "absent")
+        shown["attempt"]["entries"] = {"attempt": 0}
+        shown["anchored"] = anchored_entries(
+            house.book, [0, *shown["reports"].values()], trust=house.trusted
+        )
+        assert judged(house, shown).verdict == "refuted"
         found = damage(house)
         assert {what for _, what in found} == {"report"}
         assert len({position for position, _ in found}) == 2

@@ -142,7 +142,7 @@ def _judge_attempt(
     docket.judge(
         subject,
         "entries",
-        partial(_shown, claim, attempt, outcome),
+        partial(_shown, claim, attempt, outcome, final),
         lambda types: (f"the entries there are its {' and its '.join(types)}", {}),
     )
 
@@ -313,7 +313,9 @@ def _tell_open(provisional: _Report) -> Told:
     return f"it was open when the first report was made{when}", {"state": "open"}
 
 
-def _shown(claim: Claim, attempt: _Attempt, outcome: Outcome | None) -> list[str]:
+def _shown(
+    claim: Claim, attempt: _Attempt, outcome: Outcome | None, final: _Report | None
+) -> list[str]:
     """The types of the entries at the attempt's positions, if they are what is said of them."""
     types = []
     for what, position in attempt.entries.items():
@@ -330,6 +332,8 @@ def _shown(claim: Claim, attempt: _Attempt, outcome: Outcome | None) -> list[str
             told = None if outcome is None else outcome.outcome_index
         if not fits or (told is not None and told != position):
             raise Refuted("An entry shown for the attempt is not the one that the tree names.")
+        if attempt.state == "absent" and final is not None and final.begin <= position < final.end:
+            raise Refuted("The attempt was recorded in the day, and the day's tree leaves it out.")
         types.append(type_)
     return types
 
