@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from ledger.errors import Refused
-from ledger.migrate import find_book
+from ledger.migrate import BookRow, find_book
 from ledger.redaction.follower import Follower
 from ledger.redaction.standing import publish, standing
-from scripts.assembly import open_ledger, owner_connection
+from scripts.assembly import Ledger, open_ledger, owner_connection
 from scripts.configure import settings_from
 from scripts.options import BookName, DataDir, Json
 from scripts.output import INCOMPLETE, exits, progress, show
@@ -28,8 +28,7 @@ def rules(file: RulesFile, book: Book, *, data: DataDir = None, as_json: Json = 
     """Publish a tenant's rules: every copy is made anew by them. Needs the owner."""
     with exits(as_json=as_json), owner_connection(settings_from(data)) as owner:
         row = find_book(owner, book)
-        if row.kind != "main":
-            raise Refused("prompts are in the tenant's main Book")
+        _check_main(row)
         content = file.read_bytes()
         if len(content) > _RULES_MAX:
             raise Refused("rules of redaction have at most 256 KiB")
@@ -42,12 +41,10 @@ def rules(file: RulesFile, book: Book, *, data: DataDir = None, as_json: Json = 
 def status(*, data: DataDir = None, book: BookName = None, as_json: Json = False) -> None:
     """Say how far the copies are behind the log, and how many texts are withheld."""
     with exits(as_json=as_json), open_ledger(settings_from(data)) as ledger:
-        rows = [one for one in ledger.shelf.rows().values() if one.kind == "main"]
         found = {}
-        for row in rows:
-            if book in (None, row.name):
-                with ledger.database.duty(row.schema, "read") as connection:
-                    found[row.name] = standing(connection, row.schema)
+        for row in _mains(ledger, book):
+            with ledger.database.duty(row.schema, "read") as connection:
+                found[row.name] = standing(connection, row.schema)
         lines = [
             f"{name:24} {one.copies} copies by rules {one.version}, {one.behind} entries behind,"
             f" {one.withheld} texts withheld"
@@ -65,9 +62,7 @@ def follow(*, data: DataDir = None, book: BookName = None, as_json: Json = False
     settings = settings_from(data)
     with exits(as_json=as_json), open_ledger(settings) as ledger:
         told = []
-        for row in ledger.shelf.rows().values():
-            if row.kind != "main" or book not in (None, row.name):
-                continue
+        for row in _mains(ledger, book):
             of = ledger.shelf.book(row.name)
             model = settings.redaction_model
             follower = Follower(ledger.database, of.vault, row.schema, model=model)
@@ -78,3 +73,17 @@ def follow(*, data: DataDir = None, book: BookName = None, as_json: Json = False
             f"{one['book']:24} {one['copies']} copies, {one['withheld']} withheld" for one in told
         ]
         show({"books": told}, "\n".join(lines), as_json=as_json)
+
+
+def _mains(ledger: Ledger, book: str | None) -> list[BookRow]:
+    """Return the Books that hold prompts, or the one that is named; raises NotFound, Refused."""
+    if book is None:
+        return [one for one in ledger.shelf.rows().values() if one.kind == "main"]
+    row = ledger.shelf.book(book).row
+    _check_main(row)
+    return [row]
+
+
+def _check_main(row: BookRow) -> None:
+    if row.kind != "main":
+        raise Refused("prompts are in the tenant's main Book")

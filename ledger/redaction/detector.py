@@ -19,14 +19,15 @@ nothing.
 """
 
 import logging
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, cast
 
 from ledger import clock
-from ledger.errors import Unavailable
+from ledger.errors import FieldError, MalformedEvent, Unavailable
 from ledger.redaction.rules import Rules
 
 #: A text is looked at in pieces of so many characters, which overlap: time grows with its length.
@@ -127,6 +128,19 @@ class Detector:
                 yield Span(one.start, one.end, "PHONE_NUMBER")
 
 
+def check_regions(rules: Rules) -> None:
+    """Refuse a country whose telephone numbers nobody knows, where the library is installed."""
+    if installed():
+        from phonenumbers import SUPPORTED_REGIONS  # noqa: PLC0415 - an extra, and heavy
+
+        if not SUPPORTED_REGIONS.issuperset(rules.regions):
+            told = "is of ISO 3166 codes of countries with telephones, such as GB and not UK"
+            raise MalformedEvent(
+                f"the rules of redaction: /regions {told}",
+                errors=[FieldError("/regions", "regions", told)],
+            )
+
+
 def folded(text: str) -> str:
     """Return the text as it is looked at: NFKC, without characters that cannot be seen."""
     text = unicodedata.normalize("NFKC", text)
@@ -151,8 +165,8 @@ def _patterns(rules: Rules) -> Iterator[_Pattern]:
         and (made := cast("Any", kind)()).supported_entities[0] in wanted
     ]
     if rules.terms:
-        terms = [folded(one) for one in rules.terms]
-        recognizers.append(PatternRecognizer(supported_entity="TERM", deny_list=terms))
+        own = Pattern(name="TERM", regex=_any_of(rules.terms), score=1.0)
+        recognizers.append(PatternRecognizer(supported_entity="TERM", patterns=[own]))
     for name, pattern in (rules.patterns or {}).items():
         own = Pattern(name=name, regex=pattern, score=1.0)
         recognizers.append(PatternRecognizer(supported_entity=name, patterns=[own]))
@@ -160,6 +174,13 @@ def _patterns(rules: Rules) -> Iterator[_Pattern]:
         for one in recognizer.patterns:
             compiled = regex.compile(one.regex, flags)
             yield _Pattern(recognizer.supported_entities[0], compiled, one.score, recognizer)
+
+
+def _any_of(terms: Iterable[str]) -> str:
+    """Return a pattern of whole words; a line break or two spaces between them hide nothing."""
+    longest_first = sorted(map(folded, terms), key=len, reverse=True)
+    spelled = [r"\s+".join(map(re.escape, term.split())) for term in longest_first]
+    return rf"(?<!\w)(?:{'|'.join(spelled)})(?!\w)"
 
 
 def _matches(pattern: _Pattern, piece: str) -> Iterator[Span]:

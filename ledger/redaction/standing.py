@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ledger.database import Connection
+from ledger.redaction.detector import check_regions
 from ledger.redaction.rules import Rules
 from sealtrail.verify import canonical
 
@@ -52,6 +53,7 @@ def publish(owner: Connection, schema: str, data: bytes) -> Rules:
         ).fetchone()
         version, present = row if row is not None else (0, None)
         rules = Rules.parse(data, version=version + 1)
+        check_regions(rules)
         text = canonical.encode(canonical.parse(data)).decode()
         if text == present:
             return Rules.parse(data, version=version)

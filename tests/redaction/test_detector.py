@@ -31,6 +31,8 @@ def detector():
         ("at 192.168.3.4", "at [IP_ADDRESS]"),
         ("see www.example.com/erika", "see [URL]"),
         ("about project nightingale", "about [TERM]"),
+        ("about Project\nNightingale, Project  Nightingale.", "about [TERM], [TERM]."),
+        ("about projects nightingale", "about projects nightingale"),
         ("order C-123456", "order [CUSTOMER]"),
     ],
 )

@@ -78,8 +78,21 @@ def test_rules_that_break_a_rule_are_refused_by_name(ledger, tmp_path):
     rules.write_text('{"v": 1}')
     elsewhere = ledger.here("redaction", "rules", str(rules), "--book=acme-access", code=2)
 
+    rules.write_text('{"v": 1, "regions": ["DE", "UK"]}')
+    nowhere = ledger.here("redaction", "rules", str(rules), "--book=acme", code=2)
+
     assert "/patterns/ALL" in refused["detail"]
     assert "main Book" in elsewhere["detail"]
+    assert "/regions" in nowhere["detail"]
+
+
+@pytest.mark.parametrize("command", ["status", "follow"])
+def test_a_book_that_is_not_there_or_holds_no_prompts_is_no_success(ledger, command):
+    """A name that was spelled wrongly is not a Book without work."""
+    nobody = ledger.here("redaction", command, "--book=nobody", code=2)
+    access = ledger.here("redaction", command, "--book=acme-access", code=2)
+
+    assert (nobody["error"], access["error"]) == ("not-found", "refused")
 
 
 def test_the_scheduler_makes_copies_by_itself(opened, scheduler):
