@@ -8,14 +8,21 @@ names what was signed before, and receipts that are shown to be orphaned.
 import shutil
 
 import pytest
+from archiving import gallery_in, picture
+from custody_desk import Desk
 from house import PASSPHRASE, attempt, deny
 from restoring import accept, as_file, backup_of, post
 
 from anchoring.checkpoint import sign_checkpoint
+from anchoring.key_sheet import make_sheet
 from anchoring.restored_receipt import judge_receipt
 from ledger.errors import HistoryRewritten
 from ledger.keys import log_key
 from ledger.keystore import FileKeystore
+from ledger.readmodel.follower import rebuild
+from ledger.similar.hashes import Hash
+from ledger.similar.index import SimilarProjection
+from ledger.similar.search import search
 from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.merkle import check_consistency
 from sealtrail.verify.note import Checkpoint, Note
@@ -101,3 +108,31 @@ def test_signs_for_the_old_log_with_a_copy_of_its_key(trimmed):
             new_root=signed.root,
             path=[],
         )
+
+
+def test_looks_for_the_picture_of_somebody_who_was_erased(house, tmp_path):
+    """Who: an operator with a backup from before an erasure, and a picture that he remembers.
+    Tries: restores it with the newest key sheet, and looks for pictures like his, to learn that the
+    person's was made here, and when.
+    Caught by: the restore: what the erased person's content looked like goes with the key, from the
+    index and from beside the content.
+    Not caught: a digest or fingerprint that is clear in the entry, which no erasure changes; and
+    whoever reads the backup by other means than ours reads the hash that stood in it.
+    """
+    desk, gallery = Desk(house), gallery_in(house)
+    one = gallery.stored(picture(320, 240, seed=91))
+    with backup_of(house) as backup:
+        desk.ask_and_approve("employee-7")
+        desk.erasures.complete(backup_keep_d=30)
+        rows = [house.shelf.rows()[house.tenant]]
+        sheet = make_sheet(house.database, rows, house.keys, tmp_path / "sheets").directory
+        house.shelf.close()
+        backup.restore()
+    accept(house, sheet=sheet)
+    house.reopen()
+    rebuild(house.database, house.schema, [SimilarProjection()])
+
+    wanted = [Hash("phash", one.fingerprint)]
+
+    assert search(house.database, house.schema, wanted, within=31, limit=9) == []
+    assert gallery.artifacts.rows.find(one.artifact_id).fingerprint is None
