@@ -35,6 +35,7 @@ version = "7"
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,8 +43,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sealtrail.providers.registry import ADDRESSES, READERS
+from sealtrail.verify.errors import VerifyError
 from sealtrail.verify.trust import Trust
+from sealtrail.wire import checked_url
+from sealtrail_gateway.pool import Address
 
+_DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _MIB: Final = 1024 * 1024
 
 
@@ -106,24 +111,26 @@ class Settings:
         env = os.environ if environment is None else environment
         try:
             trust = Trust.parse(Path(_needed(env, "SEALTRAIL_TRUST")).read_bytes())
-            host, _, port = env.get("SEALTRAIL_GATEWAY_LISTEN", "127.0.0.1:8401").rpartition(":")
+            host, port = _listen(env.get("SEALTRAIL_GATEWAY_LISTEN") or "127.0.0.1:8401")
             journal = env.get("SEALTRAIL_GATEWAY_JOURNAL")
             config = env.get("SEALTRAIL_GATEWAY_CONFIG")
             told = {} if not config else _file(Path(config))
             return cls(
-                ledger_url=env.get("SEALTRAIL_URL") or _needed(env, "SEALTRAIL_LEDGER"),
+                ledger_url=_ledger(env.get("SEALTRAIL_URL") or _needed(env, "SEALTRAIL_LEDGER")),
                 ledger_token=_token(env),
                 trust=trust,
                 host=host,
-                port=int(port),
+                port=port,
                 journal=Path(journal) if journal else None,
-                body_max=int(env.get("SEALTRAIL_GATEWAY_BODY_MAX_MIB", "64")) * _MIB,
-                timeout_s=float(env.get("SEALTRAIL_GATEWAY_TIMEOUT_S", "600")),
-                ledger_timeout_s=float(env.get("SEALTRAIL_GATEWAY_LEDGER_TIMEOUT_S", "10")),
+                body_max=int(_amount(env, "SEALTRAIL_GATEWAY_BODY_MAX_MIB", "64")) * _MIB,
+                timeout_s=_amount(env, "SEALTRAIL_GATEWAY_TIMEOUT_S", "600"),
+                ledger_timeout_s=_amount(env, "SEALTRAIL_GATEWAY_LEDGER_TIMEOUT_S", "10"),
                 **told,
             )
         except OSError as error:
             raise Misconfigured(f"a file cannot be read: {error.filename}") from error
+        except VerifyError as error:
+            raise Misconfigured("SEALTRAIL_TRUST is no trust file") from error
         except ValueError as error:
             raise Misconfigured(f"a setting has a wrong form: {error}") from error
 
@@ -133,39 +140,73 @@ def _file(path: Path) -> dict[str, Any]:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"{path.name} is not TOML: {error}") from error
-    unknown = sorted(set(told) - {"upstream", "caller", "proxy", "oidc", "policy"})
-    if unknown:
-        raise Misconfigured(f"{path.name} has no table {unknown[0]}")
-    policy = told.get("policy", {})
-    proxy = told.get("proxy", {}).get("secret_file")
+    _known(told, f"{path.name}: the file", "upstream caller proxy oidc policy")
+    for name in ("upstream", "proxy", "oidc", "policy"):
+        if not isinstance(told.get(name, {}), dict):
+            raise Misconfigured(f"{name} is not a table")
+    policy, proxy = told.get("policy", {}), told.get("proxy", {})
+    _known(policy, "policy", "refuse version")
+    _known(proxy, "proxy", "secret_file")
+    secret = proxy.get("secret_file")
     return {
         "upstreams": {
             name: _upstream(name, one, path) for name, one in told.get("upstream", {}).items()
         },
         "callers": dict(_caller(one) for one in told.get("caller", ())),
-        "proxy_secret": _secret(path, proxy).encode() if proxy else None,
+        "proxy_secret": _secret(path, secret).encode() if secret else None,
         "oidc": _oidc(told["oidc"], path) if "oidc" in told else None,
-        "refuse": tuple(policy.get("refuse", ())),
+        "refuse": _patterns(policy.get("refuse", [])),
         "policy_version": str(policy.get("version", "1")),
     }
 
 
+def _known(told: Any, where: str, names: str) -> None:
+    """Raises Misconfigured for a member that nobody reads: it may be one that is misspelled."""
+    if not isinstance(told, dict):
+        raise Misconfigured(f"{where} is not a table")
+    unknown = sorted(set(told) - set(names.split()))
+    if unknown:
+        raise Misconfigured(f"{where} has no {unknown[0]}")
+
+
+def _patterns(listed: Any) -> tuple[str, ...]:
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise Misconfigured("policy.refuse is not a list of patterns")
+    for at, one in enumerate(listed):
+        try:
+            re.compile(one)
+        except re.error as error:
+            raise Misconfigured(f"policy.refuse[{at}] is no pattern: {error.msg}") from None
+    return tuple(listed)
+
+
 def _upstream(name: str, told: Mapping[str, str], path: Path) -> Upstream:
+    _known(told, f"upstream.{name}", "url reader credential_file")
     reader = told.get("reader", name if name in READERS else "openai")
     if reader not in READERS:
         raise Misconfigured(f"upstream.{name}.reader is none of {', '.join(READERS)}")
     url = told.get("url") or ADDRESSES.get(name)
     if not url:
         raise Misconfigured(f"upstream.{name}.url is missing")
+    try:
+        Address.parse(url)
+    except (ValueError, AttributeError, TypeError):
+        raise Misconfigured(f"upstream.{name}.url is no address of a provider") from None
     file = told.get("credential_file")
     credential = _secret(path, file) if file else ""
     return Upstream(name=name, url=url.rstrip("/"), reader=reader, credential=credential)
 
 
 def _caller(told: Mapping[str, Any]) -> tuple[str, KnownKey]:
-    digest = told.get("key_sha256", "")
-    if len(digest) != 64 or ("person" in told) == ("service" in told):
+    _known(told, "a caller", "key_sha256 person service anonymous")
+    digest, named = (
+        told.get("key_sha256"),
+        [told.get(n) for n in ("person", "service") if n in told],
+    )
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or len(named) != 1:
         raise Misconfigured("a caller has key_sha256, and either person or service")
+    if not isinstance(named[0], str) or not named[0].strip():
+        raise Misconfigured("a caller's person or service is a name")
     known = KnownKey(
         person=told.get("person"),
         service=told.get("service"),
@@ -175,6 +216,7 @@ def _caller(told: Mapping[str, Any]) -> tuple[str, KnownKey]:
 
 
 def _oidc(told: Mapping[str, str], path: Path) -> Oidc:
+    _known(told, "oidc", "issuer audience jwks_file claim")
     try:
         jwks = (path.parent / told["jwks_file"]).read_text(encoding="utf-8")
         issuer, audience = told["issuer"], told["audience"]
@@ -188,6 +230,30 @@ def _secret(path: Path, name: str) -> str:
     if not text:
         raise Misconfigured(f"{name} is empty")
     return text
+
+
+def _ledger(url: str) -> str:
+    """Return the ledger's address. Raises ValueError."""
+    Address.parse(url if url.startswith("unix:/") else checked_url(url))
+    return url
+
+
+def _listen(text: str) -> tuple[str, int]:
+    """Return host and port. Without a host it would be all of them, for anybody who can connect."""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and int(port) < 65_536):
+        raise Misconfigured("SEALTRAIL_GATEWAY_LISTEN is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _amount(env: Mapping[str, str], name: str, usual: str) -> float:
+    try:
+        amount = float(env.get(name) or usual)
+    except ValueError:
+        amount = 0
+    if not 0 < amount < 1e9 or (name.endswith("_MIB") and not amount.is_integer()):
+        raise Misconfigured(f"{name} is not a number above 0")
+    return amount
 
 
 def _token(env: Mapping[str, str]) -> str:
