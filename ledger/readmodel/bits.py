@@ -66,6 +66,13 @@ def unpack(data: bytes) -> int:
     return mask_of(offsets)
 
 
+def gathered(data: bytes) -> int:
+    """Return the set of these offsets, two bytes each (big endian), in any order."""
+    offsets = array("H", data)
+    offsets.byteswap()
+    return mask_of(offsets)
+
+
 def hits(data: bytes, wanted: set[int]) -> list[int]:
     """Return which of some offsets are in the set that `pack` printed, without unpacking it."""
     if len(data) == _BYTES:

@@ -30,8 +30,13 @@ _FOUND_MAX: Final = 1_000_000
 _OF_EVENTS: Final = "SELECT position FROM {book}.entry WHERE event_id = ANY(%s::uuid[])"
 _OF_STREAMS: Final = "SELECT position FROM {book}.entry WHERE stream = ANY(%s::text[])"
 _OF_SUBJECTS: Final = """
-SELECT DISTINCT e.position FROM {book}.sealed s JOIN {book}.entry e USING (event_id)
+SELECT e.position FROM {book}.sealed s JOIN {book}.entry e USING (event_id)
  WHERE s.subject_ref = ANY(%s::uuid[])
+"""
+#: A row for each block: of somebody's many events, one row each would take most of the time.
+_BY_BLOCK: Final = """
+SELECT found.position / {size}, string_agg(int2send(mod(found.position, {size})::int2), ''::bytea)
+  FROM ({query}) AS found GROUP BY 1
 """
 _WORDS: Final = """
 SELECT DISTINCT key, value FROM {book}.search_text
@@ -151,8 +156,10 @@ class Planner:
         return nodes
 
     def _positions(self, query: str, values: Sequence[Any]) -> Fixed:
-        rows = self._rows(query, list(values))
-        return Fixed(bits.by_block(position for (position,) in rows))
+        inner = sql.SQL(query).format(book=self._book)
+        whole = sql.SQL(_BY_BLOCK).format(query=inner, size=sql.Literal(bits.BLOCK))
+        rows = self._connection.execute(whole, (list(values),), binary=True)
+        return Fixed({block: bits.gathered(offsets) for block, offsets in rows.fetchall()})
 
     def _at(self, ms: int) -> int:
         """Return the first position recorded at a time or later; the size, if there is none.
