@@ -143,7 +143,11 @@ class Reply:
 
     @property
     def is_stream(self) -> bool:
-        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
+        return self.media_type == "text/event-stream"
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def passed_on(self) -> Fields:
         """Return the header fields that go on to the caller."""

@@ -194,7 +194,9 @@ class Gateway:
     async def _answer_call(self, under: Under, out: "_Out", pump: Pump) -> None:
         try:
             async with self._relay.reply(under) as reply:
-                if reply.is_stream and reply.status < 300:
+                # Some servers name another type, or none, for the events that they were asked for.
+                unnamed = under.asked.stream and not reply.media_type.endswith("json")
+                if (reply.is_stream or unnamed) and reply.status < 300:
                     await self._stream(reply, out, pump)
                     return
                 body = await pump.whole(reply, self._settings.body_max)

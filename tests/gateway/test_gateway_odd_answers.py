@@ -130,6 +130,16 @@ def test_only_the_gateway_says_which_attempt_it_was(world):
     assert not {"x-hop", "alt-svc"} & set(got.headers)
 
 
+@pytest.mark.parametrize("named", [b"content-type: text/plain\r\n", b""])
+def test_a_stream_that_is_not_called_one_is_read_as_what_was_asked_for(world, named):
+    """A refusal in its events is one, and its last event waits for the outcome."""
+    refusal = event({"choices": [{"index": 0, "delta": {"refusal": "I will not."}}]})
+    head = b"HTTP/1.1 200 OK\r\n" + named + b"transfer-encoding: chunked\r\n\r\n"
+    with behind(world, [head + chunked(refusal, END, DONE, b"")]) as url:
+        assert chat(url).content == refusal + END + DONE
+    assert world.types == ["GEN_ATTEMPT", "GEN_DENY"]
+
+
 @pytest.mark.parametrize("how", ["cut", "silent"])
 def test_a_stream_is_whole_with_its_last_event(world, monkeypatch, how):
     """Whether the connection is cut behind it, or nobody ends the answer: released, and a GEN."""
