@@ -138,7 +138,9 @@ class BucketArchive:
             arrived.seek(0)
             if self._fit_until < clock.monotonic():
                 self.check()
-            known = self._find(name)
+            # Something else under this name was put there by somebody, or by a write that failed.
+            versions = self._versions(key)
+            known = next((one for one in versions if self._is(name, one)), None)
             if known is None:
                 version = self._write(key, arrived, digest.digest(), until)
                 size = arrived.seek(0, 2)

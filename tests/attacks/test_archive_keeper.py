@@ -116,6 +116,34 @@ def test_writes_another_version_over_it(archive, bucket):
     assert list(archive.names()) == [NAME]
 
 
+def test_writes_something_else_under_its_name_before_it(bucket):
+    """Who: the account, and somebody who reads the name of an object from the database before it
+    is written; or a store that has once written other bytes than it was given.
+    Tries: other bytes under that name, locked for long, so that the content is never archived.
+    Caught by: the archive, to which only bytes with the digest are the object: it writes a version
+    of its own beside them.
+    Not caught: what the other version costs in storage, until its date."""
+    archive = BucketArchive(bucket.client, bucket.name)
+    data = b"what is to come"
+    name = named(data)
+    far = clock.now() + timedelta(days=300)
+    bucket.call(
+        "put_object",
+        Key=f"sha256/{name[:2]}/{name}",
+        Body=b"what was there first",
+        ObjectLockMode="COMPLIANCE",
+        ObjectLockRetainUntilDate=far,
+        ContentMD5=_md5(b"what was there first"),
+    )
+
+    stored = archive.put(name, [data], until=clock.now() + timedelta(days=100))
+    again = archive.put(name, [data], until=clock.now() + timedelta(days=100))
+
+    assert b"".join(archive.get(name)) == data
+    assert stored.size == again.size == len(data)
+    assert archive.stat(name).until == again.until
+
+
 def test_hides_it_behind_a_delete_marker(archive, bucket):
     """Who: the account that wrote it.
     Tries: a plain DELETE, which Object Lock allows: it adds a marker, and a GET answers 404.
