@@ -155,7 +155,10 @@ def artifacts_in_state(
 ) -> dict[str, Any]:
     """List artifacts in a state, a hundred at a time, oldest first; `missed` is what is lacking."""
     rows = _artifacts(app, _main(looking.book)).rows
-    first = _FIRST if after is None else _id(after)
+    if after is not None and not UUID7.fullmatch(after):
+        told = "the artifact_id after which the list goes on"
+        raise MalformedEvent(errors=[FieldError("/query/after", "uuid7", told)])
+    first = _FIRST if after is None else UUID(after)
     found = rows.in_state(state, after=first, limit=_LISTED)  # type: ignore[arg-type]  # pattern
     _note(app, looking, "/v1/artifacts", found)
     return {"artifacts": [_shown(one) for one in found]}

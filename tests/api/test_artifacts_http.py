@@ -239,6 +239,18 @@ def test_what_is_missing_is_listed(service):
     assert service.get("/v1/artifacts?state=else").status_code == 422
 
 
+def test_a_list_goes_on_after_an_artifact_or_says_why_not(service):
+    """A place that is none is a mistake of the question, and no artifact that is missing."""
+    first, second = (announce(service).json()["artifact_id"] for _ in range(2))
+
+    rest = service.get(f"/v1/artifacts?state=announced&after={first}").json()["artifacts"]
+    refused = service.get("/v1/artifacts?state=announced&after=first")
+
+    assert [one["artifact_id"] for one in rest] == [second]
+    assert code(refused) == (422, "malformed-event")
+    assert refused.json()["errors"][0]["pointer"] == "/query/after"
+
+
 def test_uploads_at_once_end_as_one(service):
     """Two workers with the same link: one goes on, the other is told; the content is right."""
     content = bytes(range(256)) * 4_000
