@@ -46,6 +46,12 @@ _TOMBSTONES: Final = (
     "SELECT number, members FROM {book}.tombstone WHERE what = %s AND number = ANY(%s)"
 )
 
+_OF_HELD: Final = """
+SELECT EXISTS (SELECT 1 FROM {book}.artifact a
+                 JOIN {book}.hold h ON a.subject_ref = ANY (h.subjects)
+                WHERE h.released IS NULL AND a.artifact_id = ANY(%s))
+"""
+
 Unit = tuple[list[Row], Claim]
 
 
@@ -116,10 +122,19 @@ class Payload:
         if what == "artifacts":
             found = self._artifacts(positions)
             names = [one.object for one in found if one.object is not None]
-            if any(self._desk.holds.on_artifact(name) for name in _names(found)):
-                return True
+            with self._desk.holds.frozen() as frozen:
+                if self._on_hold(frozen, found):
+                    return True
         else:
             names = [one.name for one in self._moved([number]) if _within(one, positions)]
+        return self._locked(names)
+
+    def _locked(self, names: Sequence[str]) -> bool:
+        """Whether the archive keeps any of these objects, or is not there to let them go.
+
+        Asked before the first of them is deleted: they go together or not at all, or the rest of an
+        announcement would wait for a lock with objects missing that the index still names.
+        """
         archive, now = self._desk.archive, clock.from_ms(self._desk.now_ms)
         if archive is None:
             return bool(names)
@@ -149,15 +164,16 @@ class Payload:
         return cold.bundles("m.name IS NOT NULL AND b.number = ANY(%s)", list(numbers))
 
     def _drop_bodies(self, frozen: Frozen, number: int, positions: Sequence[int]) -> bool:
+        cold, bundles = self._desk.cold, self._moved([number])
+        going = [one.name for one in bundles if _within(one, positions)]
+        if self._locked(going):
+            return False
         for child, inside in self._desk.bodies.children(positions):
             self._desk.bodies.drop(frozen.connection, child, inside)
-        cold = self._desk.cold
-        bundles = self._moved([number])
         if cold is None:
             return not bundles
-        for one in bundles:
-            if _within(one, positions):
-                cold.archive.delete(one.name)
+        for name in going:
+            cold.archive.delete(name)
         book = sql.Identifier(self._schema)
         frozen.connection.execute(
             sql.SQL("DELETE FROM {}.thawed WHERE position = ANY(%s)").format(book),
@@ -230,16 +246,24 @@ class Payload:
         """Delete artifacts from the archive, then their keys and previews; their digests stay."""
         archive = self._desk.archive
         rows, found = self._artifact_rows, self._artifacts(positions)
-        if any(frozen.on_artifact(name) for name in _names(found)):
+        objects = [one.object for one in found if one.object is not None]
+        if self._on_hold(frozen, found) or self._locked(objects):
             return False
-        for one in found:
-            if one.object is None:
-                continue
-            if archive is None:
-                return False
-            archive.delete(one.object)
+        if archive is not None:
+            for name in objects:
+                archive.delete(name)
         rows.clear(frozen.connection, "expired", [one.artifact_id for one in found])
         return True
+
+    def _on_hold(self, frozen: Frozen, found: Sequence[Artifact]) -> bool:
+        """Whether a hold names one of these artifacts, or the person whose it is.
+
+        A person's hold means the entries with values of theirs; those may have expired before.
+        """
+        query = sql.SQL(_OF_HELD).format(book=sql.Identifier(self._schema))
+        ids = [one.artifact_id for one in found]
+        ((held,),) = frozen.connection.execute(query, (ids,)).fetchall()
+        return held or any(frozen.on_artifact(name) for name in _names(found))
 
     @property
     def _artifact_rows(self) -> ArtifactRows:

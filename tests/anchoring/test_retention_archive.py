@@ -13,6 +13,7 @@ from anchoring.sweep_desk import cold_of
 from ledger.archive.directory import DirectoryArchive
 from ledger.archive.s3 import BucketArchive
 from ledger.archive.store import ArchiveLocked, ArchiveUnreachable
+from ledger.holds import Holds
 from ledger.readmodel.follower import catch_up
 from ledger.retention.classes import add_months
 from ledger.retention.tiers import BodyCold
@@ -129,6 +130,57 @@ def test_artifacts_expire_by_a_clock_of_their_own(pattern, tmp_path, authority):
         assert (gone.state, gone.wrapped_key) == ("expired", None)
         assert world.book.reader.find(str(event)).entry.value["type"] == "GEN"
         assert world.fsck().damage == []
+
+
+def test_artifacts_of_one_run_go_together_or_not_at_all(pattern, tmp_path, authority):
+    """One that came late is locked for longer: until then its neighbours are not half gone."""
+    with world_in(pattern, tmp_path, authority) as world:
+        gallery = gallery_in(world.house)
+        world.archive = gallery.archive
+        world.publish(months=12, artifacts=6)
+        early, late = gallery.stored(picture()), gallery.announced(picture(seed=2))
+        aged(world, 30)
+        late = gallery.artifacts.append(late.artifact_id, 0, [picture(seed=2)])
+        for days in (160, 8, 8):
+            aged(world, days)
+            world.sweep()
+        waiting = [gallery.archive.stat(one.object) is not None for one in (early, late)]
+        planned = world.plan()
+        aged(world, 30)
+        world.sweep()
+
+        assert waiting == [True, True]
+        assert (planned.to_expire, planned.kept) == (0, 2)
+        assert [gallery.archive.stat(one.object) for one in (early, late)] == [None, None]
+        assert world.fsck().damage == []
+
+
+def test_a_persons_hold_keeps_content_that_never_came_when_its_values_have_expired(
+    pattern, tmp_path, authority
+):
+    """The row of what was announced is kept, too, and the sweep of everything else goes on."""
+    with world_in(pattern, tmp_path, authority) as world:
+        gallery = gallery_in(world.house)
+        world.archive = gallery.archive
+        world.publish(months=12, disclosures=3, artifacts=6)
+        one = gallery.announced(picture())
+        for days in (95, 8, 8):
+            aged(world, days)
+            world.sweep()
+        holds = Holds.of(world.book)
+        hold = holds.apply({"subjects": [str(one.subject_ref)]}, matter="m-1", authority="court-1")
+        for days in (80, 8, 8):
+            aged(world, days)
+            world.sweep()
+        held = gallery.artifacts.rows.find(one.artifact_id).state
+        holds.release(hold.hold_id, authority="court-1")
+        aged(world, 1)
+        world.sweep()
+
+        assert (held, gallery.artifacts.rows.find(one.artifact_id).state) == (
+            "announced",
+            "expired",
+        )
 
 
 def test_an_entry_that_has_expired_leaves_no_hash_of_its_pictures_behind(
