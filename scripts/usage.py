@@ -108,10 +108,8 @@ def reconcile(
         )
         database, schema = looking.book.database, looking.book.row.schema
         as_of = catch_up(database, schema, ["lineage"])
-        start = invoice.read(64)
-        invoice.seek(0)
-        form, mark = form or form_of(file.name, start), decimal and MARKS[decimal]
-        lines = charges(invoice, form, columns_of(column or ()), mark)
+        mark = decimal and MARKS[decimal]
+        lines = charges(invoice, form or _form(invoice, file.name), columns_of(column or ()), mark)
         work = Reconciliation(database, schema, terms)
         first: list[dict[str, Any]] = []
         with progress("invoice", quiet=as_json) as update:
@@ -131,6 +129,13 @@ def reconcile(
             sheet.rename(csv)
         told = {**as_of_json(as_of), **work.summary.json(), "findings": first}
         show(told, _text(told), as_json=as_json)
+
+
+def _form(invoice: IO[bytes], name: str) -> Format:
+    """Guess the format of a file, and go back to its beginning."""
+    start = invoice.read(64)
+    invoice.seek(0)
+    return form_of(name, start)
 
 
 def _kept(findings: Iterable[Finding], first: list[dict[str, Any]]) -> Iterator[Finding]:
