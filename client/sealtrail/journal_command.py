@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,9 @@ def add_arguments(
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     check = kinds.add_parser("check", help="hold all receipts against the ledger of today")
     check.add_argument("directory", nargs="?", metavar="DIR", help=_DIRECTORY)
-    check.add_argument("--trust", metavar="FILE", required=True, help="keys to believe")
+    named = os.environ.get("SEALTRAIL_TRUST") or None
+    about = "keys to believe (or SEALTRAIL_TRUST)"
+    check.add_argument("--trust", metavar="FILE", default=named, required=not named, help=about)
     add_ledger(check)
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=lambda options: _check(options, make))

@@ -7,6 +7,9 @@ what `Retry-After` asks, else twice as long each time, with chance so that a tho
 not return in one moment. Everything has a limit: attempts, waiting, time and bytes per answer.
 Redirects are not followed: the token must not go elsewhere.
 
+KNOWN GAP: a ledger that trickles its header fields is waited for as long as each piece comes in
+time; of the body the whole has to.
+
 Source: RFC 9110 §10.2.3 (Retry-After, in seconds or as a date).
 """
 

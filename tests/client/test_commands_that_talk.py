@@ -197,6 +197,14 @@ def test_the_doctor_says_what_is_wrong_with_what_is_set(monkeypatch, capsys, var
     assert [(one["check"], one["passed"]) for one in checks][1:] == [("environment", False)]
 
 
+def test_the_journal_is_checked_by_what_the_environment_names(told, trail, capsys, monkeypatch):
+    """What a Trail is told there is enough for the command, too."""
+    generated(trail)
+    monkeypatch.delenv("SEALTRAIL_LEDGER")
+    assert cli.main(["journal", "check", str(told / "journals")]) == 0
+    assert capsys.readouterr().out.endswith("VERIFIED\n")
+
+
 def test_a_token_that_is_none_is_told_of_without_its_bytes(told, capsys):
     """Some file was named; what is in it stays there."""
     (told / "wrong").write_text("ünverstanden")
