@@ -71,6 +71,7 @@ HOMES = {
     "uvicorn": (
         "scripts/serve.py",
         "scripts/connections.py",
+        "gateway/sealtrail_gateway/caller_line.py",
         "gateway/sealtrail_gateway/command.py",
     ),
 }

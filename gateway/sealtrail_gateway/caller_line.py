@@ -8,10 +8,9 @@ protocol is not taken up (RFC 9110 section 7.8): the request is answered as if i
 import asyncio
 from typing import Any, Final, cast
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sealtrail_gateway.http1 import HEAD_MAX
+from sealtrail_gateway.http1 import HEAD_MAX, NotHttp, RequestParser, UpgradeOffered
 
 _NOTHING_RECORDED: Final = b"connection: close\r\nx-audit-event-id: none\r\n\r\n"
 _UNREADABLE: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n" + _NOTHING_RECORDED
@@ -69,10 +68,10 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
+        except UpgradeOffered as offer:
             self._decline(data[offer.args[0] :])
             return
-        except httptools.HttpParserError:
+        except NotHttp:
             self._refuse(_UNREADABLE)
             return
         if self._begins:
@@ -111,7 +110,7 @@ class Connection(HttpToolsProtocol):
             kept = _without_offer(value) if name == b"connection" else value
             lines.append(name + b": " + kept)
         self._is_offered = False
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = RequestParser(self)
         self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def _refuse(self, answer: bytes) -> None:

@@ -19,6 +19,11 @@ HEAD_MAX: Final = 64 * 1024
 #: So many bytes wait here for a slow reader before no more are taken from the socket.
 _WAITING_MAX: Final = 256 * 1024
 
+#: Of the same library, for who reads requests.
+RequestParser = httptools.HttpRequestParser
+NotHttp = httptools.HttpParserError
+UpgradeOffered = httptools.HttpParserUpgrade
+
 Fields = list[tuple[bytes, bytes]]
 Until = Literal["room", "head", "piece", "end"]
 
