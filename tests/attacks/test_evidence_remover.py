@@ -8,6 +8,7 @@ which a ledger forgets: erasure, expiry, tiers, rotation of keys.
 import psycopg
 import pytest
 from administrator import administrator
+from archiving import digest_of, gallery_in, picture
 from house import attempt
 
 from anchoring.fsck import Fsck
@@ -174,6 +175,26 @@ def test_has_the_person_erased_instead(kept):
     assert (case.state, case.hold_ids) == ("deferred", (kept.hold.hold_id,))
     assert kept.book.vault.open(kept.event["event_id"]).values["prompt.user"] == PROMPT
     assert not is_destroyed(kept.keys, wrapping_key(kept.origin, 1))
+
+
+def test_has_the_person_of_a_held_picture_erased_instead(kept):
+    """Who: a manager with two auditors' tokens, or two auditors who agree.
+    Tries: to have the person erased whose picture a hold names by its digest, and no entry: the
+    picture lies under that person's key.
+    Caught by: a hold on content keeps the key that opens it: deferred, with the hold's id; a second
+    lock in the database refuses to empty that key by hand.
+    Not caught: a digest to which no entry commits yet; such an upload is held by its event's id.
+    """
+    gallery, content = gallery_in(kept), picture(seed=9)
+    artifact = gallery.stored(content)
+    scope = {"artifacts": [digest_of(content)]}
+    hold = Holds.of(kept.book).apply(scope, **COURT)
+
+    case = erase(kept, "employee-7")
+
+    assert (case.subject_ref, case.state) == (str(artifact.subject_ref), "deferred")
+    assert case.hold_ids == (hold.hold_id,)
+    assert b"".join(gallery.artifacts.content(artifact)) == content
 
 
 def test_has_somebody_else_erased_to_destroy_the_common_key(kept):
