@@ -39,6 +39,7 @@ HOMES = {
         "ledger/archive/*.py",
         "ledger/retention/bundle.py",
         "ledger/keydrivers/*.py",
+        "bench/least.py",
     ),
     "eventsourcing": ("ledger/store.py",),
     "fastapi": ("api/*.py",),
@@ -74,6 +75,7 @@ HOMES = {
         "gateway/sealtrail_gateway/caller_line.py",
         "gateway/sealtrail_gateway/command.py",
     ),
+    "uvloop": ("bench/least.py",),
 }
 #: Optional there: tried inside one function, and its absence is reported.
 OPTIONAL = {
