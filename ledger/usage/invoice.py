@@ -12,6 +12,7 @@ is at most JSON_MAX bytes.
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -136,6 +137,9 @@ def _csv(stream: IO[bytes]) -> tuple[str, Records]:
         names = []
     if not 1 < len(names) <= COLUMNS_MAX:
         raise _unknown("the first line of a CSV file names its columns, 2 to 512 of them")
+    alike = [name for name, count in Counter(map(_plain, names)).items() if name and count > 1]
+    if any(name in known for known in NAMES.values() for name in alike):
+        raise _unknown(f"two columns are named {alike[0]}: which of them counts is not guessed")
     return comma, _rows(lines, names, comma)
 
 

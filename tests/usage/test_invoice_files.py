@@ -133,3 +133,12 @@ def test_a_time_may_name_its_zone():
     found = read("timestamp,cost\n2026-11-21 10:00:00 UTC,1\n2026-11-21T10:00:00Z,1\n")
 
     assert found[0].at_ms == found[1].at_ms
+
+
+def test_two_columns_of_one_name_are_refused():
+    """The last one would count in silence; columns that nobody reads may be called alike."""
+    with pytest.raises(MalformedEvent, match="two columns are named cost"):
+        read("request_id,cost,Cost\nreq_1,1.00,2.00\n")
+
+    (found,) = read("request_id,note,note,cost\nreq_1,a,b,1.00\n")
+    assert found.cost == Decimal("1.00")
