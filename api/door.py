@@ -92,7 +92,7 @@ class _Answer:
 
 def _check_address(scope: Scope) -> None:
     """Raise MalformedEvent for a NUL in the address: no name has one, and PostgreSQL takes none."""
-    if b"%00" in scope["query_string"]:
+    if b"%00" in scope.get("query_string", b""):
         told = "no parameter holds the character NUL"
         raise MalformedEvent(errors=[FieldError("/query", "nul", told)])
 

@@ -92,7 +92,8 @@ def test_the_command_says_it_with_its_exit_code(asked, tmp_path, capsys):
 
     assert (in_the_log[0], json.loads(in_the_log[1])["verdict"]) == (0, "in the log")
     assert (orphaned[0], json.loads(orphaned[1])["verdict"]) == (3, "orphaned by restore")
-    assert run(asked.kept, asked.lost[0].entry) == (1, "")
+    code, told = run(asked.kept, asked.lost[0].entry)
+    assert (code, json.loads(told)["error"]) == (1, "refuted")
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ OTHER_LOG = VerifierKey.ed25519("ledger.example/else", LOG.key.key)
         ("good.receipt --entry other.json --trust trust.json", 1, "signature refuted"),
         ("good.receipt --entry entry.json --trust foreign.json", 1, "signature refuted"),
         ("growth.receipt --trust trust.json", 3, "signature verified"),
-        ("cut.receipt --entry entry.json --trust trust.json", 4, ""),
+        ("cut.receipt --entry entry.json --trust trust.json", 4, "unreadable"),
     ],
 )
 def test_the_command_says_what_a_receipt_is_worth(desk, arguments, status, checks, capsys):
@@ -270,9 +270,9 @@ def test_the_command_says_what_a_receipt_is_worth(desk, arguments, status, check
 
     assert command.main([*words, "--json"]) == status
 
-    shown = capsys.readouterr().out
-    found = json.loads(shown)["findings"] if shown else []
-    assert checks in [f"{one['check']} {one['verdict']}" for one in found] or not checks
+    shown = json.loads(capsys.readouterr().out)
+    found = shown.get("findings", [])
+    assert checks in [shown.get("error"), *(f"{one['check']} {one['verdict']}" for one in found)]
     assert all(one["verdict"] != "verified" for one in found if one["check"] == "time")
 
 
