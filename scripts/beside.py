@@ -17,8 +17,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Final, NoReturn, Self, TextIO
+from typing import Final, NoReturn, TextIO
 
 from ledger.errors import LedgerError
 from ledger.settings import Settings
@@ -60,15 +59,8 @@ class Beside:
         self._say(_STOP)
         self._gone()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the pipe; a scheduler that was not stopped before is gone at once."""
         self._stopping = True
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()

@@ -73,7 +73,7 @@ def run(data: Path, *, host: str, port: int, announce: Callable[[Running], None]
     # Told to stop while it starts, it still stops what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
-        scheduler = stack.enter_context(Beside())  # First: it is forked.
+        scheduler = stack.enter_context(contextlib.closing(Beside()))  # First: it is forked.
         tsa = stack.enter_context(_authority(data))
         postgres = stack.enter_context(EmbeddedPostgres(data / "postgres"))
         variables = _variables(data, postgres, tsa, host=host, port=port)

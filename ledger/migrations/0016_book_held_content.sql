@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- A hold on an artifact keeps its subject's key, which opens it: ledger/schema/book_holds.sql
+-- A hold on an artifact keeps its subject's key, which opens it, and nothing once that is gone:
+-- ledger/schema/book_holds.sql
 
 CREATE OR REPLACE FUNCTION {book}.keep_held() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -18,6 +19,9 @@ BEGIN
                            AND ('sha256:' || a.object = ANY (h.artifacts)
                                 OR 'sha256:' || encode(a.digest, 'hex') = ANY (h.artifacts))
                          WHERE a.subject_ref = OLD.ref AND a.wrapped_key IS NOT NULL);
+    ELSIF TG_TABLE_NAME = 'artifact' AND EXISTS (
+            SELECT 1 FROM {book}.subject WHERE ref = OLD.subject_ref AND state = 'erased') THEN
+        kept := false;  -- No key opens it any more.
     ELSIF TG_TABLE_NAME = 'artifact' THEN
         kept := EXISTS (SELECT 1 FROM {book}.held WHERE event_id = OLD.event_id)
              OR EXISTS (SELECT 1 FROM {book}.hold WHERE released IS NULL
