@@ -15,6 +15,7 @@ from served_house import Service
 
 from sealtrail.verify.trust import Trust
 from sealtrail_gateway.assembly import make_gateway
+from sealtrail_gateway.policies import Verdict
 from sealtrail_gateway.settings import KnownKey, Settings, Upstream
 
 #: The provider's own credential, which no application ever has.
@@ -108,3 +109,16 @@ def gating(settings: Settings, **options: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(timeout=30)
         listener.close()
+
+
+class Strict:
+    """A hook that says no to every output, once there is one."""
+
+    def before(self, asked):
+        del asked
+
+    def after(self, asked, told):
+        del asked, told
+        classifier = {"id": "strict", "version": "1"}
+        judgement = {"stage": "post_output", "classifier": classifier, "filter_action": "block"}
+        return Verdict(refused=True, judgement=judgement, code="strict")

@@ -9,10 +9,9 @@ import threading
 import anthropic
 import openai
 import pytest
-from gateway_world import PERSON_KEY
+from gateway_world import PERSON_KEY, Strict
 
 from sealtrail_gateway.doctor import examine, fails_closed
-from sealtrail_gateway.policies import Verdict
 
 pytestmark = pytest.mark.once
 
@@ -163,17 +162,6 @@ def test_a_harmless_request_cannot_become_another_one(world, clients):
 
 def test_a_hook_holds_an_output_back(world, clients):
     """Judged after the model: the judgement and the withheld output are on record."""
-
-    class Strict:
-        def before(self, asked):
-            del asked
-
-        def after(self, asked, told):
-            del asked, told
-            classifier = {"id": "strict", "version": "1"}
-            judgement = {"stage": "post_output", "classifier": classifier, "filter_action": "block"}
-            return Verdict(refused=True, judgement=judgement, code="strict")
-
     with world.other(hooks=[Strict()]) as url:
         client = clients(openai.OpenAI(api_key=PERSON_KEY, base_url=f"{url}/openai/v1"))
         with pytest.raises(openai.PermissionDeniedError) as refused:

@@ -16,7 +16,7 @@ import httpx2
 import openai
 import pytest
 from byte_server import Server, serving
-from gateway_world import CREDENTIAL, PERSON_KEY, SERVICE_KEY
+from gateway_world import CREDENTIAL, PERSON_KEY, SERVICE_KEY, Strict
 from google import genai
 from google.genai import types
 from provider_server import SPOKEN, event, picture
@@ -162,17 +162,6 @@ def test_a_status_that_means_nothing_here_is_no_answer(world, status):
 
 def test_what_a_stream_has_released_is_not_withheld(world):
     """A hook says no at its end: that is kept back, and the record does not tell of more."""
-
-    class Strict:
-        def before(self, asked):
-            del asked
-
-        def after(self, asked, told):
-            del asked, told
-            classifier = {"id": "strict", "version": "1"}
-            judgement = {"stage": "post_output", "classifier": classifier, "filter_action": "block"}
-            return Verdict(refused=True, judgement=judgement, code="strict")
-
     head = STREAM + b"transfer-encoding: chunked\r\n\r\n"
     with behind(world, [head + chunked(TEXT, END, DONE, b"")], hooks=[Strict()]) as url:
         got = chat(url).content

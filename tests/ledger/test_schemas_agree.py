@@ -13,21 +13,12 @@ import pytest
 from event_bodies import FULL
 from event_envelope import ENVELOPE
 from event_requests import prepared, request
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from published import CLIENTS, REQUEST
 
-from ledger.catalog import CATALOG, json_schema
 from ledger.errors import MalformedEvent
-from ledger.request_schema import request_schema
 
 pytestmark = pytest.mark.once
 
-BODIES = Registry().with_resources(
-    (schema["$id"], Resource.from_contents(schema))
-    for schema in (json_schema(*key) for key in CATALOG)
-)
-REQUEST = Draft202012Validator(request_schema(), registry=BODIES)
-CLIENTS = sorted(type_ for (type_, _), event in CATALOG.items() if not event.ledger_made)
 
 #: docs/wire-formats.md says these: the rules that no JSON Schema says.
 UNSAID = {
